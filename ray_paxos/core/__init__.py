@@ -1,0 +1,1 @@
+"""The protocol as a pure library: no I/O, no clock, no randomness of its own, no Ray."""

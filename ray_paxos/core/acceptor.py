@@ -1,0 +1,295 @@
+"""The acceptor: one member's votes, for all groups that share its journal.
+
+Rules ("Paxos Made Simple", section 2.2, with the whole open log under one promise):
+
+1. It answers a prepare at a ballot at or above its promise by promising that ballot for every
+   instance of the group, and telling its votes from the asked instance on.
+2. It votes for an accept at a ballot at or above its promise, which raises the promise to it.
+3. Its promise never falls (R2), and every answer waits until its records are durable (R3): the
+   state here changes at once, the driver holds the answer back.
+4. Below its vote floor everything is chosen and durable at a majority, and the votes are gone.
+   It answers `BelowFloor` there: never "no vote", never accepted.
+5. It answers under one configuration. A sender with an older one is told so; with a newer one it
+   has to wait until this member has learned that one (R5).
+6. Only an order makes a group, and only for a replica_id above every one held here before; a
+   message for a group that is not here is dropped (design section 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ray_paxos.core.acceptor_state import AcceptorState, GroupVotes
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.effects import Effects, Send
+from ray_paxos.core.events import (
+    AcceptRejected,
+    FloorRaised,
+    InvariantBroken,
+    MessageRefused,
+    PromiseGranted,
+)
+from ray_paxos.core.messages import (
+    Accept,
+    Accepted,
+    Address,
+    BelowFloor,
+    ChosenValue,
+    CreateGroup,
+    Envelope,
+    Heartbeat,
+    HeartbeatConfirmed,
+    Message,
+    Nack,
+    NackReason,
+    OrderDone,
+    Prepare,
+    Promise,
+    RaiseVoteFloor,
+    RemoveGroup,
+    RoleName,
+    Vote,
+    VoteFloorRaised,
+)
+from ray_paxos.core.records import (
+    GroupCreated,
+    GroupRemoved,
+    JournalRecord,
+    PromiseMade,
+    ReadSegments,
+    Record,
+    VoteCast,
+    VoteFloorSet,
+)
+from ray_paxos.core.settings import AcceptorSettings
+
+
+class Acceptor:
+    """Votes for one member in all its groups.
+
+    Invariants: those of `GroupVotes`; `state` equals the fold of the records emitted so far.
+    """
+
+    def __init__(self, state: AcceptorState, *, member_id: int, settings: AcceptorSettings) -> None:
+        """Go on from a recovered state.
+
+        Args:
+            state: As the journal gave it; owned by the acceptor from here on.
+            member_id: Whose acceptor this is.
+            settings: Limits.
+        """
+        self.state = state
+        self.storage_full = False
+        self._member_id = member_id
+        self._settings = settings
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """An acceptor waits for nothing."""
+        return None
+
+    def on_deadline(self, now_ns: int) -> Effects:
+        """Nothing to do."""
+        return Effects()
+
+    def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
+        """Nothing more to do: the driver lets the answers go."""
+        return Effects()
+
+    def on_read(
+        self, read: ReadSegments, reader: Address, values: Sequence[ChosenValue], now_ns: int
+    ) -> Effects:
+        """An acceptor reads no segments."""
+        return Effects()
+
+    def stamp(self, group: int) -> tuple[int, int]:
+        """(replica_id, config_id) it answers under."""
+        votes = self.state.groups.get(group)
+        return (votes.replica_id, votes.configuration.config_id) if votes is not None else (0, 0)
+
+    def handle(self, envelope: Envelope, now_ns: int) -> Effects:
+        """Answer one message."""
+        effects = Effects()
+        message = envelope.message
+        if isinstance(message, CreateGroup):
+            self._on_create_group(envelope, message, effects)
+            return effects
+        if isinstance(message, RemoveGroup):
+            self._on_remove_group(envelope, message, effects)
+            return effects
+        votes = self.state.groups.get(envelope.group)
+        if votes is None:
+            refused = MessageRefused(envelope.group, "no such group at this member")
+            effects.events.append(refused)
+            return effects
+        match message:
+            case Accept():
+                self._on_accept(envelope, message, votes, effects)
+            case Prepare():
+                self._on_prepare(envelope, message, votes, effects)
+            case Heartbeat():
+                self._on_heartbeat(envelope, message, votes, effects)
+            case RaiseVoteFloor():
+                self._on_raise_vote_floor(envelope, message, votes, effects)
+            case _:
+                refused = MessageRefused(envelope.group, f"{type(message).__name__} to an acceptor")
+                effects.events.append(refused)
+        return effects
+
+    # Orders.
+
+    def _on_create_group(self, envelope: Envelope, order: CreateGroup, effects: Effects) -> None:
+        group = envelope.group
+        votes = self.state.groups.get(group)
+        if votes is not None and votes.replica_id == order.replica_id:
+            refused = ""
+        elif votes is not None:
+            refused = f"already here as replica {votes.replica_id}"
+        elif order.replica_id <= self.state.tombstones.get(group, 0):
+            refused = f"replica {order.replica_id} was removed here; a new one takes a higher id"
+        elif order.configuration.voter(self._member_id) is None:
+            refused = "the configuration does not name this member a voter"
+        elif self.storage_full:
+            refused = "the disk is full"
+        else:
+            refused = ""
+            record = GroupCreated(group, order.replica_id, order.configuration, order.floor)
+            self._emit(record, effects)
+        self._reply(envelope, OrderDone(order.replica_id, refused), effects)
+
+    def _on_remove_group(self, envelope: Envelope, order: RemoveGroup, effects: Effects) -> None:
+        group = envelope.group
+        votes = self.state.groups.get(group)
+        refused = ""
+        if votes is not None and votes.replica_id > order.replica_id:
+            refused = f"here as the later replica {votes.replica_id}"
+        elif votes is not None or self.state.tombstones.get(group, 0) < order.replica_id:
+            self._emit(GroupRemoved(group, order.replica_id), effects)
+        self._reply(envelope, OrderDone(order.replica_id, refused), effects)
+
+    # The protocol.
+
+    def _on_prepare(
+        self, envelope: Envelope, prepare: Prepare, votes: GroupVotes, effects: Effects
+    ) -> None:
+        reason = self._refusal(envelope, prepare.ballot, prepare.from_instance, votes)
+        if reason is not None:
+            self._nack(envelope, prepare.ballot, 0, reason, votes, effects)
+            return
+        if votes.promise != prepare.ballot:
+            self._emit(PromiseMade(envelope.group, prepare.ballot), effects)
+        page, next_instance = self._page(votes, prepare.from_instance)
+        promise = Promise(
+            prepare.ballot, prepare.from_instance, votes.floor, tuple(page), next_instance
+        )
+        self._reply(envelope, promise, effects)
+        effects.events.append(
+            PromiseGranted(envelope.group, prepare.ballot, votes.floor, len(page))
+        )
+
+    def _on_accept(
+        self, envelope: Envelope, accept: Accept, votes: GroupVotes, effects: Effects
+    ) -> None:
+        reason = self._refusal(envelope, accept.ballot, accept.instance_id, votes)
+        if reason is not None:
+            self._nack(envelope, accept.ballot, accept.instance_id, reason, votes, effects)
+            return
+        if accept.instance_id < votes.floor:
+            below = BelowFloor(accept.ballot, accept.instance_id, votes.floor)
+            self._reply(envelope, below, effects)
+            return
+        vote = votes.votes.get(accept.instance_id)
+        if vote is not None and vote.ballot == accept.ballot:
+            if vote.value != accept.value:
+                what = f"two values at instance {accept.instance_id}, {accept.ballot}"
+                effects.events.append(InvariantBroken(envelope.group, what))
+                return
+        else:
+            record = VoteCast(envelope.group, accept.instance_id, accept.ballot, accept.value)
+            self._emit(record, effects)
+        self._reply(envelope, Accepted(accept.ballot, accept.instance_id), effects)
+
+    def _on_heartbeat(
+        self, envelope: Envelope, heartbeat: Heartbeat, votes: GroupVotes, effects: Effects
+    ) -> None:
+        # Confirmed only at or above the promise, which is raised to the ballot first: an acceptor
+        # that confirmed below its promise would keep a deposed master believing (design 6).
+        reason = self._refusal(envelope, heartbeat.ballot, None, votes)
+        if reason is not None:
+            self._nack(envelope, heartbeat.ballot, 0, reason, votes, effects)
+            return
+        if votes.promise != heartbeat.ballot:
+            self._emit(PromiseMade(envelope.group, heartbeat.ballot), effects)
+        confirmed = HeartbeatConfirmed(heartbeat.ballot, heartbeat.sequence)
+        self._reply(envelope, confirmed, effects)
+
+    def _on_raise_vote_floor(
+        self, envelope: Envelope, message: RaiseVoteFloor, votes: GroupVotes, effects: Effects
+    ) -> None:
+        # Only this member's own learner knows what is durable in this member's segments.
+        if envelope.sender != Address(self._member_id, RoleName.LEARNER):
+            refused = MessageRefused(envelope.group, "a vote floor from another than our learner")
+            effects.events.append(refused)
+            return
+        if message.floor > votes.floor and not self.storage_full:
+            self._emit(VoteFloorSet(envelope.group, message.floor), effects)
+            effects.events.append(FloorRaised(envelope.group, message.floor))
+        self._reply(envelope, VoteFloorRaised(votes.floor), effects)
+
+    # Parts.
+
+    def _refusal(
+        self, envelope: Envelope, ballot: Ballot, instance_id: int | None, votes: GroupVotes
+    ) -> NackReason | None:
+        """Why this ballot is refused at this instance (None: whatever the instance), if it is."""
+        configuration = votes.configuration
+        if envelope.config_id < configuration.config_id:
+            return NackReason.CONFIGURATION_OLD
+        if envelope.config_id > configuration.config_id:
+            return NackReason.CONFIGURATION_NEW
+        voter = configuration.voter(envelope.sender.member_id)
+        if voter is None or voter.replica_id != envelope.replica_id:
+            return NackReason.NOT_A_VOTER
+        if ballot.member_id != envelope.sender.member_id:
+            return NackReason.NOT_A_VOTER
+        if instance_id is not None and instance_id <= configuration.config_id:
+            return NackReason.BEFORE_CONFIGURATION
+        if votes.promise is not None and ballot < votes.promise:
+            return NackReason.PROMISED
+        if self.storage_full:
+            return NackReason.STORAGE_FULL
+        return None
+
+    def _page(self, votes: GroupVotes, from_instance: int) -> tuple[list[Vote], int | None]:
+        """Votes from an instance on, as many as fit, and where the next page starts."""
+        page: list[Vote] = []
+        page_bytes = 0
+        for instance_id in sorted(i for i in votes.votes if i >= from_instance):
+            vote = votes.votes[instance_id]
+            page_bytes += len(vote.value)
+            if page and page_bytes > self._settings.promise_bytes_max:
+                return page, instance_id
+            page.append(vote)
+        return page, None
+
+    def _nack(
+        self,
+        envelope: Envelope,
+        ballot: Ballot,
+        instance_id: int,
+        reason: NackReason,
+        votes: GroupVotes,
+        effects: Effects,
+    ) -> None:
+        config_id = votes.configuration.config_id
+        nack = Nack(ballot, instance_id, reason, votes.promise, config_id)
+        self._reply(envelope, nack, effects)
+        effects.events.append(AcceptRejected(envelope.group, ballot, reason))
+
+    def _emit(self, record: JournalRecord, effects: Effects) -> None:
+        self.state.apply(record)
+        effects.records.append(record)
+
+    def _reply(self, envelope: Envelope, message: Message, effects: Effects) -> None:
+        # A nack waits, too: it tells a promise that may not be durable yet.
+        effects.sends_after_sync.append(Send(envelope.sender, envelope.group, message))

@@ -1,0 +1,114 @@
+"""Asking other members for what a learner misses, one question at a time.
+
+A learner knows that it is behind from what masters and other learners say they have. It asks one
+member's learner; where the instances have left that learner's memory, that member's checkpointer,
+which reads sealed segments. No answer in time, or none with anything new: the next member.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from ray_paxos.core.messages import Address, LearnReply, LearnRequest, RoleName
+from ray_paxos.core.settings import LearnerSettings
+
+
+class CatchUpPlan:
+    """Whom to ask, and when to ask somebody else.
+
+    Attributes:
+        target: Somebody has everything up to this instance.
+    """
+
+    def __init__(
+        self,
+        *,
+        member_id: int,
+        members: Sequence[int],
+        settings: LearnerSettings,
+        random: random.Random,
+    ) -> None:
+        """Plan for one group's learner.
+
+        Args:
+            member_id: Its own member, which is never asked.
+            members: All members that have the group.
+            settings: Sizes and times.
+            random: Chooses among members; not shared.
+        """
+        self._others = sorted(m for m in members if m != member_id)
+        self._settings = settings
+        self._random = random
+        self._preferred: list[int] = []
+        self._asked: Address | None = None
+        self._asked_from = 0
+        self.target = 0
+        self.retry_ns: int | None = None
+
+    def aim(self, through: int, sources: Sequence[int]) -> None:
+        """Somebody has everything up to `through`; `sources` are to be asked first."""
+        if through > self.target:
+            self.target = through
+            self._preferred = [m for m in sources if m in self._others]
+
+    def ask(self, learned_through: int, now_ns: int) -> tuple[Address, LearnRequest] | None:
+        """The next question, if one is due.
+
+        Args:
+            learned_through: What the learner has.
+            now_ns: The clock.
+
+        Returns:
+            Whom to ask what; None while an answer may still come, or nothing is missing.
+        """
+        if learned_through >= self.target or not self._others:
+            self.retry_ns = None
+            self._asked = None
+            return None
+        if self._asked is not None and self.retry_ns is not None and now_ns < self.retry_ns:
+            return None
+        return self._question(Address(self._choose(), RoleName.LEARNER), learned_through, now_ns)
+
+    def _choose(self) -> int:
+        if self._preferred:
+            return self._preferred.pop(0)
+        last = self._asked.member_id if self._asked is not None else None
+        choices = [m for m in self._others if m != last] or self._others
+        return choices[self._random.randrange(len(choices))]
+
+    def _question(
+        self, to: Address, learned_through: int, now_ns: int
+    ) -> tuple[Address, LearnRequest]:
+        self._asked = to
+        self._asked_from = learned_through + 1
+        self.retry_ns = now_ns + self._settings.catch_up_retry_ns
+        return to, LearnRequest(self._asked_from, self._settings.catch_up_bytes_max)
+
+    def answered(
+        self, sender: Address, reply: LearnReply, learned_through: int, now_ns: int
+    ) -> tuple[Address, LearnRequest] | None:
+        """Go on after an answer whose values are already taken in.
+
+        Args:
+            sender: Who answered.
+            reply: What it said.
+            learned_through: What the learner has now.
+            now_ns: The clock.
+
+        Returns:
+            The next question; None where nothing more is to be asked now.
+        """
+        self.target = max(self.target, reply.learned_through)
+        if learned_through >= self.target:
+            return self.ask(learned_through, now_ns)
+        if sender != self._asked or reply.from_instance != self._asked_from:
+            return None
+        if reply.values:
+            # It had something: go on with its learner, which says where the rest is.
+            to = Address(sender.member_id, RoleName.LEARNER)
+            return self._question(to, learned_through, now_ns)
+        if reply.memory_floor > reply.from_instance:
+            checkpointer = Address(sender.member_id, RoleName.CHECKPOINTER)
+            return self._question(checkpointer, learned_through, now_ns)
+        return None

@@ -1,0 +1,166 @@
+"""What happened inside a role, named in the past tense; for logs, metrics and checkers only.
+
+Events never change behaviour: a role that emitted none would do the same.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.messages import NackReason
+
+
+class PromiseGranted(msgspec.Struct, frozen=True):
+    """An acceptor promised; `floor` and `votes` are what the promise carried."""
+
+    group: int
+    ballot: Ballot
+    floor: int
+    votes: int
+
+
+class AcceptRejected(msgspec.Struct, frozen=True):
+    """An acceptor refused a prepare, accept or heartbeat."""
+
+    group: int
+    ballot: Ballot
+    reason: NackReason
+
+
+class MessageRefused(msgspec.Struct, frozen=True):
+    """A message was dropped unanswered: another cluster's, or for a group that is not here."""
+
+    group: int
+    reason: str
+
+
+class PrepareStarted(msgspec.Struct, frozen=True):
+    """A proposer asks to lead from an instance on."""
+
+    group: int
+    ballot: Ballot
+    from_instance: int
+
+
+class ValueAdopted(msgspec.Struct, frozen=True):
+    """A new master found a vote and proposes its value again."""
+
+    group: int
+    instance_id: int
+    voted_at: Ballot
+
+
+class HoleFilled(msgspec.Struct, frozen=True):
+    """A new master found no vote below the highest one, and proposes a no-op."""
+
+    group: int
+    instance_id: int
+
+
+class MasterStarted(msgspec.Struct, frozen=True):
+    """A proposer applied its own master record and serves."""
+
+    group: int
+    ballot: Ballot
+    instance_id: int
+
+
+class MasterStopped(msgspec.Struct, frozen=True):
+    """A proposer stopped leading, or gave up an attempt to."""
+
+    group: int
+    ballot: Ballot
+    reason: str
+
+
+class InstanceChosen(msgspec.Struct, frozen=True):
+    """A proposer counted a quorum of votes."""
+
+    group: int
+    instance_id: int
+    ballot: Ballot
+    value: bytes
+
+
+class InstanceApplied(msgspec.Struct, frozen=True):
+    """A learner executed an instance."""
+
+    group: int
+    instance_id: int
+    value: bytes
+    result_chain: bytes
+
+
+class ApplyingStopped(msgspec.Struct, frozen=True):
+    """A learner stopped applying: a machine failed, or its chains differ from the master's."""
+
+    group: int
+    why: str
+
+
+class SegmentsSealed(msgspec.Struct, frozen=True):
+    """A learner's instances became durable in its chosen log."""
+
+    group: int
+    first: int
+    last: int
+
+
+class FloorRaised(msgspec.Struct, frozen=True):
+    """An acceptor's vote floor rose."""
+
+    group: int
+    floor: int
+
+
+class CommandRefused(msgspec.Struct, frozen=True):
+    """The host refused a command for its session's sake (a gap, a closed number, no session)."""
+
+    group: int
+    instance_id: int
+    code: int
+
+
+class CaughtUp(msgspec.Struct, frozen=True):
+    """A learner took chosen instances from another member's log."""
+
+    group: int
+    source: int
+    count: int
+
+
+class InvariantBroken(msgspec.Struct, frozen=True):
+    """Something that the protocol excludes; the group stops here and wants a person."""
+
+    group: int
+    what: str
+
+
+class StorageFailed(msgspec.Struct, frozen=True):
+    """A write or fsync failed; the role stopped and vouches for nothing more (R3)."""
+
+    what: str
+
+
+Event: TypeAlias = (
+    PromiseGranted
+    | AcceptRejected
+    | MessageRefused
+    | PrepareStarted
+    | ValueAdopted
+    | HoleFilled
+    | MasterStarted
+    | MasterStopped
+    | InstanceChosen
+    | InstanceApplied
+    | ApplyingStopped
+    | SegmentsSealed
+    | FloorRaised
+    | CommandRefused
+    | CaughtUp
+    | InvariantBroken
+    | StorageFailed
+)

@@ -1,0 +1,128 @@
+"""What a cluster starts from, and the configurations that say who votes.
+
+The genesis is made once, at bootstrap, and stored with every member. Its hash stands in every
+envelope, so that messages of another cluster, or of an earlier cluster of the same name, are
+refused before any role sees them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from ray_paxos.core.quorum import majority
+
+SYSTEM_GROUP = 0
+GENESIS_CONFIG_ID = 0
+
+
+class Voter(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """A member's identity as a voter of one group.
+
+    Attributes:
+        member_id: The member.
+        replica_id: Given by the entry that made it a voter; never reused within the group.
+    """
+
+    member_id: int
+    replica_id: int
+
+
+class Configuration(msgspec.Struct, frozen=True, array_like=True):
+    """The voters of one group from one instance on.
+
+    Attributes:
+        config_id: The instance of the membership entry that made it; 0 for the genesis. It
+            governs the instances above `config_id`, never at or below.
+        voters: In ascending order of member_id; at most one a member.
+    """
+
+    config_id: int
+    voters: tuple[Voter, ...]
+
+    @property
+    def majority(self) -> int:
+        """How many voters make a quorum."""
+        return majority(len(self.voters))
+
+    def voter(self, member_id: int) -> Voter | None:
+        """The voter that `member_id` is, or None where it does not vote."""
+        for voter in self.voters:
+            if voter.member_id == member_id:
+                return voter
+        return None
+
+
+class MemberSpec(msgspec.Struct, frozen=True, array_like=True):
+    """A member of the genesis: the name an operator knows, and its random id."""
+
+    name: str
+    member_id: int
+
+
+class MachineSpec(msgspec.Struct, frozen=True, array_like=True):
+    """A state machine of a group: its name there, its kind (the class) and the kind's version."""
+
+    name: str
+    kind: str
+    version: int
+
+
+class GroupSpec(msgspec.Struct, frozen=True, array_like=True):
+    """A group of the genesis."""
+
+    group: int
+    voters: tuple[Voter, ...]
+    machines: tuple[MachineSpec, ...]
+
+    @property
+    def configuration(self) -> Configuration:
+        """The group's first configuration."""
+        return Configuration(GENESIS_CONFIG_ID, self.voters)
+
+
+class Genesis(msgspec.Struct, frozen=True, array_like=True):
+    """What a cluster starts from.
+
+    Attributes:
+        format: Version of this record.
+        cluster: The cluster's name.
+        cluster_id: Random, 32 hexadecimal digits.
+        members: In the configuration's order.
+        groups: Ascending by number; group 0 is the system's.
+    """
+
+    format: int
+    cluster: str
+    cluster_id: str
+    members: tuple[MemberSpec, ...]
+    groups: tuple[GroupSpec, ...]
+
+    def encoded(self) -> bytes:
+        """The binary form whose hash names this genesis."""
+        return msgspec.msgpack.encode(self)
+
+    def hash(self) -> bytes:
+        """16 bytes that stand for this genesis in every envelope."""
+        return hashlib.blake2b(self.encoded(), digest_size=16).digest()
+
+    def member(self, member_id: int) -> MemberSpec:
+        """The member of that id.
+
+        Raises:
+            KeyError: No such member in the genesis.
+        """
+        for member in self.members:
+            if member.member_id == member_id:
+                return member
+        raise KeyError(member_id)
+
+
+def decode_genesis(data: bytes) -> Genesis:
+    """Read a genesis back.
+
+    Raises:
+        msgspec.DecodeError: Not a genesis.
+    """
+    return msgspec.msgpack.decode(data, type=Genesis)

@@ -1,0 +1,124 @@
+"""The proposer's intake: requests of clients, bounded, first in first out (R10).
+
+A request is never split over two instances, so that its results come together; several requests
+share one instance as long as they fit. What does not fit the bounds is refused, untouched.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from ray_paxos.core.messages import Address, OpenSession, RefusalCode, Refused, Submit
+from ray_paxos.core.settings import ProposerSettings
+from ray_paxos.core.values import Entry, SessionOpen
+
+ENTRY_OVERHEAD_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A client's request on its way.
+
+    Attributes:
+        client: Who asked.
+        request_id: The client's own.
+        entries: What goes into the log.
+        byte_count: Of the commands, with something for each entry.
+    """
+
+    client: Address
+    request_id: int
+    entries: tuple[Entry, ...]
+    byte_count: int
+
+
+class Intake:
+    """Requests waiting for an instance, and the count of all that are not answered yet.
+
+    Invariants: `held_bytes` and `held_requests` cover the waiting requests and those that were
+    taken and not released, and stay within the settings.
+    """
+
+    def __init__(self, settings: ProposerSettings) -> None:
+        """Start empty."""
+        self._settings = settings
+        self._waiting: deque[Request] = deque()
+        self._held: set[tuple[Address, int]] = set()
+        self.held_bytes = 0
+
+    def __len__(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
+
+    @property
+    def held_requests(self) -> int:
+        """How many requests are not answered yet."""
+        return len(self._held)
+
+    def offer(self, client: Address, message: Submit | OpenSession) -> Refused | None:
+        """Take a request in, or say why not.
+
+        A request that is already held is left as it is: the client sent it again, and one answer
+        serves both.
+
+        Args:
+            client: Who asks.
+            message: What it asks.
+
+        Returns:
+            None where the request is held; else the refusal, and nothing was taken.
+        """
+        key = (client, message.request_id)
+        if key in self._held:
+            return None
+        if isinstance(message, OpenSession):
+            entries: tuple[Entry, ...] = (SessionOpen(message.label),)
+            byte_count = len(message.label) + ENTRY_OVERHEAD_BYTES
+        else:
+            entries = message.batches
+            byte_count = 0
+            for batch in message.batches:
+                if not batch.commands:
+                    what = "a batch without commands"
+                    return Refused(message.request_id, RefusalCode.MALFORMED, what, 0)
+                longest = max(map(len, batch.commands))
+                if longest > self._settings.command_bytes_max:
+                    what = (
+                        f"a command of {longest} bytes; at most "
+                        f"{self._settings.command_bytes_max} are taken"
+                    )
+                    return Refused(message.request_id, RefusalCode.TOO_LARGE, what, 0)
+                byte_count += sum(map(len, batch.commands)) + ENTRY_OVERHEAD_BYTES
+        if (
+            self.held_requests >= self._settings.intake_requests_max
+            or self.held_bytes + byte_count > self._settings.intake_bytes_max
+        ):
+            what = f"{self.held_requests} requests of {self.held_bytes} bytes are waiting"
+            return Refused(message.request_id, RefusalCode.OVERLOADED, what, 100)
+        self._held.add(key)
+        self.held_bytes += byte_count
+        self._waiting.append(Request(client, message.request_id, entries, byte_count))
+        return None
+
+    def take(self) -> list[Request]:
+        """The requests of the next value: in order, up to the batch limit, at least one."""
+        taken: list[Request] = []
+        byte_count = 0
+        while self._waiting:
+            byte_count += self._waiting[0].byte_count
+            if taken and byte_count > self._settings.batch_bytes_max:
+                break
+            taken.append(self._waiting.popleft())
+        return taken
+
+    def release(self, request: Request) -> None:
+        """A request that was taken is answered."""
+        self._held.remove((request.client, request.request_id))
+        self.held_bytes -= request.byte_count
+
+    def drain(self) -> list[Request]:
+        """Take everything that waits, to be answered otherwise."""
+        drained = list(self._waiting)
+        self._waiting.clear()
+        return drained

@@ -1,0 +1,518 @@
+"""Every message that roles exchange, one frozen class each, by the names of the papers.
+
+```
+Proposer ── Prepare ─▶ Acceptor         Proposer ── Accept ─▶ Acceptor
+         ◀─ Promise ──                           ◀─ Accepted ──
+         ◀─ Nack / BelowFloor                    ◀─ Nack / BelowFloor
+
+Proposer ── Chosen ──▶ Learner (own)  ── LearnerStatus + Applied ─▶ Proposer
+         ── Chosen ──▶ Learner (others) ─ LearnerStatus ─▶ Proposer
+         ── Heartbeat ▶ Proposer, Acceptor, Learner of every member
+
+Learner  ── LearnRequest ─▶ Learner, Checkpointer of another member ─ LearnReply ─▶ Learner
+Learner  ── RaiseVoteFloor ─▶ Acceptor (own)
+Learner  ── SegmentSealed ─▶ Checkpointer (own) ── SegmentMerged, SegmentsWanted ─▶ Learner
+
+Client   ── OpenSession, Submit ─▶ Proposer ── Submitted, Redirected, Refused ─▶ Client
+Client   ── Flush ─▶ Learner ── LearnerStatus ─▶ Client
+Client   ── Query ─▶ Learner ── QueryResult, QueryFailed ─▶ Client
+```
+
+A handler assumes nothing about order, and every message may be lost, repeated or late. Whoever
+counts a reply checks the ballot and the config_id it was given under.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TypeAlias
+
+import msgspec
+
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.genesis import Configuration, MachineSpec
+from ray_paxos.core.results import EntryResult
+from ray_paxos.core.values import CommandBatch
+
+
+class RoleName(enum.IntEnum):
+    """The part an actor plays for its member; clients are outside every member."""
+
+    CLIENT = 0
+    PROPOSER = 1
+    ACCEPTOR = 2
+    LEARNER = 3
+    CHECKPOINTER = 4
+
+
+class Address(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """Where a message goes: a role of a member (for a client its own random id)."""
+
+    member_id: int
+    role: RoleName
+
+
+class ChainPoint(msgspec.Struct, frozen=True, array_like=True):
+    """Both chains after one instance.
+
+    Attributes:
+        instance_id: After which instance; 0 for the empty log.
+        chain: Over the values.
+        result_chain: Over the results; None while applying is stopped before it.
+    """
+
+    instance_id: int
+    chain: bytes
+    result_chain: bytes | None
+
+
+class Vote(msgspec.Struct, frozen=True, array_like=True):
+    """What an acceptor has accepted for one instance: the ballot, and the encoded value."""
+
+    instance_id: int
+    ballot: Ballot
+    value: bytes
+
+
+class ChosenValue(msgspec.Struct, frozen=True, array_like=True):
+    """One instance, said to be chosen at a ballot, with its encoded value."""
+
+    instance_id: int
+    ballot: Ballot
+    value: bytes
+
+
+class Prepare(msgspec.Struct, frozen=True, array_like=True, tag="prepare"):
+    """Asks an acceptor to promise the whole log from one instance on (PMS, section 3).
+
+    Sent again with a higher `from_instance` at the same ballot to read the next page of votes.
+    """
+
+    ballot: Ballot
+    from_instance: int
+
+
+class Promise(msgspec.Struct, frozen=True, array_like=True, tag="promise"):
+    """The acceptor will accept nothing below `ballot`, in any instance.
+
+    Attributes:
+        ballot: The ballot asked for.
+        from_instance: Of the prepare that is answered.
+        floor: The vote floor: everything below is chosen, and votes there are gone.
+        votes: Those at or above `from_instance`, ascending, as many as fit one page.
+        next_instance: Where the next page starts; None where this page is the last. The promise
+            counts only once the last page is in.
+    """
+
+    ballot: Ballot
+    from_instance: int
+    floor: int
+    votes: tuple[Vote, ...]
+    next_instance: int | None
+
+
+class Accept(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
+    """Asks an acceptor to vote for a value in one instance."""
+
+    ballot: Ballot
+    instance_id: int
+    value: bytes
+
+
+class Accepted(msgspec.Struct, frozen=True, array_like=True, tag="accepted"):
+    """The acceptor's vote at this ballot is durable."""
+
+    ballot: Ballot
+    instance_id: int
+
+
+class NackReason(enum.IntEnum):
+    """Why an acceptor refuses a prepare, an accept or a heartbeat."""
+
+    PROMISED = 1
+    """It has promised a higher ballot, which `promised` names in full."""
+    CONFIGURATION_OLD = 2
+    """The sender's configuration is older than the acceptor's, which `config_id` names."""
+    CONFIGURATION_NEW = 3
+    """The acceptor has not learned the sender's configuration yet."""
+    NOT_A_VOTER = 4
+    """The sender does not vote in the acceptor's configuration."""
+    STORAGE_FULL = 5
+    """The acceptor's disk has no room for another record."""
+    BEFORE_CONFIGURATION = 6
+    """A configuration never governs an instance at or below its entry."""
+
+
+class Nack(msgspec.Struct, frozen=True, array_like=True, tag="nack"):
+    """A refusal, with all that the proposer needs to do better.
+
+    Attributes:
+        ballot: The ballot refused.
+        instance_id: Of the accept refused; 0 for a prepare or a heartbeat.
+        reason: Why.
+        promised: The acceptor's promise; None before its first.
+        config_id: The acceptor's configuration.
+    """
+
+    ballot: Ballot
+    instance_id: int
+    reason: NackReason
+    promised: Ballot | None
+    config_id: int
+
+
+class BelowFloor(msgspec.Struct, frozen=True, array_like=True, tag="below_floor"):
+    """The instance of an accept lies below the vote floor: it is chosen, and to be learned."""
+
+    ballot: Ballot
+    instance_id: int
+    floor: int
+
+
+class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
+    """The master is there; sent to every member's proposer, acceptor and learner, off the log.
+
+    Attributes:
+        ballot: The master's.
+        sequence: Counts this master's rounds at this ballot.
+        confirmed: A quorum of acceptors confirmed the round before; only such a heartbeat keeps
+            others from standing.
+        chosen_through: Every instance up to it is chosen and known to the master's learner.
+        majority_durable: Every instance up to it is durable in a majority's segments.
+        point: Chains of the master's learner.
+    """
+
+    ballot: Ballot
+    sequence: int
+    confirmed: bool
+    chosen_through: int
+    majority_durable: int
+    point: ChainPoint
+
+
+class HeartbeatConfirmed(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat_confirmed"):
+    """The acceptor has promised nothing above `ballot`."""
+
+    ballot: Ballot
+    sequence: int
+
+
+class Chosen(msgspec.Struct, frozen=True, array_like=True, tag="chosen"):
+    """Instances that are chosen, from the proposer that counted the votes.
+
+    Attributes:
+        values: In ascending order; may leave gaps.
+        chosen_through: As in `Heartbeat`.
+        majority_durable: As in `Heartbeat`.
+    """
+
+    values: tuple[ChosenValue, ...]
+    chosen_through: int
+    majority_durable: int
+
+
+class LearnerStatus(msgspec.Struct, frozen=True, array_like=True, tag="learner_status"):
+    """How far a learner is; answers `Chosen` and `Heartbeat`.
+
+    Attributes:
+        learned_through: Every instance up to it is learned.
+        applied_through: Every instance up to it is applied.
+        durable_through: Every instance up to it is in sealed, durable segments.
+        log_floor: The lowest instance still in its log.
+        point: Chains after `applied_through` (after `learned_through` while applying is stopped).
+        log_time_ns: Log time of the last applied instance.
+        ballot: The highest ballot at which it learned anything; None for an empty log.
+        mounted: The machines of the group, as applied.
+        stopped: Why applying stopped; empty while it goes on.
+    """
+
+    learned_through: int
+    applied_through: int
+    durable_through: int
+    log_floor: int
+    point: ChainPoint
+    log_time_ns: int
+    ballot: Ballot | None
+    mounted: tuple[MachineSpec, ...]
+    stopped: str
+
+
+class Applied(msgspec.Struct, frozen=True, array_like=True, tag="applied"):
+    """Results of one instance, from a learner to its own member's proposer."""
+
+    instance_id: int
+    ballot: Ballot
+    results: tuple[EntryResult, ...]
+
+
+class CatchUp(msgspec.Struct, frozen=True, array_like=True, tag="catch_up"):
+    """A proposer asks its own learner to learn up to an instance, from these members first."""
+
+    through: int
+    sources: tuple[int, ...]
+
+
+class LearnRequest(msgspec.Struct, frozen=True, array_like=True, tag="learn_request"):
+    """A learner asks a learner or a checkpointer for chosen instances.
+
+    Attributes:
+        from_instance: The first one wanted.
+        bytes_max: How much it takes at once.
+    """
+
+    from_instance: int
+    bytes_max: int
+
+
+class LearnReply(msgspec.Struct, frozen=True, array_like=True, tag="learn_reply"):
+    """Chosen instances from another member's log.
+
+    Attributes:
+        from_instance: As asked.
+        values: Contiguous from `from_instance`; empty where the sender has none to give.
+        learned_through: How far the sender is.
+        memory_floor: The lowest instance the learner holds in memory: what is below is for its
+            member's checkpointer to send. 0 from a checkpointer.
+    """
+
+    from_instance: int
+    values: tuple[ChosenValue, ...]
+    learned_through: int
+    memory_floor: int
+
+
+class RaiseVoteFloor(msgspec.Struct, frozen=True, array_like=True, tag="raise_vote_floor"):
+    """A learner tells its own acceptor that votes below `floor` are no longer needed.
+
+    Everything below is contiguous, chosen and durable in this member's segments and, by the
+    master's word, in those of a majority.
+    """
+
+    floor: int
+
+
+class VoteFloorRaised(msgspec.Struct, frozen=True, array_like=True, tag="vote_floor_raised"):
+    """The acceptor's floor, durably; answers `RaiseVoteFloor`."""
+
+    floor: int
+
+
+class SegmentSealed(msgspec.Struct, frozen=True, array_like=True, tag="segment_sealed"):
+    """A learner tells its checkpointer of a segment in its log."""
+
+    first: int
+    last: int
+    byte_count: int
+
+
+class SegmentsWanted(msgspec.Struct, frozen=True, array_like=True, tag="segments_wanted"):
+    """A checkpointer missed something: it asks its learner to tell of all segments again."""
+
+
+class SegmentMerged(msgspec.Struct, frozen=True, array_like=True, tag="segment_merged"):
+    """A checkpointer has written, synced and read back one segment that replaces several."""
+
+    first: int
+    last: int
+    byte_count: int
+
+
+class CreateGroup(msgspec.Struct, frozen=True, array_like=True, tag="create_group"):
+    """The explicit order that makes a group at a member; the only thing that does (design 9).
+
+    Attributes:
+        replica_id: The member's identity in the group; above every one it has held there.
+        configuration: Of the genesis or of the entry that added the member.
+        floor: The new voter's vote floor: above the entry that made it one; 1 at genesis.
+    """
+
+    replica_id: int
+    configuration: Configuration
+    floor: int
+
+
+class RemoveGroup(msgspec.Struct, frozen=True, array_like=True, tag="remove_group"):
+    """The explicit order that ends a member's part in a group and leaves a tombstone."""
+
+    replica_id: int
+
+
+class OrderDone(msgspec.Struct, frozen=True, array_like=True, tag="order_done"):
+    """Answers an order, once its record is durable.
+
+    Attributes:
+        replica_id: Of the order.
+        refused: Why the order was refused; empty where it holds (also when it held before).
+    """
+
+    replica_id: int
+    refused: str
+
+
+class Flush(msgspec.Struct, frozen=True, array_like=True, tag="flush"):
+    """Asks a learner to seal all it has learned, without waiting for size or age.
+
+    Answered at once with its status; `durable_through` there rises as the segments are sealed.
+    """
+
+
+class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag="open_session"):
+    """A client asks for a session."""
+
+    request_id: int
+    label: str
+
+
+class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
+    """A client's commands, in order.
+
+    Attributes:
+        request_id: The client's own, to match the reply.
+        batches: Applied all or in part, in this order; each is answered.
+    """
+
+    request_id: int
+    batches: tuple[CommandBatch, ...]
+
+
+class Submitted(msgspec.Struct, frozen=True, array_like=True, tag="submitted"):
+    """All entries of a request were applied; one result each, in order."""
+
+    request_id: int
+    results: tuple[EntryResult, ...]
+
+
+class Redirected(msgspec.Struct, frozen=True, array_like=True, tag="redirected"):
+    """This proposer does not lead; whether the request's commands are chosen is not known to it.
+
+    Attributes:
+        request_id: Of the request.
+        master: The member to ask; None where none is known.
+        retry_after_ms: How long to wait where none is known.
+    """
+
+    request_id: int
+    master: int | None
+    retry_after_ms: int
+
+
+class RefusalCode(enum.IntEnum):
+    """Why a proposer did not take a request."""
+
+    OVERLOADED = 1
+    TOO_LARGE = 2
+    UNKNOWN_GROUP = 3
+    MALFORMED = 4
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+    """The request was not taken: nothing of it went into the log.
+
+    Attributes:
+        request_id: Of the request.
+        code: Why.
+        message: What a person should know, with the limit concerned.
+        retry_after_ms: When trying again makes sense; 0 where it does not.
+    """
+
+    request_id: int
+    code: RefusalCode
+    message: str
+    retry_after_ms: int
+
+
+class Query(msgspec.Struct, frozen=True, array_like=True, tag="query"):
+    """A read of one machine at a learner, as of what it has applied.
+
+    Attributes:
+        request_id: The client's own.
+        machine: Which machine.
+        request: For the machine.
+        at_least: Answer only once applied through this instance; 0 for at once.
+    """
+
+    request_id: int
+    machine: str
+    request: bytes
+    at_least: int
+
+
+class QueryResult(msgspec.Struct, frozen=True, array_like=True, tag="query_result"):
+    """What the machine answered, and the instance the answer is as of."""
+
+    request_id: int
+    applied_through: int
+    result: bytes
+
+
+class QueryFailed(msgspec.Struct, frozen=True, array_like=True, tag="query_failed"):
+    """The read was not served.
+
+    Attributes:
+        request_id: Of the query.
+        applied_through: How far the learner is.
+        message: Why.
+        retry: Whether asking again, later, makes sense.
+    """
+
+    request_id: int
+    applied_through: int
+    message: str
+    retry: bool
+
+
+Message: TypeAlias = (
+    Prepare
+    | Promise
+    | Accept
+    | Accepted
+    | Nack
+    | BelowFloor
+    | Heartbeat
+    | HeartbeatConfirmed
+    | Chosen
+    | LearnerStatus
+    | Applied
+    | CatchUp
+    | LearnRequest
+    | LearnReply
+    | RaiseVoteFloor
+    | VoteFloorRaised
+    | SegmentSealed
+    | SegmentsWanted
+    | SegmentMerged
+    | CreateGroup
+    | RemoveGroup
+    | OrderDone
+    | Flush
+    | OpenSession
+    | Submit
+    | Submitted
+    | Redirected
+    | Refused
+    | Query
+    | QueryResult
+    | QueryFailed
+)
+
+
+class Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """One message with all that says whose it is.
+
+    Attributes:
+        genesis: Hash of the sender's genesis.
+        group: Which group's log it is about.
+        sender: The role that sent it.
+        replica_id: The sender's identity in the group; 0 where it has none.
+        incarnation: Of the sender's folder; 0 for a client.
+        config_id: The configuration the sender counts under.
+        message: What it says.
+    """
+
+    genesis: bytes
+    group: int
+    sender: Address
+    replica_id: int
+    incarnation: int
+    config_id: int
+    message: Message

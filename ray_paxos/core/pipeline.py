@@ -1,0 +1,164 @@
+"""A master's open instances, and the chosen values it still keeps.
+
+```
+      backlog ──▶ open ── majority of votes ──▶ retained ── own learner durable ──▶ gone
+   (adopted, no-ops,  (window_max at most)     (sent to learners; re-sent to the own
+    master record)                              learner if it lost them)
+```
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.genesis import Configuration
+from ray_paxos.core.intake import Request
+from ray_paxos.core.messages import ChosenValue
+
+
+@dataclass(slots=True)
+class OpenInstance:
+    """One instance that the master proposes in.
+
+    Attributes:
+        instance_id: Which.
+        value: Encoded.
+        requests: Of clients, whose entries the value holds; in order.
+        votes: Voters (replica_id) whose accepted came in: a set, so that a reply counts once.
+        sent_ns: When the accept was last sent.
+    """
+
+    instance_id: int
+    value: bytes
+    requests: tuple[Request, ...]
+    sent_ns: int
+    votes: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A value that waits for an instance in the backlog of a new master."""
+
+    value: bytes
+    is_master_record: bool = False
+
+
+class Pipeline:
+    """The instances of one reign, from the first one not learned when it began.
+
+    Invariants: instances are opened in order without gaps; one is open, or retained, or gone;
+    `chosen_through` is the end of the contiguous chosen prefix.
+    """
+
+    def __init__(self, ballot: Ballot, configuration: Configuration, learned_through: int) -> None:
+        """Begin a reign.
+
+        Args:
+            ballot: The master's.
+            configuration: Whose votes count.
+            learned_through: Everything up to it is learned by the master's learner.
+        """
+        self.ballot = ballot
+        self.configuration = configuration
+        self.next_instance = learned_through + 1
+        self.chosen_through = learned_through
+        self.backlog: deque[Proposal] = deque()
+        self.master_record_instance: int | None = None
+        self.open: OrderedDict[int, OpenInstance] = OrderedDict()
+        self.retained: OrderedDict[int, ChosenValue] = OrderedDict()
+        self.retained_bytes = 0
+        self.awaiting: dict[int, tuple[Request, ...]] = {}
+        self.unanswered: list[Request] = []
+
+    def start(self, value: bytes, requests: tuple[Request, ...], now_ns: int) -> OpenInstance:
+        """Open the next instance for a value; the caller sends the accepts."""
+        instance = OpenInstance(self.next_instance, value, requests, now_ns)
+        self.next_instance += 1
+        self.open[instance.instance_id] = instance
+        return instance
+
+    def count(self, instance_id: int, replica_id: int) -> ChosenValue | None:
+        """Count one voter's accepted, given at this ballot and under this configuration.
+
+        Returns:
+            The chosen value, the moment a majority has accepted it; else None.
+        """
+        instance = self.open.get(instance_id)
+        if instance is None:
+            return None
+        instance.votes.add(replica_id)
+        if len(instance.votes) < self.configuration.majority:
+            return None
+        return self._close(instance)
+
+    def _close(self, instance: OpenInstance) -> ChosenValue:
+        del self.open[instance.instance_id]
+        chosen = ChosenValue(instance.instance_id, self.ballot, instance.value)
+        self._retain(chosen)
+        if instance.requests:
+            self.awaiting[instance.instance_id] = instance.requests
+        while self.chosen_through + 1 in self.retained:
+            self.chosen_through += 1
+        return chosen
+
+    def _retain(self, chosen: ChosenValue) -> None:
+        self.retained[chosen.instance_id] = chosen
+        self.retained_bytes += len(chosen.value)
+
+    def release_durable(self, durable_through: int) -> None:
+        """The own learner holds everything up to here in durable segments.
+
+        Only the contiguous chosen prefix may go, since `chosen_through` walks over it.
+        """
+        limit = min(durable_through, self.chosen_through)
+        for instance_id in [i for i in self.retained if i <= limit]:
+            self.retained_bytes -= len(self.retained.pop(instance_id).value)
+
+    def first_kept(self) -> int:
+        """The lowest instance whose value this pipeline can still give."""
+        first = self.next_instance
+        for instance_id in self.retained:
+            first = min(first, instance_id)
+        for instance_id in self.open:
+            first = min(first, instance_id)
+        return first
+
+    def retained_from(self, instance_id: int, bytes_max: int) -> list[ChosenValue]:
+        """Retained values from an instance on, ascending, as many as fit (at least one)."""
+        values: list[ChosenValue] = []
+        byte_count = 0
+        for kept in sorted(i for i in self.retained if i >= instance_id):
+            chosen = self.retained[kept]
+            byte_count += len(chosen.value)
+            if values and byte_count > bytes_max:
+                break
+            values.append(chosen)
+        return values
+
+    def oldest_sent_ns(self) -> int | None:
+        """When the accept that waits longest was sent; None with nothing open."""
+        for instance in self.open.values():
+            return instance.sent_ns
+        return None
+
+    def resend_due(self, before_ns: int) -> list[OpenInstance]:
+        """Open instances whose accepts were last sent at or before a time."""
+        return [instance for instance in self.open.values() if instance.sent_ns <= before_ns]
+
+    def note_sent(self, instance: OpenInstance, now_ns: int) -> None:
+        """The accepts of an instance were sent again."""
+        instance.sent_ns = now_ns
+        self.open.move_to_end(instance.instance_id)
+
+    def take_requests(self) -> list[Request]:
+        """All requests that are not answered yet, in order; the reign is over."""
+        pending = list(self.awaiting.items())
+        pending += [(i, instance.requests) for i, instance in self.open.items()]
+        self.awaiting.clear()
+        self.open.clear()
+        unanswered, self.unanswered = self.unanswered, []
+        for _, requests in sorted(pending, key=lambda item: item[0]):
+            unanswered.extend(requests)
+        return unanswered

@@ -1,0 +1,90 @@
+"""Limits and times of the roles, in the units the core works in.
+
+`ray_paxos.config` reads them from YAML, in milliseconds; the simulator makes its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MILLISECOND_NS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ProposerSettings:
+    """Of one group's proposer.
+
+    Attributes:
+        election_timeout_ns: Without a word of a confirmed master for this long (and up to as long
+            again, at random), a proposer stands. A master that no quorum confirms for this long
+            steps down.
+        heartbeat_interval_ns: Between two rounds of heartbeats of a master.
+        retransmit_ns: After how long an unanswered prepare or accept is sent again.
+        window_max: Open instances at most.
+        batch_bytes_max: A value holds commands up to this many bytes (at least one request).
+        command_bytes_max: A longer command is refused.
+        intake_bytes_max: Bytes of requests waiting or open at most; more is refused, overloaded.
+        intake_requests_max: Requests waiting or open at most.
+        chosen_delay_ns: How long a chosen value may wait for company before it goes to followers.
+        retained_bytes_max: Chosen values that the own learner has not yet reported durable: above
+            this nothing new is proposed.
+        learner_gap_ns: A learner that misses what nobody gave it for this long makes the master
+            prepare again from there.
+    """
+
+    election_timeout_ns: int = 1_000 * MILLISECOND_NS
+    heartbeat_interval_ns: int = 200 * MILLISECOND_NS
+    retransmit_ns: int = 500 * MILLISECOND_NS
+    window_max: int = 8
+    batch_bytes_max: int = 90_000
+    command_bytes_max: int = 1_000_000
+    intake_bytes_max: int = 64_000_000
+    intake_requests_max: int = 4_096
+    chosen_delay_ns: int = 5 * MILLISECOND_NS
+    retained_bytes_max: int = 256_000_000
+    learner_gap_ns: int = 2_000 * MILLISECOND_NS
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptorSettings:
+    """Of one member's acceptor.
+
+    Attributes:
+        promise_bytes_max: Values in one page of a promise (at least one vote).
+    """
+
+    promise_bytes_max: int = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerSettings:
+    """Of one group's learner.
+
+    Attributes:
+        seal_bytes: Unsealed values are sealed into a segment at this many bytes,
+        seal_age_ns: or when the oldest of them is this old.
+        memory_bytes: Sealed values kept in memory for members a little behind.
+        pending_bytes_max: Values held above a gap; more is dropped, to be asked for again.
+        catch_up_bytes_max: Asked of another member at once.
+        catch_up_retry_ns: After how long without an answer another member is asked.
+    """
+
+    seal_bytes: int = 4_000_000
+    seal_age_ns: int = 1_000 * MILLISECOND_NS
+    memory_bytes: int = 16_000_000
+    pending_bytes_max: int = 64_000_000
+    catch_up_bytes_max: int = 2_000_000
+    catch_up_retry_ns: int = 300 * MILLISECOND_NS
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointerSettings:
+    """Of one group's checkpointer.
+
+    Attributes:
+        merge_count: So many adjoining small segments are merged into one.
+        merge_bytes_max: No merged segment gets larger than this.
+    """
+
+    merge_count: int = 8
+    merge_bytes_max: int = 64_000_000

@@ -1,0 +1,184 @@
+"""Every error that users of ray_paxos meet, as one typed tree.
+
+Each says what happened, whether the command may have been applied, and what to do.
+
+```
+PaxosError
+├── ConfigurationError        the configuration, or what was asked, is wrong; nothing happened
+│   └── InputError            a file of commands holds something unreadable
+├── ClusterError              the cluster cannot be started or reached
+│   ├── ClusterNotFoundError
+│   ├── PlacementError        too few nodes or resources for the members
+│   └── BootstrapError        the data directories do not allow a safe start
+├── StorageError              a folder cannot be used
+│   ├── FolderHeldError       another process holds it
+│   ├── ForeignFolderError    it belongs to another cluster, member or role
+│   ├── NotActivatedError     it is staged only: it takes part in nothing yet
+│   ├── StorageFullError      no room
+│   └── DamageError           a checksum, a hash or a file is wrong or missing
+├── CommandError              raised by a state machine; a result, the same on all members
+├── RequestError              one request of a client failed
+│   ├── NotAppliedError       certainly not applied
+│   │   ├── CommandTooLargeError
+│   │   ├── OverloadedError
+│   │   └── ClientClosedError
+│   ├── OutcomeUnknownError   may have been applied; asking again with the same number tells
+│   ├── SessionExpiredError   open commands may have been applied
+│   └── QueryError            a read failed; reads change nothing
+├── ApplyStoppedError         a state machine failed: one group stops applying on one member
+├── WireFormatError           bytes of another format or version
+└── InvariantViolationError   our own bug: the group stops on that member
+```
+"""
+
+from __future__ import annotations
+
+
+class PaxosError(Exception):
+    """Root of all errors of ray_paxos.
+
+    Attributes:
+        may_have_applied: Whether a command of the failed call can have been applied.
+        retry_after_s: After how many seconds trying again makes sense; None where it does not.
+    """
+
+    may_have_applied: bool = False
+    retry_after_s: float | None = None
+
+
+class ConfigurationError(PaxosError):
+    """The configuration, or an argument, is wrong. Nothing happened; correct it."""
+
+
+class InputError(ConfigurationError):
+    """A file of commands cannot be read. Names the file, the line and the reason."""
+
+
+class ClusterError(PaxosError):
+    """The cluster cannot be started or reached."""
+
+
+class ClusterNotFoundError(ClusterError):
+    """No cluster of that name runs in this Ray cluster."""
+
+
+class PlacementError(ClusterError):
+    """The Ray cluster has too few nodes or resources for the members asked for."""
+
+
+class BootstrapError(ClusterError):
+    """What lies in the data directories does not allow a safe start; says what is missing."""
+
+
+class StorageError(PaxosError):
+    """A folder or file cannot be used; names it."""
+
+
+class FolderHeldError(StorageError):
+    """Another process holds the role's folder."""
+
+
+class ForeignFolderError(StorageError):
+    """The folder belongs to another cluster, member or role, or to nobody we know."""
+
+
+class NotActivatedError(StorageError):
+    """The member is staged and not activated: the bootstrap that made it did not finish."""
+
+
+class StorageFullError(StorageError):
+    """The disk has no room; writing goes on by itself once it has."""
+
+
+class DamageError(StorageError):
+    """A checksum, a hash chain or a file is wrong or missing; nothing of it is served."""
+
+
+class CommandError(PaxosError):
+    """A state machine refused a command.
+
+    Raise it in `apply` for a refusal that depends on the command and the applied state alone: it
+    is then the command's result, the same on all members. The command counts as applied; what it
+    changed before raising stays changed.
+    """
+
+    may_have_applied = True
+
+
+class ApplyStoppedError(PaxosError):
+    """A state machine failed with something else than `CommandError`.
+
+    The member applies nothing more in that group, and serves no reads of it; it goes on learning,
+    storing and voting, and other groups and members are not concerned. Mend the machine (or what
+    it needs on that node) and restart the member.
+
+    Attributes:
+        machine: Name of the machine in its group.
+        instance_id: The instance that was being applied.
+        cause: What the machine raised, or what is wrong with what it returned.
+    """
+
+    may_have_applied = True
+
+    def __init__(self, group: int, machine: str, instance_id: int, cause: str) -> None:
+        """Name what failed, and where."""
+        super().__init__(
+            f"machine {machine!r} of group {group} failed at instance {instance_id}: {cause}; "
+            "this member applies nothing more in this group until the machine is mended"
+        )
+        self.machine = machine
+        self.instance_id = instance_id
+        self.cause = cause
+
+
+class RequestError(PaxosError):
+    """One request of a client failed."""
+
+
+class NotAppliedError(RequestError):
+    """The command was certainly not applied, and will not be."""
+
+
+class CommandTooLargeError(NotAppliedError):
+    """A command is over the size limit, which the message names."""
+
+
+class OverloadedError(NotAppliedError):
+    """The cluster took on no more work; try again after `retry_after_s`."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        """Say how long to wait, in seconds."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ClientClosedError(NotAppliedError):
+    """The client was closed before this command was sent."""
+
+
+class OutcomeUnknownError(RequestError):
+    """No answer in time: the command may have been applied, or may still be.
+
+    The client goes on sending it under the same number, ahead of later ones; it is applied at
+    most once. Asking again tells the outcome.
+    """
+
+    may_have_applied = True
+
+
+class SessionExpiredError(RequestError):
+    """The session was evicted; commands without a result may have been applied."""
+
+    may_have_applied = True
+
+
+class QueryError(RequestError):
+    """A read failed. Reads change nothing; asking again is safe."""
+
+
+class WireFormatError(PaxosError):
+    """Bytes of another format or version: processes of different releases were mixed."""
+
+
+class InvariantViolationError(PaxosError):
+    """Something the protocol excludes was seen: a bug. The group stops on that member."""

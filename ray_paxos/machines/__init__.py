@@ -1,0 +1,1 @@
+"""State machines: the base class, the host that runs several per group, and ready-made ones."""

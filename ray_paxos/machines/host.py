@@ -1,0 +1,299 @@
+"""The host of a group's state machines: executes the log, entry by entry, on one member.
+
+Rules:
+
+1. What the host holds and answers depends on the values applied so far and on nothing else (R6).
+   Every refusal is part of it: the same result, with the same text, on all members.
+2. Values are applied in order, once each. Log time is the highest that any value carried.
+3. A number of a session is applied once (R7). A number counts as applied as soon as it was its
+   turn, also if the machine refused the command, is not mounted, or does not know it: a command
+   that cannot work must not hold up the group.
+4. `CommandError` is a result. Anything else that a machine raises, or a result that is not bytes,
+   is a failure of this member (R12): `apply` raises `ApplyStoppedError`, and the host, whose
+   state may be half changed, answers nothing any more.
+
+What becomes of one batch of commands is in `batches.py`, the order of sessions in `sessions.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from ray_paxos.core.genesis import MachineSpec
+from ray_paxos.core.results import EntryResult, Note, NoteCode
+from ray_paxos.core.values import (
+    CommandBatch,
+    MachineMount,
+    MasterRecord,
+    SessionId,
+    SessionOpen,
+    Value,
+)
+from ray_paxos.errors import (
+    ApplyStoppedError,
+    InvariantViolationError,
+    QueryError,
+)
+from ray_paxos.machines.base import DIGEST_BYTES, ApplyContext, StateMachine
+from ray_paxos.machines.batches import (
+    RESULT_BYTES_MAX,
+    closed_and_kept,
+    encodable,
+    error_notes,
+    exception_text,
+    execute,
+    type_name,
+)
+from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.machines.sessions import KeptRun, SessionTable
+
+MACHINES_MAX = 1_000
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class MachineHost:
+    """The machines and sessions of one group on one member. Pure, single-threaded.
+
+    Invariants: `applied_through` is the last instance applied without a gap; `log_time_ns` never
+    falls; a machine's name is taken for ever.
+    """
+
+    def __init__(self, registry: MachineRegistry, *, group: int) -> None:
+        """Start before instance 1, with nothing mounted.
+
+        Args:
+            registry: The classes that can be mounted; must be the same on all members.
+            group: Whose log is applied.
+        """
+        self._registry = registry
+        self._group = group
+        self._machines: dict[str, StateMachine] = {}
+        self._specs: dict[str, MachineSpec] = {}
+        self._sessions = SessionTable()
+        self._context = ApplyContext()
+        self._stopped: ApplyStoppedError | None = None
+        self.applied_through = 0
+        self.log_time_ns = 0
+        self.master: MasterRecord | None = None
+        self.master_version = 0
+
+    @property
+    def mounted(self) -> tuple[MachineSpec, ...]:
+        """The group's machines, in the order in which the log mounted them."""
+        return tuple(self._specs.values())
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions are open."""
+        return len(self._sessions)
+
+    def apply(self, instance_id: int, value: Value) -> tuple[EntryResult, ...]:
+        """Execute one chosen value.
+
+        Args:
+            instance_id: The instance after `applied_through`.
+            value: What it chose.
+
+        Returns:
+            One result for each entry, in order; none for a no-op. The same on all members that
+            applied the same log, byte for byte once encoded.
+
+        Raises:
+            ApplyStoppedError: A machine failed here (R12); every later call raises it again.
+            InvariantViolationError: The instance is not the next one; nothing was applied.
+        """
+        if self._stopped is not None:
+            raise self._stopped
+        if instance_id != self.applied_through + 1:
+            raise InvariantViolationError(
+                f"instance {instance_id} of group {self._group} to be applied after "
+                f"{self.applied_through}"
+            )
+        # Before the first entry: were this call cut short by whatever it be, the instance could not
+        # be applied a second time over what it has changed.
+        self.applied_through = instance_id
+        if value.log_time_ns > self.log_time_ns:
+            self.log_time_ns = value.log_time_ns
+        results: list[EntryResult] = []
+        index = 0
+        for entry in value.entries:
+            match entry:
+                case CommandBatch():
+                    results.append(self._apply_batch(instance_id, index, entry))
+                    index += len(entry.commands)
+                    continue
+                case SessionOpen():
+                    refused = self._open_session(instance_id, index, entry)
+                case MachineMount():
+                    refused = self._mount(instance_id, entry)
+                case MasterRecord():
+                    self.master = entry
+                    self.master_version = instance_id
+                    refused = ""
+            note = Note(NoteCode.ERROR, encodable(refused), instance_id, index)
+            results.append(EntryResult(instance_id, index, (None,), {0: note} if refused else {}))
+            index += 1
+        return tuple(results)
+
+    def query(self, machine: str, request: bytes) -> bytes:
+        """Let a machine answer a read, as of `applied_through`.
+
+        Raises:
+            QueryError: The machine is not mounted, refused the request or failed on it; or
+                applying has stopped here. The state is as before.
+        """
+        if self._stopped is not None:
+            raise QueryError(f"reads of group {self._group} stopped here: {self._stopped}")
+        mounted = self._machines.get(machine)
+        if mounted is None:
+            raise QueryError(f"group {self._group} has no machine {machine!r}")
+        try:
+            result = mounted.query(request)
+        except QueryError:
+            raise
+        except (Exception, SystemExit) as error:
+            # Machines are the users' code: whatever a read raises concerns that read alone.
+            raise QueryError(
+                f"machine {machine!r} failed on a query: {exception_text(error)}"
+            ) from error
+        if type(result) is not bytes:
+            raise QueryError(f"machine {machine!r} answered a query with {type_name(result)}")
+        return result
+
+    def machine_digest(self) -> bytes:
+        """16 bytes over the machines alone: which there are, by name, and each one's digest.
+
+        Differs from `digest` in that the way there does not count: the same commands in other
+        batches, of other sessions or at other instances give the same.
+
+        Raises:
+            QueryError: A machine could not digest its state, or applying has stopped here.
+        """
+        if self._stopped is not None:
+            raise QueryError(f"group {self._group} has no digest here: {self._stopped}")
+        state = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        for name in sorted(self._specs):
+            try:
+                digest = self._machines[name].digest()
+            except (Exception, SystemExit) as error:
+                # As in `query`: the users' code, and a read.
+                raise QueryError(
+                    f"machine {name!r} has no digest: {exception_text(error)}"
+                ) from error
+            if type(digest) is not bytes:
+                raise QueryError(f"machine {name!r} has a digest of {type_name(digest)}")
+            state.update(_encode((self._specs[name], digest)))
+        return state.digest()
+
+    def digest(self) -> bytes:
+        """16 bytes over all that was applied: machines, sessions, log time, master.
+
+        Raises:
+            QueryError: As `machine_digest`.
+        """
+        parts = (
+            self.machine_digest(),
+            self._sessions.digest(),
+            self.log_time_ns,
+            self.master,
+            self.master_version,
+            self.mounted,
+        )
+        return hashlib.blake2b(_encode(parts), digest_size=DIGEST_BYTES).digest()
+
+    # Internal entries.
+
+    def _open_session(self, instance_id: int, index: int, entry: SessionOpen) -> str:
+        session = SessionId(instance_id, index)
+        return self._sessions.open(session, entry.label, self.log_time_ns)
+
+    def _mount(self, instance_id: int, mount: MachineMount) -> str:
+        """Mount a machine, or say why not. To mount again what is mounted changes nothing."""
+        spec = MachineSpec(mount.name, mount.kind, mount.version)
+        mounted = self._specs.get(mount.name)
+        if mounted == spec:
+            return ""
+        if mounted is not None:
+            return (
+                f'machine "{mount.name}" is mounted as "{mounted.kind}" version {mounted.version}'
+            )
+        if len(self._specs) >= MACHINES_MAX:
+            return f"the group has {MACHINES_MAX} machines, which is its limit"
+        machine_class = self._registry.find(mount.kind, mount.version)
+        if machine_class is None:
+            return f'no machine of kind "{mount.kind}" version {mount.version} is registered'
+        try:
+            machine = machine_class()
+        except (Exception, SystemExit) as error:
+            raise self._stop(mount.name, instance_id, exception_text(error)) from error
+        self._machines[mount.name] = machine
+        self._specs[mount.name] = spec
+        return ""
+
+    # Commands.
+
+    def _apply_batch(self, instance_id: int, index: int, batch: CommandBatch) -> EntryResult:
+        """Part by part, as the module's picture has it; nearly always there is only one."""
+        count = len(batch.commands)
+        session = self._sessions.use(batch.session, self.log_time_ns)
+        if session is None:
+            unknown = dict.fromkeys(range(count), Note(NoteCode.NO_SESSION, "", 0, 0))
+            return EntryResult(instance_id, index, (None,) * count, unknown)
+        session.close_below(batch.lowest_open)
+        admission = session.admit(batch.first_number, count)
+        results, notes = closed_and_kept(session, batch.first_number, admission)
+        reason = admission.reason
+        if admission.fresh:
+            start = len(results)
+            run = self._run(instance_id, index, batch, start, start + admission.fresh)
+            session.keep(run)
+            results += run.results
+            if run.errors:
+                notes.update(error_notes(run, start))
+            if len(run.results) < admission.fresh:
+                reason = f"the results before it are over {RESULT_BYTES_MAX} bytes"
+        refused = count - len(results)
+        if refused:
+            gap = Note(NoteCode.GAP, reason, 0, 0)
+            notes.update(dict.fromkeys(range(len(results), count), gap))
+            results += (None,) * refused
+        return EntryResult(instance_id, index, results, notes)
+
+    def _run(
+        self, instance_id: int, index: int, batch: CommandBatch, start: int, end: int
+    ) -> KeptRun:
+        """Execute the commands from `start` to `end` of a batch, whose turn it is.
+
+        Returns:
+            What they returned: of all of them, or of the first ones where the results are so
+            long that the rest has to be sent again.
+        """
+        number = batch.first_number + start
+        index += start
+        machine = self._machines.get(batch.machine)
+        if machine is None:
+            count = end - start
+            text = encodable(f'the group has no machine "{batch.machine}"')
+            errors = dict.fromkeys(range(count), text)
+            return KeptRun(number, instance_id, index, (None,) * count, errors, len(text))
+        context = self._context
+        context.instance_id = instance_id
+        context.log_time_ns = self.log_time_ns
+        context.session = batch.session
+        try:
+            results, errors, byte_count = execute(
+                machine.apply, batch.commands[start:end], context, index, number
+            )
+        except (Exception, SystemExit) as error:
+            # R12, and the one place for it: machines are the users' code, and whatever goes wrong
+            # in one is this group's matter on this member. `exit()` would end all its groups.
+            raise self._stop(batch.machine, instance_id, exception_text(error)) from error
+        return KeptRun(number, instance_id, index, tuple(results), errors, byte_count)
+
+    def _stop(self, machine: str, instance_id: int, cause: str) -> ApplyStoppedError:
+        """Answer nothing any more; for the caller to raise."""
+        self._stopped = ApplyStoppedError(self._group, machine, instance_id, cause)
+        return self._stopped

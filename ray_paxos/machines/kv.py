@@ -1,0 +1,353 @@
+"""The key-value machine: put, get, delete and compare-and-set, with a version for every key.
+
+Rules:
+
+1. A key that was never written has version 0. Every put, every delete and every cas that succeeds
+   raises the key's version by one; a get and a cas that fails change nothing.
+2. A delete leaves a tombstone, which keeps the version and lets it go on rising: a version is
+   never used again for another value, so a cas with an old version cannot succeed after the key
+   was deleted and written again. A delete works on absent keys, too.
+3. A cas writes only if `expected_version` is the stored version (0: never written); else its
+   result is a `Conflict` with the version found. To re-create a deleted key, expect the
+   tombstone's version, which a get tells.
+
+Commands, results, queries and answers are msgpack arrays that start with their name, so other
+languages can speak them: `["put", key, value]`, `["written", version, replaced]`. A command that
+is none of these is refused with the same text on all members; the decoder's own text is not in
+it, as it may change with the library's version.
+
+Cost (CPython 3.11, one core): a put of 100 bytes takes 0.5 us here and 0.6 us with the host. The
+digest and the pages of a dump go over sorted keys. They are sorted when they are asked for and
+not on every write: a key is only ever added (tombstones stay), so sorting again merges the few new
+ones into a sorted list in linear time (0.07 s for 1,000 new ones beside a million). A digest of a
+million keys takes 0.7 s, so it is for comparing states and not for every status. A digest kept up
+to date with every write was rejected: it hashes the old and the new entry at 0.5 us each, which
+would make every write nearly three times as dear for a number that is asked for once in a while;
+the result chain compares members all the time for nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, TypeAlias
+
+import msgspec
+
+from ray_paxos.errors import CommandError, QueryError
+from ray_paxos.machines.base import DIGEST_BYTES, ApplyContext, StateMachine
+
+PAGE_KEYS_MAX = 10_000
+PAGE_BYTES_MAX = 1_000_000
+"""A page of a dump ends with the key that reaches this many bytes of keys and values."""
+
+_STATE_FILE = "entries.msgpack"
+_CHUNK_KEYS = 1_000
+
+
+class Put(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="put"):
+    """Command: give the key this value."""
+
+    key: str
+    value: bytes
+
+
+class Get(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="get"):
+    """Command, and query: read one key."""
+
+    key: str
+
+
+class Delete(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="delete"
+):
+    """Command: leave a tombstone at the key."""
+
+    key: str
+
+
+class Cas(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="cas"):
+    """Command: give the key this value if its version is the expected one (compare and set)."""
+
+    key: str
+    value: bytes
+    expected_version: int
+
+
+class Dump(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="dump"):
+    """Query: a page of the live keys in ascending order (of their code points).
+
+    Attributes:
+        prefix: Only keys that start so; empty for all.
+        after_key: Where to go on: the `next_after` of the page before; None for the first page.
+        limit: At most so many keys, up to `PAGE_KEYS_MAX`.
+    """
+
+    prefix: str
+    after_key: str | None
+    limit: int
+
+
+class Written(msgspec.Struct, frozen=True, array_like=True, tag="written"):
+    """Result of a put, a delete, or a cas that succeeded.
+
+    Attributes:
+        version: The key's version now.
+        replaced: Whether the key had a live value before.
+    """
+
+    version: int
+    replaced: bool
+
+
+class Read(msgspec.Struct, frozen=True, array_like=True, tag="read"):
+    """Result of a get.
+
+    Attributes:
+        found: Whether the key has a live value.
+        version: Of the value or of the tombstone; 0 if the key was never written.
+        value: None where not found.
+    """
+
+    found: bool
+    version: int
+    value: bytes | None
+
+
+class Conflict(msgspec.Struct, frozen=True, array_like=True, tag="conflict"):
+    """Result of a cas that changed nothing: the key's version is this one."""
+
+    version: int
+
+
+class KeyEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A live key of a page."""
+
+    key: str
+    value: bytes
+    version: int
+
+
+class Page(msgspec.Struct, frozen=True, array_like=True, tag="page"):
+    """Answer to a `Dump`.
+
+    Each page shows the state at the time it is asked for: a dump of several pages is one cut only
+    if nothing is written meanwhile.
+
+    Attributes:
+        entries: Ascending by key.
+        next_after: `after_key` of the next page; None after the last one.
+    """
+
+    entries: tuple[KeyEntry, ...]
+    next_after: str | None
+
+
+KvCommand: TypeAlias = Put | Get | Delete | Cas
+KvResult: TypeAlias = Written | Read | Conflict
+KvQuery: TypeAlias = Get | Dump
+
+_Chunk: TypeAlias = tuple[list[str], list[tuple[bytes | None, int]]]
+
+# msgspec lets the decoder's own error through where text is not UTF-8.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+_encode = msgspec.msgpack.Encoder().encode
+_decode_command: Callable[[bytes], KvCommand] = msgspec.msgpack.Decoder(KvCommand).decode
+_decode_result: Callable[[bytes], KvResult] = msgspec.msgpack.Decoder(KvResult).decode
+_decode_query: Callable[[bytes], KvQuery] = msgspec.msgpack.Decoder(KvQuery).decode
+_decode_page = msgspec.msgpack.Decoder(Page).decode
+_decode_chunk: Callable[[bytes], _Chunk] = msgspec.msgpack.Decoder(_Chunk).decode
+
+
+def encode_put(key: str, value: bytes) -> bytes:
+    """The command that gives `key` this value."""
+    return _encode(Put(key, value))
+
+
+def encode_get(key: str) -> bytes:
+    """The command, or the query, that reads `key`."""
+    return _encode(Get(key))
+
+
+def encode_delete(key: str) -> bytes:
+    """The command that deletes `key`."""
+    return _encode(Delete(key))
+
+
+def encode_cas(key: str, value: bytes, expected_version: int) -> bytes:
+    """The command that gives `key` this value if its version is `expected_version`."""
+    return _encode(Cas(key, value, expected_version))
+
+
+def encode_dump(
+    prefix: str = "", after_key: str | None = None, limit: int = PAGE_KEYS_MAX
+) -> bytes:
+    """The query for a page of live keys."""
+    return _encode(Dump(prefix, after_key, limit))
+
+
+def decode_result(data: bytes) -> KvResult:
+    """Read the result of a command, or the answer to a get.
+
+    Raises:
+        msgspec.DecodeError: Not a result of this machine.
+    """
+    return _decode_result(data)
+
+
+def decode_page(data: bytes) -> Page:
+    """Read the answer to a dump.
+
+    Raises:
+        msgspec.DecodeError: Not a page of this machine.
+    """
+    return _decode_page(data)
+
+
+class KeyValueMachine(StateMachine):
+    """Keys (text) to values (bytes), each with a version.
+
+    Invariants: a key's version is the number of writes it has seen; `_sorted_keys` and
+    `_new_keys` together hold each key of `_entries` once.
+    """
+
+    kind: ClassVar[str] = "kv"
+    version: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        """Start empty."""
+        # Key to (value, version); the value of a tombstone is None.
+        self._entries: dict[str, tuple[bytes | None, int]] = {}
+        self._sorted_keys: list[str] = []
+        self._new_keys: list[str] = []
+
+    def apply(self, command: bytes, context: ApplyContext) -> bytes | None:
+        """Execute a `KvCommand`.
+
+        Returns:
+            An encoded `KvResult`.
+
+        Raises:
+            CommandError: The bytes are no command of this machine.
+        """
+        try:
+            decoded = _decode_command(command)
+        except _UNREADABLE:
+            raise CommandError("not a command of the kv machine") from None
+        key = decoded.key
+        entry = self._entries.get(key)
+        if isinstance(decoded, Put):
+            return self._write(key, entry, decoded.value)
+        if isinstance(decoded, Get):
+            return _encode(_read(entry))
+        if isinstance(decoded, Delete):
+            return self._write(key, entry, None)
+        return self._cas(decoded, entry)
+
+    def query(self, request: bytes) -> bytes:
+        """Answer a `Get` (with a `Read`) or a `Dump` (with a `Page`).
+
+        Raises:
+            QueryError: Neither of them, or a limit below 1.
+        """
+        try:
+            query = _decode_query(request)
+        except _UNREADABLE as error:
+            raise QueryError(f"not a query of the kv machine: {error}") from error
+        if isinstance(query, Get):
+            return _encode(_read(self._entries.get(query.key)))
+        if query.limit < 1:
+            raise QueryError(f"limit {query.limit}: a page holds at least 1 key")
+        return _encode(self._page(query))
+
+    def digest(self) -> bytes:
+        """Over all keys with their values and versions, tombstones included, in sorted order.
+
+        Takes 0.7 us a key.
+        """
+        state = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        for chunk in self._chunks():
+            state.update(chunk)
+        return state.digest()
+
+    def save(self, directory: Path) -> None:
+        """Write all entries, tombstones included, sorted by key."""
+        with (directory / _STATE_FILE).open("wb") as file:
+            for chunk in self._chunks():
+                file.write(len(chunk).to_bytes(4, "big"))
+                file.write(chunk)
+
+    def load(self, directory: Path) -> None:
+        """Replace the whole state by a saved one."""
+        entries: dict[str, tuple[bytes | None, int]] = {}
+        with (directory / _STATE_FILE).open("rb") as file:
+            while header := file.read(4):
+                keys, values = _decode_chunk(file.read(int.from_bytes(header, "big")))
+                entries.update(zip(keys, values, strict=True))
+        self._entries = entries
+        self._sorted_keys = []
+        self._new_keys = list(entries)
+
+    def _write(
+        self, key: str, entry: tuple[bytes | None, int] | None, value: bytes | None
+    ) -> bytes:
+        """Store a value, or None for a tombstone, at the next version."""
+        if entry is None:
+            self._new_keys.append(key)
+            self._entries[key] = (value, 1)
+            return _encode(Written(1, False))
+        version = entry[1] + 1
+        self._entries[key] = (value, version)
+        return _encode(Written(version, entry[0] is not None))
+
+    def _cas(self, cas: Cas, entry: tuple[bytes | None, int] | None) -> bytes:
+        version = entry[1] if entry is not None else 0
+        if cas.expected_version != version:
+            return _encode(Conflict(version))
+        return self._write(cas.key, entry, cas.value)
+
+    def _page(self, dump: Dump) -> Page:
+        keys = self._keys()
+        # Keys that start with the prefix follow each other from the prefix itself on.
+        start = bisect_left(keys, dump.prefix)
+        if dump.after_key is not None:
+            start = max(start, bisect_right(keys, dump.after_key))
+        limit = min(dump.limit, PAGE_KEYS_MAX)
+        entries: list[KeyEntry] = []
+        byte_count = 0
+        for key in islice(keys, start, None):
+            if not key.startswith(dump.prefix):
+                break
+            value, version = self._entries[key]
+            if value is None:
+                continue
+            if len(entries) == limit or byte_count >= PAGE_BYTES_MAX:
+                return Page(tuple(entries), entries[-1].key)
+            entries.append(KeyEntry(key, value, version))
+            byte_count += len(key) + len(value)
+        return Page(tuple(entries), None)
+
+    def _keys(self) -> list[str]:
+        """All keys, tombstones included, sorted."""
+        if self._new_keys:
+            self._sorted_keys += self._new_keys
+            self._sorted_keys.sort()
+            self._new_keys = []
+        return self._sorted_keys
+
+    def _chunks(self) -> Iterator[bytes]:
+        """The whole state in its one canonical form, in parts."""
+        keys = self._keys()
+        for start in range(0, len(keys), _CHUNK_KEYS):
+            chunk = keys[start : start + _CHUNK_KEYS]
+            yield _encode((chunk, list(map(self._entries.__getitem__, chunk))))
+
+
+def _read(entry: tuple[bytes | None, int] | None) -> Read:
+    if entry is None:
+        return Read(False, 0, None)
+    value, version = entry
+    return Read(value is not None, version, value)
