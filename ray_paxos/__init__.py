@@ -1,1 +1,66 @@
-"""ray_paxos: state that stays consistent, durable and available, for Ray programs."""
+"""ray_paxos: state that stays consistent, durable and available, for Ray programs.
+
+The names below are loaded when they are first used, so that `import ray_paxos` and the pure parts
+(`ray_paxos.core`, `ray_paxos.machines`, `ray_paxos.testing`) need no Ray.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ray_paxos.actors.outcomes import ManyResults, Result
+    from ray_paxos.actors.status import ClusterStatus, MemberDigest
+    from ray_paxos.client import Client
+    from ray_paxos.cluster import Cluster, connect, start
+    from ray_paxos.config import ClusterConfiguration, load_configuration
+    from ray_paxos.errors import CommandError, PaxosError
+    from ray_paxos.machines.base import ApplyContext, StateMachine
+
+__all__ = [
+    "ApplyContext",
+    "Client",
+    "Cluster",
+    "ClusterConfiguration",
+    "ClusterStatus",
+    "CommandError",
+    "ManyResults",
+    "MemberDigest",
+    "PaxosError",
+    "Result",
+    "StateMachine",
+    "connect",
+    "load_configuration",
+    "start",
+]
+
+_MODULES = {
+    "ApplyContext": "ray_paxos.machines.base",
+    "Client": "ray_paxos.client",
+    "Cluster": "ray_paxos.cluster",
+    "ClusterConfiguration": "ray_paxos.config",
+    "ClusterStatus": "ray_paxos.actors.status",
+    "CommandError": "ray_paxos.errors",
+    "ManyResults": "ray_paxos.actors.outcomes",
+    "MemberDigest": "ray_paxos.actors.status",
+    "PaxosError": "ray_paxos.errors",
+    "Result": "ray_paxos.actors.outcomes",
+    "StateMachine": "ray_paxos.machines.base",
+    "connect": "ray_paxos.cluster",
+    "load_configuration": "ray_paxos.config",
+    "start": "ray_paxos.cluster",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

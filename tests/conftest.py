@@ -1,12 +1,33 @@
-"""What all tests share: where the repository and its sample data are."""
+"""What all tests share: where things are, and who may start Ray."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import ray
 
 ROOT = Path(__file__).resolve().parent.parent
+RAY_TESTS = Path(__file__).resolve().parent / "ray"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in tests/ray is marked `ray`."""
+    for item in items:
+        if RAY_TESTS in item.path.parents:
+            item.add_marker("ray")
+
+
+@pytest.fixture(autouse=True)
+def forbid_ray(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting Ray fails in a test that is not marked `ray`: unit tests need no cluster."""
+    if request.node.get_closest_marker("ray") is not None:
+        return
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("only tests marked `ray` start Ray, such as those in tests/ray")
+
+    monkeypatch.setattr(ray, "init", refuse)
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ from ray_paxos.core.events import (
     MessageRefused,
     PromiseGranted,
 )
+from ray_paxos.core.genesis import Voter
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
@@ -147,8 +148,11 @@ class Acceptor:
             refused = f"already here as replica {votes.replica_id}"
         elif order.replica_id <= self.state.tombstones.get(group, 0):
             refused = f"replica {order.replica_id} was removed here; a new one takes a higher id"
-        elif order.configuration.voter(self._member_id) is None:
-            refused = "the configuration does not name this member a voter"
+        elif order.configuration.voter(self._member_id) != Voter(self._member_id, order.replica_id):
+            refused = f"its configuration does not name this member its voter {order.replica_id}"
+        elif order.floor <= order.configuration.config_id:
+            # A configuration governs nothing at or below its entry (R5).
+            refused = f"floor {order.floor} is not above entry {order.configuration.config_id}"
         elif self.storage_full:
             refused = "the disk is full"
         else:
@@ -163,7 +167,11 @@ class Acceptor:
         refused = ""
         if votes is not None and votes.replica_id > order.replica_id:
             refused = f"here as the later replica {votes.replica_id}"
-        elif votes is not None or self.state.tombstones.get(group, 0) < order.replica_id:
+        elif votes is None and self.state.tombstones.get(group, 0) >= order.replica_id:
+            refused = ""
+        elif self.storage_full:
+            refused = "the disk is full"
+        else:
             self._emit(GroupRemoved(group, order.replica_id), effects)
         self._reply(envelope, OrderDone(order.replica_id, refused), effects)
 

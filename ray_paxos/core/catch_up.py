@@ -71,9 +71,12 @@ class CatchUpPlan:
         return self._question(Address(self._choose(), RoleName.LEARNER), learned_through, now_ns)
 
     def _choose(self) -> int:
-        if self._preferred:
-            return self._preferred.pop(0)
         last = self._asked.member_id if self._asked is not None else None
+        while self._preferred:
+            preferred = self._preferred.pop(0)
+            # Not again the one that has just failed to help, however far ahead it says it is.
+            if preferred != last:
+                return preferred
         choices = [m for m in self._others if m != last] or self._others
         return choices[self._random.randrange(len(choices))]
 
@@ -104,8 +107,8 @@ class CatchUpPlan:
             return self.ask(learned_through, now_ns)
         if sender != self._asked or reply.from_instance != self._asked_from:
             return None
-        if reply.values:
-            # It had something: go on with its learner, which says where the rest is.
+        if learned_through >= self._asked_from:
+            # It had something new: go on with its learner, which says where the rest is.
             to = Address(sender.member_id, RoleName.LEARNER)
             return self._question(to, learned_through, now_ns)
         if reply.memory_floor > reply.from_instance:

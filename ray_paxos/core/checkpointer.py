@@ -24,7 +24,9 @@ from ray_paxos.core.messages import (
     SegmentsWanted,
 )
 from ray_paxos.core.records import MergeSegments, ReadSegments, Record
-from ray_paxos.core.settings import CheckpointerSettings
+from ray_paxos.core.settings import MILLISECOND_NS, CheckpointerSettings
+
+WANTED_INTERVAL_NS = 1_000 * MILLISECOND_NS
 
 
 class Checkpointer:
@@ -45,7 +47,8 @@ class Checkpointer:
         self._settings = settings
         self._learner = Address(member_id, RoleName.LEARNER)
         self._segments: list[SegmentSealed] = []
-        self._merging = False
+        self._merging: SegmentSealed | None = None
+        self._wanted_ns: int | None = None
 
     @property
     def deadline_ns(self) -> int | None:
@@ -65,7 +68,7 @@ class Checkpointer:
         effects = Effects()
         match envelope.message:
             case SegmentSealed() as sealed if envelope.sender == self._learner:
-                self._on_segment_sealed(sealed, effects)
+                self._on_segment_sealed(sealed, now_ns, effects)
             case LearnRequest(from_instance=from_instance, bytes_max=bytes_max):
                 read = ReadSegments(self._group, from_instance, bytes_max)
                 effects.reads.append((read, envelope.sender))
@@ -85,13 +88,17 @@ class Checkpointer:
         self._send(reader, reply, effects)
         return effects
 
-    def _on_segment_sealed(self, sealed: SegmentSealed, effects: Effects) -> None:
+    def _on_segment_sealed(self, sealed: SegmentSealed, now_ns: int, effects: Effects) -> None:
         if sealed.first == 1:
             # The learner tells of all its segments anew.
             self._segments = []
         expected = self._segments[-1].last + 1 if self._segments else 1
         if sealed.first > expected:
-            self._send(self._learner, SegmentsWanted(), effects)
+            # The learner answers with all its segments: asked once a message, a lost one of many
+            # would make more messages than it cost.
+            if self._wanted_ns is None or now_ns >= self._wanted_ns + WANTED_INTERVAL_NS:
+                self._wanted_ns = now_ns
+                self._send(self._learner, SegmentsWanted(), effects)
         elif sealed.first == expected:
             self._segments.append(sealed)
             self._merge_if_due(effects)
@@ -103,7 +110,7 @@ class Checkpointer:
         grows with the logarithm of the log's size, and so does the number of times a byte is
         rewritten.
         """
-        if self._merging:
+        if self._merging is not None:
             return
         count = self._settings.merge_count
         for start in range(len(self._segments) - count + 1):
@@ -111,7 +118,7 @@ class Checkpointer:
             total = sum(segment.byte_count for segment in run)
             largest = max(segment.byte_count for segment in run)
             if total <= self._settings.merge_bytes_max and largest <= total - largest:
-                self._merging = True
+                self._merging = SegmentSealed(run[0].first, run[-1].last, total)
                 merge = MergeSegments(self._group, run[0].first, run[-1].last)
                 effects.records.append(merge)
                 return
@@ -122,14 +129,16 @@ class Checkpointer:
         for record in records:
             if not isinstance(record, MergeSegments):
                 continue
-            self._merging = False
-            parts = [s for s in self._segments if record.first <= s.first <= record.last]
-            byte_count = sum(part.byte_count for part in parts)
-            merged = SegmentSealed(record.first, record.last, byte_count)
-            before = [s for s in self._segments if s.last < record.first]
-            after = [s for s in self._segments if s.first > record.last]
-            self._segments = [*before, merged, *after]
-            message = SegmentMerged(record.first, record.last, byte_count)
+            merged, self._merging = self._merging, None
+            assert merged is not None and merged.first == record.first, "one merge at a time"
+            before = [s for s in self._segments if s.last < merged.first]
+            parts = [s for s in self._segments if merged.first <= s.first <= merged.last]
+            after = [s for s in self._segments if s.first > merged.last]
+            # A learner that is telling of its segments anew has not come to all parts yet: then
+            # they will be known as they are told.
+            if parts and parts[0].first == merged.first and parts[-1].last == merged.last:
+                self._segments = [*before, merged, *after]
+            message = SegmentMerged(merged.first, merged.last, merged.byte_count)
             self._send(self._learner, message, effects)
             self._merge_if_due(effects)
         return effects

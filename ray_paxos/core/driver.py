@@ -94,7 +94,7 @@ class Driver:
         self._written = 0
         self._durable = 0
         self._unsynced: deque[Write] = deque()
-        self._waiting: deque[tuple[int, Send]] = deque()
+        self._waiting: deque[tuple[int, Transmit]] = deque()
         self.stopped = ""
 
     @property
@@ -133,7 +133,7 @@ class Driver:
         self._durable = number
         actions: list[Action] = []
         while self._waiting and self._waiting[0][0] <= number:
-            actions.append(self._transmit(self._waiting.popleft()[1]))
+            actions.append(self._waiting.popleft()[1])
         records: list[Record] = []
         while self._unsynced and self._unsynced[0].number <= number:
             records.extend(self._unsynced.popleft().records)
@@ -157,10 +157,10 @@ class Driver:
         """
         if self.stopped:
             return []
-        self.stopped = what
+        self.stopped = what or "a write or an fsync failed"
         self._waiting.clear()
         self._unsynced.clear()
-        return [Observe(StorageFailed(what))]
+        return [Observe(StorageFailed(self.stopped))]
 
     def _interpret(self, effects: Effects) -> list[Action]:
         actions: list[Action] = [Observe(event) for event in effects.events]
@@ -171,10 +171,13 @@ class Driver:
             actions.append(write)
         actions += [self._transmit(send) for send in effects.sends_now]
         for send in effects.sends_after_sync:
+            # Stamped now: an answer counts for the replica and under the configuration that gave
+            # it (R5), whatever the role is by the time it may leave.
+            transmit = self._transmit(send)
             if self._durable >= self._written:
-                actions.append(self._transmit(send))
+                actions.append(transmit)
             else:
-                self._waiting.append((self._written, send))
+                self._waiting.append((self._written, transmit))
         actions += [Read(read, reader) for read, reader in effects.reads]
         return actions
 

@@ -7,13 +7,16 @@ share one instance as long as they fit. What does not fit the bounds is refused,
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_paxos.core.messages import Address, OpenSession, RefusalCode, Refused, Submit
 from ray_paxos.core.settings import ProposerSettings
-from ray_paxos.core.values import Entry, SessionOpen
+from ray_paxos.core.values import CommandBatch, Entry, SessionOpen
 
 ENTRY_OVERHEAD_BYTES = 64
+COMMAND_OVERHEAD_BYTES = 5
+"""What the encoded form adds to a command, at most: commands without bytes cost something, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Request:
         client: Who asked.
         request_id: The client's own.
         entries: What goes into the log.
-        byte_count: Of the commands, with something for each entry.
+        byte_count: Of the commands, with something for each of them and for each entry.
     """
 
     client: Address
@@ -72,24 +75,24 @@ class Intake:
         key = (client, message.request_id)
         if key in self._held:
             return None
+        entries: tuple[Entry, ...]
         if isinstance(message, OpenSession):
-            entries: tuple[Entry, ...] = (SessionOpen(message.label),)
-            byte_count = len(message.label) + ENTRY_OVERHEAD_BYTES
+            entries = (SessionOpen(message.label),)
+            longest, byte_count = len(message.label), len(message.label) + ENTRY_OVERHEAD_BYTES
         else:
             entries = message.batches
-            byte_count = 0
-            for batch in message.batches:
-                if not batch.commands:
-                    what = "a batch without commands"
-                    return Refused(message.request_id, RefusalCode.MALFORMED, what, 0)
-                longest = max(map(len, batch.commands))
-                if longest > self._settings.command_bytes_max:
-                    what = (
-                        f"a command of {longest} bytes; at most "
-                        f"{self._settings.command_bytes_max} are taken"
-                    )
-                    return Refused(message.request_id, RefusalCode.TOO_LARGE, what, 0)
-                byte_count += sum(map(len, batch.commands)) + ENTRY_OVERHEAD_BYTES
+            if not all(batch.commands for batch in message.batches) or not message.batches:
+                what = "a request, or a batch of it, without commands"
+                return Refused(message.request_id, RefusalCode.MALFORMED, what, 0)
+            longest, byte_count = _measure(message.batches)
+        if longest > self._settings.command_bytes_max:
+            limit = self._settings.command_bytes_max
+            what = f"a command of {longest} bytes; at most {limit} are taken"
+            return Refused(message.request_id, RefusalCode.TOO_LARGE, what, 0)
+        if byte_count > self._settings.intake_bytes_max:
+            limit = self._settings.intake_bytes_max
+            what = f"a request of {byte_count} bytes; at most {limit} are taken"
+            return Refused(message.request_id, RefusalCode.TOO_LARGE, what, 0)
         if (
             self.held_requests >= self._settings.intake_requests_max
             or self.held_bytes + byte_count > self._settings.intake_bytes_max
@@ -122,3 +125,13 @@ class Intake:
         drained = list(self._waiting)
         self._waiting.clear()
         return drained
+
+
+def _measure(batches: Sequence[CommandBatch]) -> tuple[int, int]:
+    """The longest part of some batches, and the bytes of all."""
+    longest = byte_count = 0
+    for batch in batches:
+        longest = max(longest, len(batch.machine), max(map(len, batch.commands)))
+        byte_count += len(batch.machine) + ENTRY_OVERHEAD_BYTES
+        byte_count += sum(map(len, batch.commands)) + COMMAND_OVERHEAD_BYTES * len(batch.commands)
+    return longest, byte_count

@@ -136,6 +136,7 @@ class Learner:
         self._points: OrderedDict[int, ChainPoint] = OrderedDict()
         self._majority_durable = 0
         self._floor_confirmed = 1
+        self._awaited_through = 0
         self._floor_asked_ns: int | None = None
         self._unsealed_bytes = 0
         self._unsealed_since_ns: int | None = None
@@ -143,11 +144,14 @@ class Learner:
         self._flush_through = 0
         self._segments = [SegmentSealed(*segment) for segment in segments]
         self._segments_told = False
+        self._publishing: set[tuple[int, int]] = set()
+        self._alarms: list[ApplyingStopped] = []
         self._replay(sealed)
 
     def _replay(self, sealed: Iterable[SealedInstance]) -> None:
-        effects = Effects()
         for instance in sealed:
+            # Of each instance anew: together they would hold the whole log in memory.
+            effects = Effects()
             added = self._log.add(instance.chosen)
             assert added and self._log.learned_through == instance.chosen.instance_id
             self._note_ballot(instance.chosen)
@@ -156,6 +160,7 @@ class Learner:
             self._log.trim(self.durable_through, self._settings.memory_bytes)
             self._results.clear()
             self._result_chains.clear()
+            self._alarms += [e for e in effects.events if isinstance(e, ApplyingStopped)]
 
     # The role's interface.
 
@@ -199,6 +204,7 @@ class Learner:
                 self._on_query(envelope, message, effects)
             case CatchUp(through=through, sources=sources):
                 self._catch_up.aim(through, sources)
+                self._awaited_through = max(self._awaited_through, through)
                 self._go_on(now_ns, effects)
                 self._send(envelope.sender, self.status(), effects)
             case LearnRequest():
@@ -259,7 +265,11 @@ class Learner:
             for chosen in message.values:
                 # The proposer asks again for what it has no results of: they are kept till sealed.
                 results = self._results.get(chosen.instance_id)
-                if results is not None and chosen.instance_id <= already_applied:
+                if (
+                    results is not None
+                    and chosen.instance_id <= already_applied
+                    and self._log.value(chosen.instance_id).value == chosen.value
+                ):
                     applied = Applied(chosen.instance_id, chosen.ballot, results)
                     self._send(self._proposer, applied, effects)
         self._send(sender, self.status(), effects)
@@ -267,6 +277,9 @@ class Learner:
     def _on_heartbeat(
         self, envelope: Envelope, message: Heartbeat, now_ns: int, effects: Effects
     ) -> None:
+        if envelope.sender.role is not RoleName.PROPOSER:
+            effects.events.append(MessageRefused(self._group, "a heartbeat, from no proposer"))
+            return
         self._majority_durable = max(self._majority_durable, message.majority_durable)
         self._catch_up.aim(message.chosen_through, (envelope.sender.member_id,))
         self._compare(message.point, effects)
@@ -276,6 +289,9 @@ class Learner:
     def _on_learn_reply(
         self, envelope: Envelope, message: LearnReply, now_ns: int, effects: Effects
     ) -> None:
+        if envelope.sender.role not in (RoleName.LEARNER, RoleName.CHECKPOINTER):
+            effects.events.append(MessageRefused(self._group, "a log, from no learner"))
+            return
         before = self._log.learned_through
         self._learn(message.values, now_ns, effects)
         learned = self._log.learned_through - before
@@ -288,6 +304,9 @@ class Learner:
         if question is not None:
             self._send(question[0], question[1], effects)
         self._go_on(now_ns, effects)
+        if learned and before < self._awaited_through:
+            # The own proposer has been promised, and waits for this.
+            self._send(self._proposer, self.status(), effects)
 
     def _on_learn_request(
         self, envelope: Envelope, message: LearnRequest, effects: Effects
@@ -308,7 +327,7 @@ class Learner:
                 what = f"two values chosen at instance {chosen.instance_id}"
                 effects.events.append(InvariantBroken(self._group, what))
                 self._stop_applying(what, effects)
-                return
+                continue
             self._note_ballot(chosen)
         for instance_id in range(before + 1, self._log.learned_through + 1):
             self._unsealed_bytes += len(self._log.value(instance_id).value)
@@ -322,6 +341,8 @@ class Learner:
 
     def _go_on(self, now_ns: int, effects: Effects) -> None:
         """Whatever is due after a change: sealing, the vote floor, catching up."""
+        effects.events += self._alarms
+        self._alarms = []
         question = self._catch_up.ask(self._log.learned_through, now_ns)
         if question is not None:
             self._send(question[0], question[1], effects)
@@ -421,6 +442,9 @@ class Learner:
             result_chain = self._result_chains.get(instance_id)
             instances.append(SealedInstance(chosen, self._log.chain(instance_id), result_chain))
         self._sealing_through = instances[-1].chosen.instance_id
+        if self._sealing_through == self._log.learned_through:
+            # What is learned from here on has an age of its own.
+            self._unsealed_since_ns = None
         effects.records.append(SealSegment(self._group, tuple(instances)))
 
     def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
@@ -428,13 +452,13 @@ class Learner:
         effects = Effects()
         for record in records:
             if isinstance(record, SealSegment):
-                self._on_sealed(record, now_ns, effects)
+                self._on_sealed(record, effects)
             elif isinstance(record, PublishMerged):
                 self._on_published(record)
         self._go_on(now_ns, effects)
         return effects
 
-    def _on_sealed(self, record: SealSegment, now_ns: int, effects: Effects) -> None:
+    def _on_sealed(self, record: SealSegment, effects: Effects) -> None:
         first = record.instances[0].chosen.instance_id
         last = record.instances[-1].chosen.instance_id
         assert first == self.durable_through + 1, "segments follow each other"
@@ -442,7 +466,6 @@ class Learner:
         self.durable_through = last
         self._sealing_through = None
         self._unsealed_bytes -= byte_count
-        self._unsealed_since_ns = now_ns if last < self._log.learned_through else None
         for instance_id in range(first, last + 1):
             self._result_chains.pop(instance_id, None)
             self._results.pop(instance_id, None)
@@ -454,6 +477,7 @@ class Learner:
             self._send(self._checkpointer, segment, effects)
 
     def _on_published(self, record: PublishMerged) -> None:
+        self._publishing.discard((record.first, record.last))
         before = [s for s in self._segments if s.last < record.first]
         parts = [s for s in self._segments if record.first <= s.first and s.last <= record.last]
         after = [s for s in self._segments if s.first > record.last]
@@ -464,15 +488,19 @@ class Learner:
     def _on_segment_merged(
         self, envelope: Envelope, message: SegmentMerged, effects: Effects
     ) -> None:
-        known = {segment.first for segment in self._segments}
+        first, last = message.first, message.last
+        parts = [s for s in self._segments if first <= s.first and s.last <= last]
         if (
             envelope.sender != self._checkpointer
-            or message.last > self.durable_through
-            or message.first not in known
+            or len(parts) < 2
+            or (parts[0].first, parts[-1].last) != (first, last)
+            or (first, last) in self._publishing
         ):
+            # Of what is merged already, or larger: told again, or late.
             effects.events.append(MessageRefused(self._group, "a merge that is not ours"))
             return
-        effects.records.append(PublishMerged(self._group, message.first, message.last))
+        self._publishing.add((first, last))
+        effects.records.append(PublishMerged(self._group, first, last))
 
     def on_read(
         self, read: ReadSegments, reader: Address, values: Sequence[ChosenValue], now_ns: int

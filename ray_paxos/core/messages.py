@@ -175,8 +175,8 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
     Attributes:
         ballot: The master's.
         sequence: Counts this master's rounds at this ballot.
-        confirmed: A quorum of acceptors confirmed the round before; only such a heartbeat keeps
-            others from standing.
+        confirmed: Since the round before was sent, a quorum of acceptors confirmed a further one;
+            only such a heartbeat keeps others from standing.
         chosen_through: Every instance up to it is chosen and known to the master's learner.
         majority_durable: Every instance up to it is durable in a majority's segments.
         point: Chains of the master's learner.

@@ -183,7 +183,9 @@ class Proposer:
                 self._on_promise(envelope, message, now_ns, effects)
             case Nack():
                 self._on_nack(envelope, message, now_ns, effects)
-            case Heartbeat():
+            case Heartbeat(ballot=Ballot(member_id=member_id)) if envelope.sender == Address(
+                member_id, RoleName.PROPOSER
+            ):
                 self._on_heartbeat(message, now_ns, effects)
             case _:
                 refused = MessageRefused(self._group, f"{type(message).__name__} to a proposer")
@@ -282,8 +284,7 @@ class Proposer:
             for voter in self._configuration.voters:
                 self._send_prepare(phase_one, voter, effects)
         elif self.phase is Phase.LEARNING:
-            catch_up = CatchUp(phase_one.floor - 1, phase_one.floor_sources)
-            self._send(self._own_learner, catch_up, effects)
+            self._send_catch_up(phase_one, effects)
 
     def _on_promise(
         self, envelope: Envelope, promise: Promise, now_ns: int, effects: Effects
@@ -297,6 +298,14 @@ class Proposer:
         if self.phase is Phase.PREPARING and phase_one.is_promised:
             self._enter(Phase.LEARNING, now_ns)
             self._learn_or_lead(now_ns, effects)
+            if self._phase_one is phase_one:
+                self._send_catch_up(phase_one, effects)
+
+    def _send_catch_up(self, phase_one: PhaseOne, effects: Effects) -> None:
+        # Never in answer to a status, which is the answer to this: the learner tells by itself
+        # how it comes on, and two answers to one question would double for ever.
+        catch_up = CatchUp(phase_one.floor - 1, phase_one.floor_sources)
+        self._send(self._own_learner, catch_up, effects)
 
     def _learn_or_lead(self, now_ns: int, effects: Effects) -> None:
         phase_one, status = self._phase_one, self._status
@@ -307,9 +316,6 @@ class Proposer:
             self._prepare(status, now_ns, effects)
         elif learned_through >= phase_one.floor - 1:
             self._lead(phase_one, status, learned_through, now_ns, effects)
-        else:
-            catch_up = CatchUp(phase_one.floor - 1, phase_one.floor_sources)
-            self._send(self._own_learner, catch_up, effects)
 
     def _lead(
         self,
@@ -420,8 +426,10 @@ class Proposer:
     ) -> None:
         if envelope.sender.role is not RoleName.LEARNER:
             return
-        if self._reign is not None:
-            self._reign.note_durable(envelope.sender.member_id, status.durable_through)
+        # What counts is the voter's own log, not that of an earlier or later replica there.
+        own = Voter(envelope.sender.member_id, envelope.replica_id)
+        if self._reign is not None and own in self._configuration.voters:
+            self._reign.note_durable(own.member_id, status.durable_through)
         if envelope.sender != self._own_learner:
             return
         learned_before = self._status.learned_through if self._status is not None else 0

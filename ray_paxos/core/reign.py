@@ -309,6 +309,7 @@ class Reign:
 
     def on_own_status(self, status: LearnerStatus, now_ns: int, effects: Effects) -> str:
         """The own learner's progress; returns why to stop leading, if it has to."""
+        learned_before = self._status.learned_through
         self._status = status
         self._status_ns = now_ns
         if status.ballot is not None and status.ballot > self.ballot:
@@ -326,7 +327,8 @@ class Reign:
             effects.events.append(MasterStarted(self._group, self.ballot, record))
         if status.learned_through + 1 >= pipeline.first_kept():
             self._gap_since_ns = None
-        elif self._gap_since_ns is None:
+        elif self._gap_since_ns is None or status.learned_through > learned_before:
+            # While it comes on, somebody is giving it what it misses.
             self._gap_since_ns = now_ns
         self.pump(now_ns, effects)
         return ""

@@ -22,10 +22,11 @@ A command gets its number once, when it is first sent, and keeps it until its ou
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ray_paxos.core.messages import Submit
 from ray_paxos.core.results import EntryResult, NoteCode
@@ -39,7 +40,13 @@ COMMAND_OVERHEAD_BYTES = 5
 
 
 class Receiver(Protocol):
-    """Who wants the outcome of some commands that were submitted together."""
+    """Who wants the outcome of some commands that were submitted together.
+
+    Attributes:
+        deadline_ns: Until when, on the client's clock.
+    """
+
+    deadline_ns: int
 
     def begin(self) -> bool:
         """The commands are about to be numbered; False where they were cancelled before."""
@@ -58,6 +65,27 @@ class Receiver(Protocol):
         """`count` commands from position `start` on have no result."""
 
 
+class _Nobody:
+    """Stands for a receiver that was told that its time is over."""
+
+    deadline_ns = sys.maxsize
+
+    def begin(self) -> bool:
+        return True
+
+    def deliver(self, start: int, entry: EntryResult, offset: int, count: int) -> None:
+        pass
+
+    def fail(self, start: int, error: PaxosError, count: int) -> None:
+        pass
+
+
+Part: TypeAlias = tuple[Receiver, int, int]
+"""Commands of one receiver: who gets their outcome, position of the first there, how many."""
+
+_NOBODY = _Nobody()
+
+
 @dataclass(slots=True, eq=False)
 class PendingBatch:
     """Numbered commands without a known outcome.
@@ -66,14 +94,14 @@ class PendingBatch:
         machine: For which machine.
         first_number: Of the first command; the others follow one by one.
         commands: In order.
-        receivers: (who gets the outcome, position of the first command there, how many), in order.
+        receivers: Whose they are, in order.
         byte_count: Of the commands.
     """
 
     machine: str
     first_number: int
     commands: list[bytes]
-    receivers: list[tuple[Receiver, int, int]]
+    receivers: list[Part]
     byte_count: int
 
     def deliver(self, entry: EntryResult) -> None:
@@ -83,11 +111,6 @@ class PendingBatch:
             receiver.deliver(start, entry, offset, count)
             offset += count
 
-    def fail(self, error: Callable[[], PaxosError]) -> None:
-        """Tell everyone who waits for a part of it that there is no result."""
-        for receiver, start, count in self.receivers:
-            receiver.fail(start, error(), count)
-
 
 @dataclass(slots=True, eq=False)
 class _Queued:
@@ -96,6 +119,12 @@ class _Queued:
     receiver: Receiver
     byte_count: int
     taken: int = 0
+    is_begun: bool = False
+
+    def begin(self) -> bool:
+        """Whether the commands go on; asks the receiver once."""
+        self.is_begun = self.is_begun or self.receiver.begin()
+        return self.is_begun
 
 
 @dataclass(slots=True, eq=False)
@@ -216,7 +245,7 @@ class ClientSession:
         room_commands = BATCH_COMMANDS_MAX
         while self._waiting and room_bytes > 0 and room_commands > 0:
             queued = self._waiting[0]
-            if queued.taken == 0 and not queued.receiver.begin():
+            if not queued.begin():
                 self._waiting.popleft()
                 self._release(len(queued.commands), queued.byte_count)
                 continue
@@ -352,22 +381,46 @@ class ClientSession:
         self.session = None
         return batches
 
-    def give_up(self) -> tuple[list[PendingBatch], list[tuple[Receiver, int, int]]]:
+    def on_time(self, now_ns: int) -> tuple[list[Part], list[Part]]:
+        """Part with receivers whose time is over.
+
+        Numbered commands stay: they are sent again until their outcome is known, and hold
+        `lowest_open` down meanwhile. What has no number yet is dropped.
+
+        Returns:
+            (what may be applied, what never left).
+        """
+        numbered: list[Part] = []
+        for request in self._requests.values():
+            for batch in request.batches:
+                for place, (receiver, start, count) in enumerate(batch.receivers):
+                    if receiver.deadline_ns <= now_ns:
+                        numbered.append((receiver, start, count))
+                        batch.receivers[place] = (_NOBODY, start, count)
+        late = [queued for queued in self._waiting if queued.receiver.deadline_ns <= now_ns]
+        return numbered, self._drop(late)
+
+    def give_up(self) -> tuple[list[Part], list[Part]]:
         """Forget everything, as the client closes.
 
         Returns:
-            The numbered batches (they may be applied), and what never left: receiver, position of
-            the first command there, how many.
+            (what may be applied, what never left).
         """
-        numbered = self.on_expired()
-        unsent: list[tuple[Receiver, int, int]] = []
-        for queued in self._waiting:
-            if queued.taken or queued.receiver.begin():
-                left = len(queued.commands) - queued.taken
-                unsent.append((queued.receiver, queued.taken, left))
-        self._waiting.clear()
-        self.held_commands = self.held_bytes = 0
-        return numbered, unsent
+        numbered = [part for batch in self.on_expired() for part in batch.receivers]
+        return numbered, self._drop(list(self._waiting))
+
+    def _drop(self, dropped: Sequence[_Queued]) -> list[Part]:
+        """Take queued commands out of the queue; gives the parts that were not cancelled."""
+        parts: list[Part] = []
+        for queued in dropped:
+            left = queued.commands[queued.taken :]
+            self._release(len(left), sum(map(len, left)))
+            if queued.begin():
+                parts.append((queued.receiver, queued.taken, len(left)))
+        if dropped:
+            gone = set(map(id, dropped))
+            self._waiting = deque(q for q in self._waiting if id(q) not in gone)
+        return parts
 
     def _unsend(self, request: _Request) -> None:
         if request.is_sent:

@@ -91,8 +91,9 @@ class Value(msgspec.Struct, frozen=True, array_like=True):
     """What one instance chooses.
 
     Attributes:
-        log_time_ns: The group's own time, in nanoseconds since the group's first entry; never
-            falls from one instance to the next. The only clock that state machines see.
+        log_time_ns: The group's own time, in nanoseconds since the group's first entry. It may be
+            lower than that of the instance before, where a new master adopted values of several
+            earlier reigns: log time, the only clock that state machines see, is the highest so far.
         entries: In order; empty for a no-op.
     """
 

@@ -65,9 +65,9 @@ def execute(
         append(result)
         if byte_count > RESULT_BYTES_MAX:
             if result is not None and len(result) > RESULT_BYTES_MAX:
-                byte_count -= len(result)
+                errors[row - index] = text = f"applied; its result is over {RESULT_BYTES_MAX} bytes"
+                byte_count += len(text) - len(result)
                 results[-1] = None
-                errors[row - index] = f"applied; its result is over {RESULT_BYTES_MAX} bytes"
             break
     return results, errors, byte_count
 

@@ -31,7 +31,6 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
@@ -43,6 +42,8 @@ from ray_paxos.machines.base import DIGEST_BYTES, ApplyContext, StateMachine
 PAGE_KEYS_MAX = 10_000
 PAGE_BYTES_MAX = 1_000_000
 """A page of a dump ends with the key that reaches this many bytes of keys and values."""
+PAGE_SCAN_MAX = 100_000
+"""A page looks at so many keys at most; tombstones take no room in it, but time."""
 
 _STATE_FILE = "entries.msgpack"
 _CHUNK_KEYS = 1_000
@@ -139,7 +140,8 @@ class Page(msgspec.Struct, frozen=True, array_like=True, tag="page"):
 
     Attributes:
         entries: Ascending by key.
-        next_after: `after_key` of the next page; None after the last one.
+        next_after: `after_key` of the next page; None where there is none. A page may be empty and
+            not the last.
     """
 
     entries: tuple[KeyEntry, ...]
@@ -318,16 +320,20 @@ class KeyValueMachine(StateMachine):
         limit = min(dump.limit, PAGE_KEYS_MAX)
         entries: list[KeyEntry] = []
         byte_count = 0
-        for key in islice(keys, start, None):
+        for position in range(start, len(keys)):
+            key = keys[position]
             if not key.startswith(dump.prefix):
                 break
+            if (
+                len(entries) == limit
+                or byte_count >= PAGE_BYTES_MAX
+                or position - start == PAGE_SCAN_MAX
+            ):
+                return Page(tuple(entries), keys[position - 1])
             value, version = self._entries[key]
-            if value is None:
-                continue
-            if len(entries) == limit or byte_count >= PAGE_BYTES_MAX:
-                return Page(tuple(entries), entries[-1].key)
-            entries.append(KeyEntry(key, value, version))
-            byte_count += len(key) + len(value)
+            if value is not None:
+                entries.append(KeyEntry(key, value, version))
+                byte_count += len(key) + len(value)
         return Page(tuple(entries), None)
 
     def _keys(self) -> list[str]:

@@ -140,7 +140,7 @@ class Session:
         if first_number > self.next_number:
             reason = f"number {self.next_number} is next, and {first_number} came"
             return Admission(closed, kept, 0, rest, reason)
-        if rest and self.kept_bytes >= KEPT_BYTES_MAX:
+        if self.kept_bytes >= KEPT_BYTES_MAX:
             reason = f"{self.kept_bytes} bytes of results are not confirmed yet"
             return Admission(closed, kept, 0, rest, reason)
         fresh = min(rest, self.lowest_open + OPEN_NUMBERS_MAX - self.next_number)

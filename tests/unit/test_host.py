@@ -9,6 +9,7 @@ from ray_paxos.core.genesis import MachineSpec
 from ray_paxos.core.results import EntryResult, Note, NoteCode
 from ray_paxos.core.values import (
     CommandBatch,
+    Entry,
     MachineMount,
     MasterRecord,
     SessionId,
@@ -182,15 +183,17 @@ def test_context_counts_on_behind_numbers_that_are_not_new(log: GroupLog) -> Non
 
 
 def test_master_record_is_known_with_its_instance_as_version(log: GroupLog) -> None:
-    assert log.host.master is None
+    assert not log.host.master
     assert log.host.master_version == 0
     record = MasterRecord(Ballot(3, 77, 2))
     assert log.append(SessionOpen("s"), record)[1] == EntryResult(2, 1, (None,), {})
-    assert (log.host.master, log.host.master_version) == (record, 2)
+    assert log.host.master == record
+    assert log.host.master_version == 2
     later = MasterRecord(Ballot(4, 5, 1))
     log.append()
     log.append(later)
-    assert (log.host.master, log.host.master_version) == (later, 4)
+    assert log.host.master == later
+    assert log.host.master_version == 4
 
 
 # Mounting and dispatch.
@@ -393,6 +396,9 @@ def test_a_result_over_the_limit_is_an_error_and_the_command_is_applied(
     assert result.results == (None,)
     assert result.notes[0].code is NoteCode.ERROR
     assert "over 100 bytes" in result.notes[0].message
+    state = failing.host._sessions.use(session, 0)
+    assert state is not None
+    assert 100 < state.kept_bytes < 200
     again = failing.submit(session, 2, b"long 101", b"count", machine="failing")
     assert again.notes[0].code is NoteCode.KEPT_ERROR
     assert again.results == (None, b"3")
@@ -447,7 +453,7 @@ def test_a_digest_that_fails_is_a_failed_read(failing: GroupLog) -> None:
 def test_digest_covers_all_that_was_applied(log: GroupLog) -> None:
     session = log.open_session()
     seen = [log.host.digest()]
-    for entries, log_time_ns in [
+    steps: list[tuple[tuple[Entry, ...], int]] = [
         ((SessionOpen(""),), 0),
         ((SessionOpen("label"),), 0),
         ((MachineMount("lines", "log", 1),), 0),
@@ -456,11 +462,21 @@ def test_digest_covers_all_that_was_applied(log: GroupLog) -> None:
         ((MasterRecord(Ballot(1, 2, 3)),), 0),
         ((MasterRecord(Ballot(1, 2, 3)),), 0),
         ((), 1),
-    ]:
+    ]
+    for entries, log_time_ns in steps:
         log.append(*entries, log_time_ns=log_time_ns)
         seen.append(log.host.digest())
     assert len(set(seen)) == len(seen)
     assert all(len(digest) == 16 for digest in seen)
+
+
+def test_digest_covers_who_is_master() -> None:
+    digests = []
+    for member_id in (1, 2):
+        log = GroupLog()
+        log.append(MasterRecord(Ballot(1, member_id, 1)))
+        digests.append(log.host.digest())
+    assert digests[0] != digests[1]
 
 
 def test_digests_do_not_depend_on_the_order_of_mounting() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -142,19 +144,22 @@ def test_one_batch_of_all_kinds(
     log: GroupLog, session: SessionId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log.submit(session, 1, b"a", b"refuse b", b"c")
-    monkeypatch.setattr(sessions, "OPEN_NUMBERS_MAX", 3)
-    result = log.submit(session, 1, b"a", b"refuse b", b"c", b"d", b"e", b"f", lowest_open=2)
+    monkeypatch.setattr(sessions, "OPEN_NUMBERS_MAX", 4)
+    commands = (b"a", b"refuse b", b"c", b"d", b"refuse e", b"f", b"g")
+    result = log.submit(session, 1, *commands, lowest_open=2)
     assert codes(result) == [
         NoteCode.CLOSED,
         NoteCode.KEPT_ERROR,
         NoteCode.KEPT,
         None,
+        NoteCode.ERROR,
         NoteCode.GAP,
         NoteCode.GAP,
     ]
     assert list(result.notes) == sorted(result.notes)
-    assert result.results == (None, None, b"c", b"d", None, None)
-    assert log.applied == [b"a", b"refuse b", b"c", b"d"]
+    assert result.notes[4] == Note(NoteCode.ERROR, "refused: refuse e", 4, 4)
+    assert result.results == (None, None, b"c", b"d", None, None, None)
+    assert log.applied == [b"a", b"refuse b", b"c", b"d", b"refuse e"]
 
 
 def test_a_session_that_was_never_opened_gets_nothing(log: GroupLog, session: SessionId) -> None:
@@ -257,6 +262,9 @@ def test_the_table_comes_back_as_it_was(log: GroupLog, session: SessionId) -> No
     restored = SessionTable.restore(table.export())
     assert list(restored.export()) == list(table.export())
     assert restored.digest() == table.digest()
+    for each in (session, other):
+        mine, its = table.use(each, 0), restored.use(each, 0)
+        assert mine == its
     # It goes on the same, too: answers, bounds and the order of use.
     log.host._sessions = restored
     again = log.submit(session, 1, b"a", b"refuse", b"c", b"d", b"e")
@@ -268,6 +276,7 @@ def test_the_table_comes_back_as_it_was(log: GroupLog, session: SessionId) -> No
         None,
     ]
     assert [state.session for state in restored.export()] == [other, session]
+    assert log.host.session_count == 2
 
 
 def test_sessions_stand_in_the_order_of_their_last_use(log: GroupLog) -> None:
@@ -356,12 +365,9 @@ def test_any_delivery_applies_each_number_at_most_once_and_in_order(
     st.randoms(use_true_random=False),
 )
 def test_a_client_that_resends_gets_everything_applied_once_whatever_arrives(
-    sizes: list[int], random: object
+    sizes: list[int], random: Random
 ) -> None:
-    """Batches are lost, repeated and reordered; the client goes on sending from its lowest open."""
-    import random as random_module
-
-    assert isinstance(random, random_module.Random)
+    # Batches are lost, repeated and reordered; then the client sends all of them again in order.
     log = GroupLog()
     session = log.open_session()
     commands = [b"%d" % number for number in range(1, sum(sizes) + 1)]

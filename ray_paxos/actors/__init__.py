@@ -1,0 +1,1 @@
+"""Ray around the core: one actor class a role, transport, placement and bootstrap."""

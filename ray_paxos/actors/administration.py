@@ -1,0 +1,227 @@
+"""What a driver asks of a running cluster's role actors, many at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from ray_paxos.actors.answers import state_of
+from ray_paxos.actors.folders import explain
+from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name
+from ray_paxos.actors.status import MemberDigest, MemberStatus, RoleStatus
+from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.messages import Address, Envelope, Flush, LearnerStatus, RoleName
+from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+from ray_paxos.errors import ClusterError
+
+ANSWER_TIMEOUT_S = 5.0
+PAUSE_S = 0.01
+PAUSE_MAX_S = 0.2
+CLOSING_ORDER = (RoleName.PROPOSER, RoleName.LEARNER, RoleName.CHECKPOINTER, RoleName.ACCEPTOR)
+"""No new commands, then what is learned, then the votes."""
+LOG_FOLDER = "learner/log"
+
+_logger = logging.getLogger(__name__)
+
+
+def ask_all(calls: Mapping[Any, Callable[[], Any]], timeout_s: float) -> dict[Any, Any]:
+    """Make calls to actors, all at once.
+
+    Args:
+        calls: Each makes its call and gives the reference; raises ValueError where the actor is
+            gone.
+        timeout_s: For all of them together.
+
+    Returns:
+        What was answered, by key; an error stands for itself.
+    """
+    references: dict[Any, Any] = {}
+    answers: dict[Any, Any] = {}
+    for key, call in calls.items():
+        try:
+            references[call()] = key
+        except ValueError as error:
+            answers[key] = error
+    done: list[Any] = []
+    late: list[Any] = []
+    if references:
+        done, late = ray.wait(list(references), num_returns=len(references), timeout=timeout_s)
+    for reference in done:
+        try:
+            answers[references[reference]] = ray.get(reference)
+        except RayError as error:
+            answers[references[reference]] = error
+    for reference in late:
+        answers[references[reference]] = TimeoutError(f"no answer within {timeout_s:g} s")
+    return answers
+
+
+class Administration:
+    """Asks the actors of one cluster."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        """Ask the members of the genesis."""
+        self._genesis = genesis
+        self._ids = {member.name: member.member_id for member in genesis.members}
+
+    def actor(self, member: str, role: RoleName) -> Any:
+        """A role's handle; raises ValueError where no such actor lives."""
+        name = actor_name(self._genesis.cluster, member, role)
+        return ray.get_actor(name, namespace=NAMESPACE)
+
+    def _call(self, member: str, role: RoleName, method: str, *arguments: Any) -> Any:
+        return getattr(self.actor(member, role), method).remote(*arguments)
+
+    def statuses(self) -> tuple[MemberStatus, ...]:
+        """What every role says of itself."""
+        keys = [(name, role) for name in self._ids for role in ROLE_NAMES]
+        answers = ask_all(
+            {key: partial(self._call, *key, "state") for key in keys},
+            ANSWER_TIMEOUT_S,
+        )
+        return tuple(
+            MemberStatus(
+                name,
+                member_id,
+                {text: _role_status(answers[name, role]) for role, text in ROLE_NAMES.items()},
+            )
+            for name, member_id in self._ids.items()
+        )
+
+    def log_folder(self, member: str) -> str:
+        """Path of a member's chosen log on its node.
+
+        Raises:
+            ClusterError: Its learner does not answer.
+        """
+        answer = ask_all(
+            {member: partial(self._call, member, RoleName.LEARNER, "folder")},
+            ANSWER_TIMEOUT_S,
+        )[member]
+        if isinstance(answer, Exception):
+            raise ClusterError(f"the learner of member {member} does not answer: {_text(answer)}")
+        return f"{answer}/{LOG_FOLDER}"
+
+    def flush(self, groups: Iterable[int], deadline: float) -> None:
+        """Have all reachable learners seal what they have learned, and wait until they did.
+
+        Raises:
+            ClusterError: One did not in time, or none answers.
+        """
+        wanted = {(name, group): 0 for name in self._ids for group in groups}
+        is_first, pause_s = True, PAUSE_S
+        while wanted:
+            statuses = self._flush_once(wanted)
+            if is_first:
+                # What is learned by now is meant; more may be learned meanwhile.
+                wanted = {key: status.learned_through for key, status in statuses.items()}
+                if not wanted:
+                    raise ClusterError("no learner answers")
+                is_first = False
+            wanted = {
+                key: through
+                for key, through in wanted.items()
+                if key in statuses and statuses[key].durable_through < through
+            }
+            if wanted and time.monotonic() > deadline:
+                late = ", ".join(f"{name} (group {group})" for name, group in wanted)
+                raise ClusterError(f"not sealed in time at {late}")
+            pause_s = _pause(pause_s) if wanted else pause_s
+
+    def _flush_once(self, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], LearnerStatus]:
+        def call(name: str, group: int) -> Any:
+            sender = Address(1, RoleName.CLIENT)
+            envelope = Envelope(self._genesis.hash(), group, sender, 0, 0, 0, Flush())
+            batch = encode_envelopes((envelope,))
+            return self._call(name, RoleName.LEARNER, "deliver", batch)
+
+        answers = ask_all({key: partial(call, *key) for key in keys}, ANSWER_TIMEOUT_S)
+        statuses = {}
+        for key, answer in answers.items():
+            if isinstance(answer, Exception) or state_of(answer) is not None:
+                continue
+            for envelope in decode_envelopes(answer):
+                if isinstance(envelope.message, LearnerStatus):
+                    statuses[key] = envelope.message
+        return statuses
+
+    def digests(self, group: int, deadline: float) -> dict[str, MemberDigest]:
+        """The members' digests, once all that answer have applied what the furthest has.
+
+        Raises:
+            ClusterError: They did not get there in time, or none answers.
+        """
+        pause_s = PAUSE_S
+        while True:
+            answers = ask_all(
+                {
+                    name: partial(self._call, name, RoleName.LEARNER, "digest", group)
+                    for name in self._ids
+                },
+                max(deadline - time.monotonic(), PAUSE_S),
+            )
+            digests = {
+                name: MemberDigest(*answers[name])
+                for name in self._ids
+                if not isinstance(answers[name], Exception)
+            }
+            applied = {digest.applied_instance_id for digest in digests.values()}
+            if len(applied) == 1:
+                return digests
+            if time.monotonic() > deadline:
+                if not digests:
+                    problems = "; ".join(f"{name}: {_text(answers[name])}" for name in self._ids)
+                    raise ClusterError(f"no learner answers for group {group}: {problems}")
+                behind = ", ".join(f"{n} at {d.applied_instance_id}" for n, d in digests.items())
+                raise ClusterError(f"the members of group {group} did not catch up: {behind}")
+            pause_s = _pause(pause_s)
+
+    def stop(self, deadline: float) -> None:
+        """Close all roles, cleanly where they answer, and end their actors for good."""
+        for role in CLOSING_ORDER:
+            answers = ask_all(
+                {name: partial(self._call, name, role, "close") for name in self._ids},
+                max(deadline - time.monotonic(), PAUSE_S),
+            )
+            for name, answer in answers.items():
+                if isinstance(answer, Exception) and not isinstance(answer, ValueError):
+                    _logger.warning("%s/%s: %s", name, ROLE_NAMES[role], _text(answer))
+        self.end_actors()
+
+    def end_actors(self) -> None:
+        """End the role actors' processes; Ray does not start them again."""
+        for name in self._ids:
+            for role in ROLE_NAMES:
+                try:
+                    ray.kill(self.actor(name, role), no_restart=True)
+                except ValueError:
+                    continue
+
+
+def _role_status(answer: Any) -> RoleStatus:
+    if isinstance(answer, Exception):
+        return RoleStatus("gone", _text(answer))
+    return RoleStatus(
+        answer["phase"],
+        answer["reason"],
+        answer["pid"],
+        answer["node_id"],
+        answer["incarnation"],
+        answer["stopped_groups"],
+        answer["groups"],
+    )
+
+
+def _text(error: Exception) -> str:
+    return explain(error) if isinstance(error, RayError) else str(error)
+
+
+def _pause(pause_s: float) -> float:
+    time.sleep(pause_s)
+    return min(2 * pause_s, PAUSE_MAX_S)

@@ -1,0 +1,66 @@
+"""What an actor call that carries envelopes returns: envelopes, or why there are none.
+
+A role that is not serving answers every call all the same, with its state: callers tell a role
+that is still opening, or that has stopped, from one that is gone. Both forms begin with one byte,
+so that an answer costs nothing to tell apart.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from ray_paxos.core.wire import WIRE_FORMAT
+from ray_paxos.errors import WireFormatError
+
+_STATE_PREFIX = b"\x00"
+_ENVELOPES_PREFIX = bytes([WIRE_FORMAT])
+
+
+class RolePhase(enum.Enum):
+    """What a role actor is doing."""
+
+    OPENING = "opening"
+    SERVING = "serving"
+    STOPPED = "stopped"
+
+
+class RoleState(msgspec.Struct, frozen=True):
+    """The state of a role actor.
+
+    Attributes:
+        phase: What it is doing.
+        reason: Why it is not serving: the error of the last try to open, or why it stopped.
+        error: Name of that error's class; empty where there is none.
+    """
+
+    phase: RolePhase
+    reason: str = ""
+    error: str = ""
+
+    def __str__(self) -> str:
+        """For a person."""
+        return f"{self.phase.value}: {self.reason}" if self.reason else self.phase.value
+
+
+def encode_state(state: RoleState) -> bytes:
+    """The answer of a role that does not serve."""
+    return _STATE_PREFIX + msgspec.msgpack.encode(state)
+
+
+def state_of(answer: bytes) -> RoleState | None:
+    """The state an answer carries, or None where it carries envelopes.
+
+    Raises:
+        WireFormatError: It is neither.
+    """
+    prefix = answer[:1]
+    if prefix == _ENVELOPES_PREFIX:
+        return None
+    if prefix == _STATE_PREFIX:
+        try:
+            return msgspec.msgpack.decode(memoryview(answer)[1:], type=RoleState)
+        except msgspec.DecodeError as error:
+            raise WireFormatError(f"not a role's state: {error}") from error
+    raise WireFormatError(f"an answer of unknown format {prefix!r}")

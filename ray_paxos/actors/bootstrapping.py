@@ -1,0 +1,192 @@
+"""Starts a cluster: one named actor carries out what `core.bootstrap` decides.
+
+Everything that could make a second genesis goes through this actor, whose name is unique in the
+Ray cluster, and one call after the other. It keeps nothing: when it dies halfway, the next one
+looks at the disks again and goes on from what it finds.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from ray_paxos.actors import folders
+from ray_paxos.actors.launching import launch, live_actor_names, running_spec
+from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name, bootstrap_name
+from ray_paxos.actors.placement import Pin, RayNode, choose_nodes
+from ray_paxos.actors.spec import ClusterSpec, decode_spec, make_spec
+from ray_paxos.config import ClusterConfiguration
+from ray_paxos.core.bootstrap import (
+    Activate,
+    Decision,
+    NodeReport,
+    Refuse,
+    StageAll,
+    StageMissing,
+    Start,
+    decide,
+)
+from ray_paxos.core.genesis import SYSTEM_GROUP, Genesis, GroupSpec, MemberSpec, Voter
+from ray_paxos.errors import BootstrapError, ClusterError, PaxosError
+
+GENESIS_FORMAT = 1
+STEPS_MAX = 8
+"""Each step of a start makes another look necessary; more than four are never needed."""
+ATTEMPTS_MAX = 5
+
+
+def make_genesis(configuration: ClusterConfiguration) -> Genesis:
+    """A new genesis, with random ids."""
+    members = tuple(
+        # 63 bits, from 1: ids are compared and stored as signed 64-bit numbers elsewhere.
+        MemberSpec(member.name, secrets.randbits(63) | 1)
+        for member in configuration.members
+    )
+    # Every voter has a replica_id of its own: votes are counted by it.
+    ids = sorted(member.member_id for member in members)
+    voters = tuple(Voter(member_id, number) for number, member_id in enumerate(ids, start=1))
+    groups = [GroupSpec(SYSTEM_GROUP, voters, ())]
+    groups += [
+        GroupSpec(group.group, voters, group.machine_specs())
+        for group in sorted(configuration.groups, key=lambda group: group.group)
+    ]
+    return Genesis(
+        GENESIS_FORMAT, configuration.cluster, secrets.token_hex(16), members, tuple(groups)
+    )
+
+
+class BootstrapActor:
+    """Carries out starts, one after the other."""
+
+    def start(self, configuration: str) -> dict[str, Any]:
+        """Bring a cluster's actors up, whatever of it exists.
+
+        Args:
+            configuration: As JSON.
+
+        Returns:
+            `error` (class name and text, or None), `spec` (encoded), `members` (those launched),
+            `missing` (why, by name), `was_running`.
+        """
+        try:
+            return _start(ClusterConfiguration.model_validate_json(configuration))
+        except PaxosError as error:
+            return {"error": folders.error_fields(error)}
+        except RayError as error:
+            return {"error": ("ClusterError", folders.explain(error))}
+
+
+def _start(configuration: ClusterConfiguration) -> dict[str, Any]:
+    cluster = configuration.cluster
+    pins = {m.name: Pin(m.node_labels, m.resource) for m in configuration.members}
+    running = running_spec(cluster)
+    genesis = running.decoded_genesis() if running is not None else None
+    data_dir = running.data_dir if running is not None else configuration.data_dir
+    for _ in range(STEPS_MAX):
+        nodes = folders.live_nodes()
+        reports = folders.look_into(cluster, data_dir, nodes)
+        decision = decide(cluster, reports, running=genesis)
+        if isinstance(decision, Start):
+            spec = running or make_spec(decision.genesis, configuration)
+            launch(spec, decision.places, pins, nodes)
+            return {
+                "error": None,
+                "spec": spec.encoded(),
+                "members": list(decision.places),
+                "missing": dict(decision.missing),
+                "was_running": running is not None,
+            }
+        _carry_out(decision, configuration, data_dir, pins, nodes, reports)
+    raise BootstrapError(f"cluster {cluster} did not come up after {STEPS_MAX} steps")
+
+
+def _carry_out(
+    decision: Decision,
+    configuration: ClusterConfiguration,
+    data_dir: str | None,
+    pins: Mapping[str, Pin],
+    nodes: list[RayNode],
+    reports: list[NodeReport],
+) -> None:
+    cluster = configuration.cluster
+    match decision:
+        case Refuse(reason=reason):
+            raise BootstrapError(reason)
+        case Activate(places=places):
+            folders.activate(cluster, data_dir, places)
+        case StageAll():
+            genesis = make_genesis(configuration)
+            _stage(genesis, choose_nodes(pins, nodes), data_dir)
+        case StageMissing(genesis=genesis, members=members, taken=taken):
+            missing = {name: pins.get(name, Pin()) for name in members}
+            _stage(genesis, choose_nodes(missing, nodes, taken), data_dir)
+
+
+def _stage(genesis: Genesis, places: Mapping[str, str], data_dir: str | None) -> None:
+    ids = {member.name: member.member_id for member in genesis.members}
+    staged = {name: (node_id, ids[name]) for name, node_id in places.items()}
+    folders.stage(genesis.cluster, data_dir, genesis.encoded(), staged)
+
+
+def attach(cluster: str) -> tuple[ClusterSpec, tuple[str, ...]] | None:
+    """A cluster all of whose actors live: its spec, and the members; None for any other."""
+    spec = running_spec(cluster)
+    if spec is None:
+        return None
+    members = tuple(member.name for member in spec.decoded_genesis().members)
+    wanted = {actor_name(cluster, member, role) for member in members for role in ROLE_NAMES}
+    return (spec, members) if wanted <= live_actor_names(cluster) else None
+
+
+def bootstrap(configuration: ClusterConfiguration, timeout_s: float) -> dict[str, Any]:
+    """Have the cluster's bootstrap actor start it.
+
+    Args:
+        configuration: For the genesis, where there is none yet.
+        timeout_s: How long to wait for it.
+
+    Returns:
+        As `BootstrapActor.start`, without an error.
+
+    Raises:
+        PaxosError: As the actor reports it.
+        ClusterError: The actor did not answer.
+    """
+    name = bootstrap_name(configuration.cluster)
+    remote: Any = ray.remote
+    last = ""
+    for _ in range(ATTEMPTS_MAX):
+        # Not detached: it ends with the driver that made it. Another driver that was waiting for
+        # it then makes its own, which finds on the disks what this one has done.
+        actor = remote(
+            name=name,
+            namespace=NAMESPACE,
+            get_if_exists=True,
+            num_cpus=0,
+            max_restarts=0,
+            max_task_retries=0,
+        )(BootstrapActor).remote()
+        try:
+            outcome: dict[str, Any] = ray.get(
+                actor.start.remote(configuration.model_dump_json()), timeout=timeout_s
+            )
+        except RayActorError as error:
+            last = folders.explain(error)
+            continue
+        except RayError as error:
+            raise ClusterError(
+                f"starting cluster {configuration.cluster}: {folders.explain(error)}"
+            ) from error
+        if outcome["error"] is not None:
+            folders.raise_error(outcome["error"])
+        return outcome
+    raise ClusterError(f"starting cluster {configuration.cluster}: {last}")
+
+
+def decode_outcome(outcome: Mapping[str, Any]) -> ClusterSpec:
+    """The spec that a start reported."""
+    return decode_spec(outcome["spec"])

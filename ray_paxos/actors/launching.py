@@ -1,0 +1,241 @@
+"""Makes the role actors of a cluster, finds those that live, and waits until they serve."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ray_paxos.actors.acceptor import AcceptorActor
+from ray_paxos.actors.answers import RolePhase
+from ray_paxos.actors.folders import explain, raise_error
+from ray_paxos.actors.log_actors import CheckpointerActor, LearnerActor
+from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name, parse_actor_name
+from ray_paxos.actors.placement import Pin, RayNode
+from ray_paxos.actors.proposer import ProposerActor
+from ray_paxos.actors.spec import ClusterSpec, decode_spec
+from ray_paxos.core.messages import RoleName
+from ray_paxos.core.quorum import majority
+from ray_paxos.errors import ClusterError
+
+RESOURCE_SHARE = 0.001
+WAIT_OPEN_S = 1.0
+ANSWER_TIMEOUT_S = 5.0
+ASK_PAUSE_S = 0.02
+"""Between two rounds of asking: `wait_open` waits well, but a dead actor fails at once."""
+PATIENCE_S = 10.0
+"""How long an error while opening may last: a former life of the actor is gone by then."""
+
+ROLE_CLASSES: dict[RoleName, type[Any]] = {
+    RoleName.ACCEPTOR: AcceptorActor,
+    RoleName.LEARNER: LearnerActor,
+    RoleName.CHECKPOINTER: CheckpointerActor,
+    RoleName.PROPOSER: ProposerActor,
+}
+
+
+def live_actor_names(cluster: str) -> set[str]:
+    """Names of the cluster's role actors that live or are being restarted."""
+    named: list[dict[str, str]] = ray.util.list_named_actors(all_namespaces=True)
+    names = {entry["name"] for entry in named if entry["namespace"] == NAMESPACE}
+    return {
+        name
+        for name in names
+        if (parsed := parse_actor_name(name)) is not None and parsed[0] == cluster
+    }
+
+
+def running_spec(cluster: str, timeout_s: float = ANSWER_TIMEOUT_S) -> ClusterSpec | None:
+    """The spec of a cluster that runs here: what the first of its actors to answer says.
+
+    Args:
+        cluster: Its name.
+        timeout_s: How long to wait for an answer.
+
+    Returns:
+        None where no actor of that name lives.
+
+    Raises:
+        ClusterError: Actors live, and none of them answers.
+        WireFormatError: They are of another release.
+    """
+    references = []
+    for name in sorted(live_actor_names(cluster)):
+        try:
+            handle: Any = ray.get_actor(name, namespace=NAMESPACE)
+        except ValueError:
+            continue
+        references.append(handle.describe.remote())
+    deadline = time.monotonic() + timeout_s
+    is_any = bool(references)
+    while references:
+        done, references = ray.wait(references, timeout=max(deadline - time.monotonic(), 0))
+        if not done:
+            break
+        try:
+            return decode_spec(ray.get(done[0]))
+        except RayError:
+            continue
+    if is_any:
+        raise ClusterError(
+            f"cluster {cluster} has role actors, but none of them answered within {timeout_s:g} s"
+        )
+    return None
+
+
+def launch(
+    spec: ClusterSpec,
+    places: Mapping[str, str],
+    pins: Mapping[str, Pin],
+    nodes: Sequence[RayNode],
+) -> None:
+    """Make the role actors that do not live yet; those that do are left alone.
+
+    Args:
+        spec: Of the cluster.
+        places: node_id of the node with the member's folder, by name.
+        pins: What the operator says about each member's node.
+        nodes: All live nodes.
+    """
+    cluster = spec.decoded_genesis().cluster
+    for member, node_id in places.items():
+        placing = _placing(pins.get(member, Pin()), node_id, nodes)
+        for role, role_class in ROLE_CLASSES.items():
+            options: dict[str, Any] = {
+                "name": actor_name(cluster, member, role),
+                "namespace": NAMESPACE,
+                "get_if_exists": True,
+                "lifetime": "detached",
+                # A killed role comes back by itself; a call is never repeated by Ray, since
+                # messages are idempotent and clients number their commands.
+                "max_restarts": -1,
+                "max_task_retries": 0,
+                "num_cpus": 0,
+                "enable_task_events": False,
+                **placing,
+            }
+            if role is RoleName.PROPOSER:
+                # More than the intake holds, so that no call of a peer waits behind clients'.
+                options["max_concurrency"] = 2 * spec.proposer.intake_requests_max + 1_000
+            remote: Any = ray.remote
+            remote(**options)(role_class).remote(spec.encoded(), member)
+
+
+def _placing(pin: Pin, node_id: str, nodes: Sequence[RayNode]) -> dict[str, Any]:
+    """Options that bring an actor to its member's disk.
+
+    A label or a resource that only this node has brings it back when the node returns under a new
+    id; so does nothing else. Where the operator named none, or one that several nodes have, the
+    node's id pins it, and `start` makes the actors again once that node is gone.
+    """
+    if str(pin) and [node.node_id for node in nodes if pin.allows(node)] == [node_id]:
+        placing: dict[str, Any] = {}
+        if pin.labels:
+            placing["label_selector"] = dict(pin.labels)
+        if pin.resource is not None:
+            placing["resources"] = {pin.resource: RESOURCE_SHARE}
+        return placing
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False)}
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What is known of a role that is waited for."""
+
+    handle: Any
+    phase: str = RolePhase.OPENING.value
+    reason: str = "no answer yet"
+    error: str = ""
+    failing_since: float | None = None
+
+
+def wait_until_serving(
+    cluster: str, members: Iterable[str], timeout_s: float, *, is_strict: bool
+) -> None:
+    """Wait until all roles of these members serve.
+
+    Args:
+        cluster: The cluster's name.
+        members: Names of those whose actors were launched.
+        timeout_s: How long to wait.
+        is_strict: Whether a majority of the members is not enough.
+
+    Raises:
+        PaxosError: One role stopped, or cannot open, or took too long: of the role's own kind of
+            error, with its text.
+    """
+    names = tuple(members)
+    waiting = {
+        (member, role): _Waiting(_find(actor_name(cluster, member, role)))
+        for member in names
+        for role in ROLE_NAMES
+    }
+    deadline = time.monotonic() + timeout_s
+    while True:
+        _ask(waiting)
+        now = time.monotonic()
+        unready = {key: role for key, role in waiting.items() if role.phase != "serving"}
+        if not unready:
+            return
+        is_over = now >= deadline or all(_is_hopeless(role, now) for role in unready.values())
+        if is_over or (is_strict and any(_is_hopeless(role, now) for role in unready.values())):
+            ready = len(names) - len({member for member, _ in unready})
+            if is_strict or ready < majority(len(names)):
+                _raise_unready(unready, timeout_s)
+            return
+        time.sleep(ASK_PAUSE_S)
+
+
+def _ask(waiting: Mapping[tuple[str, RoleName], _Waiting]) -> None:
+    """Ask every role that is not known to serve; each answers once its opening has ended."""
+    asked: dict[Any, _Waiting] = {}
+    for role in waiting.values():
+        if role.phase != RolePhase.SERVING.value and role.handle is not None:
+            role.handle.wait_open.remote(WAIT_OPEN_S)
+            asked[role.handle.state.remote()] = role
+    if not asked:
+        return
+    done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_TIMEOUT_S)
+    for reference in done:
+        role = asked[reference]
+        try:
+            state = ray.get(reference, timeout=0)
+        except GetTimeoutError:
+            continue
+        except RayError as error:
+            role.reason = explain(error)
+            continue
+        role.phase, role.reason, role.error = state["phase"], state["reason"], state["error"]
+        if not role.error:
+            role.failing_since = None
+        elif role.failing_since is None:
+            role.failing_since = time.monotonic()
+
+
+def _is_hopeless(role: _Waiting, now: float) -> bool:
+    if role.phase == RolePhase.STOPPED.value or role.handle is None:
+        return True
+    return role.failing_since is not None and now - role.failing_since > PATIENCE_S
+
+
+def _raise_unready(unready: Mapping[tuple[str, RoleName], _Waiting], timeout_s: float) -> None:
+    # The one that says most comes first: a role that stopped, then one that cannot open.
+    ranked = sorted(unready.items(), key=lambda item: (not item[1].error, item[1].phase))
+    (member, name), role = ranked[0]
+    what = f"member {member}, {ROLE_NAMES[name]}: "
+    if role.error:
+        raise_error((role.error, role.reason), what)
+    listed = ", ".join(f"{m}/{ROLE_NAMES[n]}: {r.phase}, {r.reason}" for (m, n), r in ranked[:4])
+    raise ClusterError(f"not all roles serve after {timeout_s:g} s ({listed})")
+
+
+def _find(name: str) -> Any:
+    try:
+        return ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return None

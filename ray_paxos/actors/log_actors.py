@@ -1,0 +1,297 @@
+"""The learner and the checkpointer actors: sync actors with their disk work in the background.
+
+The main thread owns the role: it applies commands, answers reads, and hands everything that takes
+time to others: sealing, merging and reading segments to one store thread, messages to the feeds.
+What comes of it arrives through the inbox, as calls to the actor itself. So a segment being
+written, or a peer that does not answer, delays no command and no read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ray_paxos.actors.feeds import FeedLimits
+from ray_paxos.actors.inbox import Inbox
+from ray_paxos.actors.outbound import BackgroundFeeds
+from ray_paxos.actors.role import RoleActor, own_handle
+from ray_paxos.actors.spec import ClusterSpec, decode_spec
+from ray_paxos.core.driver import Action, Driver, Observe, Read, Transmit, Write
+from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.learner import Learner
+from ray_paxos.core.messages import Address, ChosenValue, Envelope, RoleName
+from ray_paxos.core.role import GroupRouter
+from ray_paxos.core.wire import decode_envelopes, encode_envelope, encode_envelopes
+from ray_paxos.errors import ConfigurationError, PaxosError, StorageFullError
+from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.storage.disk import LocalDisk
+from ray_paxos.storage.opening import OpenedRole, open_checkpointer, open_learner
+from ray_paxos.storage.stores import RoleStore
+
+FULL_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A peer answered messages of ours."""
+
+    envelopes: Sequence[Envelope]
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A write is durable, or failed for good."""
+
+    number: int
+    error: PaxosError | None
+
+
+@dataclass(frozen=True, slots=True)
+class _WasRead:
+    """Segments were read, or could not be."""
+
+    read: Read
+    values: Sequence[ChosenValue]
+
+
+@dataclass(frozen=True, slots=True)
+class _Woken:
+    """The timer ran out, or the role was opened."""
+
+
+_Arrival: TypeAlias = _Answered | _Written | _WasRead | _Woken
+
+
+class LogActor(RoleActor):
+    """What learner and checkpointer share: a role whose disk work is done in the background."""
+
+    _timer_ns: int | None = None
+
+    def deliver(self, batch: bytes) -> bytes:
+        """Take envelopes in, and answer what can be answered at once.
+
+        Args:
+            batch: Encoded envelopes of one sender.
+
+        Returns:
+            Encoded envelopes for that sender, or this role's state where it does not serve.
+        """
+        opened = self._serving_role()
+        if opened is None:
+            return self._not_serving()
+        envelopes = decode_envelopes(batch)
+        if not envelopes:
+            return encode_envelopes(())
+        driver = opened.driver
+        now_ns = self._clock()
+        with self._handling():
+            actions: list[Action] = []
+            for envelope in envelopes:
+                actions += driver.receive(envelope, now_ns)
+            replies = self._execute(actions, envelopes[0].sender)
+            self._set_timer(driver, now_ns)
+        return encode_envelopes(replies)
+
+    def wake(self) -> None:
+        """Take in what background threads have left for this one."""
+        opened = self._serving_role()
+        if opened is None:
+            return
+        driver = opened.driver
+        with self._handling():
+            for arrival in self._inbox.drain():
+                if isinstance(arrival, _Written) and arrival.error is not None:
+                    self._fail(driver, arrival.error)
+                    return
+                self._execute(self._take_in(driver, arrival), None)
+            now_ns = self._clock()
+            if driver.deadline_ns is not None and driver.deadline_ns <= now_ns:
+                self._execute(driver.on_deadline(now_ns), None)
+            self._set_timer(driver, now_ns)
+
+    def _take_in(self, driver: Driver, arrival: _Arrival) -> list[Action]:
+        now_ns = self._clock()
+        match arrival:
+            case _Answered(envelopes=envelopes):
+                return [a for envelope in envelopes for a in driver.receive(envelope, now_ns)]
+            case _Written(number=number):
+                return driver.on_durable(number, now_ns)
+            case _WasRead(read=read, values=values):
+                return driver.on_read(read.read, read.reader, values, now_ns)
+            case _Woken():
+                self._timer_ns = None
+                return []
+
+    def wait_open(self, timeout_s: float) -> None:
+        """Return once opening has ended, well or badly, or the time ran out."""
+        self._opening.wait(timeout_s)
+
+    def close(self) -> None:
+        """Stop cleanly: what is being written is finished, and the folder is let go of."""
+        opened = self._serving_role()
+        if opened is None:
+            opened = self._opening.cancel()
+        else:
+            self._is_closing.set()
+            self._store_thread.shutdown(wait=True)
+            self._feeds.close()
+        self._stop("closed", "")
+        if opened is not None:
+            opened.store.close()
+
+    # The main thread.
+
+    def _on_opened(self) -> None:
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        own_handle().wake.remote()
+
+    def _started(self, opened: OpenedRole) -> None:
+        handle = own_handle()
+        spec = decode_spec(self._encoded_spec)
+        self._inbox: Inbox[_Arrival] = Inbox(lambda: handle.wake.remote())
+        self._is_closing = threading.Event()
+        self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="ray_paxos-store")
+        self._feeds = BackgroundFeeds(
+            spec.decoded_genesis(),
+            on_answer=lambda envelopes: self._inbox.post(_Answered(envelopes)),
+            on_timer=lambda: self._inbox.post(_Woken()),
+            limits=FeedLimits(),
+        )
+
+    def _execute(self, actions: Sequence[Action], caller: Address | None) -> list[Envelope]:
+        """Do what the driver wants; returns what is for the caller of the current call."""
+        assert self._opened is not None
+        store = self._opened.store
+        replies: list[Envelope] = []
+        outbound: list[tuple[Address, bytes]] = []
+        for action in actions:
+            match action:
+                case Transmit(to=to, envelope=envelope):
+                    if to == caller:
+                        replies.append(envelope)
+                    elif to.role is not RoleName.CLIENT:
+                        outbound.append((to, encode_envelope(envelope)))
+                case Write():
+                    self._store_thread.submit(self._write, store, action)
+                case Read():
+                    self._store_thread.submit(self._read, store, action)
+                case Observe(event=event):
+                    self._events.observe(event)
+        if outbound:
+            self._feeds.send(outbound)
+        return replies
+
+    def _set_timer(self, driver: Driver, now_ns: int) -> None:
+        """Have the timer run out by the driver's deadline; an earlier one does no harm."""
+        deadline_ns = driver.deadline_ns
+        if deadline_ns is None or (self._timer_ns is not None and self._timer_ns <= deadline_ns):
+            return
+        self._timer_ns = deadline_ns
+        self._feeds.set_timer(max(deadline_ns - now_ns, 0) / 1e9)
+
+    # The store thread.
+
+    def _write(self, store: RoleStore, write: Write) -> None:
+        while True:
+            try:
+                store.write(write.records)
+                store.sync()
+            except StorageFullError:
+                # Nothing was written and nobody was told anything: again, once there may be room.
+                if self._is_closing.wait(FULL_PAUSE_S):
+                    return
+            except PaxosError as error:
+                self._inbox.post(_Written(write.number, error))
+                return
+            else:
+                self._inbox.post(_Written(write.number, None))
+                return
+
+    def _read(self, store: RoleStore, read: Read) -> None:
+        values: Sequence[ChosenValue] = ()
+        try:
+            values = store.read(read.read)
+        except PaxosError as error:
+            # Nothing damaged is given out; the asker turns to another member.
+            self._events.warn(f"cannot read for {read.reader}: {error}")
+        self._inbox.post(_WasRead(read, values))
+
+
+class LearnerActor(LogActor):
+    """Learns, applies and answers reads for one member, in all its groups."""
+
+    role = RoleName.LEARNER
+
+    def digest(self, group: int) -> tuple[int, str]:
+        """(instance applied last, digest of the state after it), of one group.
+
+        Raises:
+            ConfigurationError: The group is not served here.
+        """
+        learner = self._learner(group)
+        return learner.applied_through, learner.host.digest().hex()
+
+    def _learner(self, group: int) -> Learner:
+        opened = self._serving_role()
+        if opened is None:
+            raise ConfigurationError(f"the learner does not serve: {self._role_state()}")
+        assert isinstance(opened.role, GroupRouter)
+        learner = opened.role.roles.get(group)
+        if not isinstance(learner, Learner):
+            reason = opened.stopped_groups.get(group, "no such group at this member")
+            raise ConfigurationError(f"group {group}: {reason}")
+        return learner
+
+    def _open_folder(
+        self, spec: ClusterSpec, genesis: Genesis, member_id: int, disk: LocalDisk
+    ) -> OpenedRole:
+        # pyarrow takes 0.2 s to import, which is the opening thread's time, not the constructor's.
+        from ray_paxos.storage.parquet import ParquetCodec
+
+        return open_learner(
+            disk,
+            genesis,
+            member_id,
+            settings=spec.learner,
+            codec=ParquetCodec(),
+            registry=MachineRegistry(),
+            random=self._random(),
+            now_ns=self._clock(),
+        )
+
+    def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:
+        assert isinstance(opened.role, GroupRouter)
+        described = {}
+        for group, learner in opened.role.roles.items():
+            assert isinstance(learner, Learner)
+            described[group] = {
+                "learned_through": learner.learned_through,
+                "applied_through": learner.applied_through,
+                "durable_through": learner.durable_through,
+                "stopped": learner.stopped,
+            }
+        return described
+
+
+class CheckpointerActor(LogActor):
+    """Merges and serves sealed segments for one member, in all its groups."""
+
+    role = RoleName.CHECKPOINTER
+
+    def _open_folder(
+        self, spec: ClusterSpec, genesis: Genesis, member_id: int, disk: LocalDisk
+    ) -> OpenedRole:
+        from ray_paxos.storage.parquet import ParquetCodec
+
+        return open_checkpointer(
+            disk, genesis, member_id, settings=spec.checkpointer, codec=ParquetCodec()
+        )
+
+    def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:
+        assert isinstance(opened.role, GroupRouter)
+        return {group: {} for group in opened.role.roles}

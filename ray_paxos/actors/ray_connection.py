@@ -1,0 +1,127 @@
+"""Connects this process to a Ray cluster, and starts one where none is.
+
+Which cluster, in this order:
+
+1. the one this process is connected to already;
+2. the address given, by argument or in the configuration;
+3. $RAY_ADDRESS, which `ray job submit` sets;
+4. the one that an earlier `start(keep=True)` of the same cluster left running;
+5. the one that `ray start` last started on this machine, as `ray.init()` itself does;
+6. a new one. By default it is a part of this process and ends with it; with `keep` it is started
+   by `ray start --head` and lives on (`ray_head`).
+
+An address is first tried by a plain connection: where nothing listens, `ray.init` takes 200 s to
+say so, and then ends the process (Ray 2.60).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayError
+
+from ray_paxos.actors.ray_head import (
+    LISTEN_TIMEOUT_S,
+    is_listening,
+    recorded_address,
+    start_head,
+)
+from ray_paxos.config import RayConfiguration
+from ray_paxos.errors import ClusterError
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The Ray cluster that this process is connected to.
+
+    Attributes:
+        address: Of its GCS.
+        has_started: Whether this call started it.
+    """
+
+    address: str
+    has_started: bool
+
+
+def connect_ray(
+    address: str | None, configuration: RayConfiguration, record_folder: Path, *, keep: bool
+) -> Connection:
+    """Connect to a Ray cluster; see the module's rules.
+
+    Args:
+        address: As the user gave it; None for none.
+        configuration: What Ray is started with, and another address.
+        record_folder: Where a Ray that is kept is written down.
+        keep: Whether a Ray that has to be started outlives this process.
+
+    Raises:
+        ClusterError: There is no Ray cluster at the address, or none can be started.
+        StorageError: The Ray that is kept cannot be written down.
+    """
+    if ray.is_initialized():
+        return Connection(_own_address(), False)
+    for name, value in configuration.environment().items():
+        os.environ.setdefault(name, value)
+    wanted = address or configuration.address or os.environ.get("RAY_ADDRESS")
+    if wanted is None or wanted == "auto":
+        found = recorded_address(record_folder) or _current_address()
+        if found is None and wanted == "auto":
+            raise ClusterError("no Ray cluster runs on this machine; start one by `ray start`")
+        wanted = found
+    elif not is_listening(wanted):
+        raise ClusterError(
+            f"no Ray cluster answers at {wanted} within {LISTEN_TIMEOUT_S:g} s. Check the "
+            "address (HOST:PORT of its GCS, as `ray start` printed it), or leave it out"
+        )
+    has_started = False
+    if wanted is None and keep:
+        wanted = start_head(record_folder)
+        has_started = True
+    _initialise(wanted)
+    return Connection(_own_address(), has_started or wanted is None)
+
+
+def connect_running_ray(address: str | None, record_folder: Path) -> Connection:
+    """Connect to a Ray cluster that runs; starts none.
+
+    Raises:
+        ClusterError: There is none.
+    """
+    if not ray.is_initialized() and not address:
+        address = os.environ.get("RAY_ADDRESS") or "auto"
+    return connect_ray(address, RayConfiguration(), record_folder, keep=False)
+
+
+def _initialise(address: str | None) -> None:
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            include_dashboard=None if address else False,
+        )
+    except (ConnectionError, RuntimeError, ValueError, RayError, SystemExit) as error:
+        # Ray ends the process by SystemExit where a GCS does not answer.
+        what = f"connect to the Ray cluster at {address}" if address else "start Ray here"
+        raise ClusterError(
+            f"cannot {what}: {str(error).strip() or type(error).__name__}"
+        ) from error
+
+
+def _own_address() -> str:
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def _current_address() -> str | None:
+    """What `ray start` wrote down on this machine, if it still runs."""
+    variables = [os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp"]
+    folder = next(folder for folder in variables if folder)
+    try:
+        address = (Path(folder) / "ray" / "ray_current_cluster").read_text().strip()
+    except OSError:
+        return None
+    return address if address and is_listening(address) else None

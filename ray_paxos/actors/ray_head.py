@@ -1,0 +1,170 @@
+"""A Ray cluster on this machine that outlives the process that starts it.
+
+It is started by `ray start --head` and written down in the data directory. All its processes carry
+a random token in their environment and are found by it, so that ending them ends no other Ray,
+and none that has got the number of a process that is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import ray
+
+from ray_paxos.errors import ClusterError, StorageError
+
+LISTEN_TIMEOUT_S = 3.0
+START_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 10.0
+END_POLL_S = 0.05
+TOKEN_VARIABLE = "RAY_PAXOS_HEAD"
+RECORD_NAME = "ray_head.json"
+
+
+def is_listening(address: str) -> bool:
+    """Whether something listens at HOST:PORT.
+
+    Raises:
+        ClusterError: That is no address.
+    """
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
+        raise ClusterError(f"{address!r} is no address of a Ray cluster; allowed: HOST:PORT, auto")
+    try:
+        with socket.create_connection((host, int(port)), LISTEN_TIMEOUT_S):
+            return True
+    except OSError:
+        return False
+
+
+def start_head(record_folder: Path) -> str:
+    """Start a Ray cluster on this machine that outlives this process, and write it down.
+
+    Args:
+        record_folder: Gets the record, which `end_head` needs.
+
+    Returns:
+        Its address.
+
+    Raises:
+        ClusterError: `ray start` failed.
+        StorageError: The record cannot be written.
+    """
+    token = secrets.token_hex(16)
+    port = _free_port()
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head"]
+    command += [f"--port={port}", "--include-dashboard=false", "--disable-usage-stats"]
+    command += [f"--ray-client-server-port={_free_port()}"]
+    # Not a pipe: the processes that stay would hold its other end open.
+    with tempfile.TemporaryFile() as output:
+        try:
+            done = subprocess.run(
+                command,
+                env={**os.environ, TOKEN_VARIABLE: token},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=START_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            _end_processes(token)
+            raise ClusterError(f"cannot start Ray: {error}") from error
+        if done.returncode != 0:
+            output.seek(0)
+            said = output.read().decode(errors="replace").strip()
+            _end_processes(token)
+            raise ClusterError(f"`ray start --head` failed: {said[-2000:]}")
+    address = f"{_node_address()}:{port}"
+    record = {"address": address, "token": token, "processes": dict(_processes(token))}
+    try:
+        record_folder.mkdir(parents=True, exist_ok=True)
+        (record_folder / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n")
+    except OSError as error:
+        _end_processes(token)
+        raise StorageError(f"cannot write {record_folder / RECORD_NAME}: {error}") from error
+    return address
+
+
+def end_head(record_folder: Path) -> bool:
+    """End the Ray cluster that `start_head` started, and no other.
+
+    Returns:
+        False where none is written down.
+    """
+    record = _read_record(record_folder)
+    if record is None:
+        return False
+    _end_processes(str(record["token"]))
+    (record_folder / RECORD_NAME).unlink(missing_ok=True)
+    return True
+
+
+def recorded_address(record_folder: Path) -> str | None:
+    """Address of the Ray cluster that is written down, if it still runs."""
+    record = _read_record(record_folder)
+    if record is None:
+        return None
+    address = str(record["address"])
+    return address if is_listening(address) and any(_processes(str(record["token"]))) else None
+
+
+def _read_record(record_folder: Path) -> Mapping[str, object] | None:
+    try:
+        record = json.loads((record_folder / RECORD_NAME).read_text())
+    except (OSError, ValueError):
+        return None
+    is_whole = isinstance(record, dict) and {"address", "token"} <= record.keys()
+    return record if is_whole and len(str(record["token"])) == 32 else None
+
+
+def _processes(token: str) -> Iterator[tuple[int, str]]:
+    """(process id, command) of every process that was started with this token."""
+    mark = f"{TOKEN_VARIABLE}={token}".encode()
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                yield int(folder.name), (folder / "comm").read_text().strip()
+        except OSError:
+            # It ended meanwhile, or belongs to somebody else.
+            continue
+
+
+def _end_processes(token: str) -> None:
+    for number, patience_s in ((signal.SIGTERM, END_TIMEOUT_S), (signal.SIGKILL, END_TIMEOUT_S)):
+        deadline = time.monotonic() + patience_s
+        for process_id, _ in _processes(token):
+            try:
+                os.kill(process_id, number)
+            except ProcessLookupError:
+                continue
+        while any(_processes(token)):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(END_POLL_S)
+        else:
+            return
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _node_address() -> str:
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return address

@@ -1,0 +1,348 @@
+"""Sends one client's commands to the master's proposer: the calls, the clock and the threads.
+
+```
+ user's threads                       sender's thread                    proposer of the master
+  submit ──▶ requests (lock) ──wake──▶ next call ─────────────────────────▶
+                                       ◀── event ◀── answer ──────────────
+  future ◀───────────────── settle ───┘
+```
+
+`ClientRequests` decides what goes out and what is sent again. It is guarded by one lock, which is
+held neither over a call nor while futures are settled. A lone command takes the short way: the
+caller's own thread makes the call and takes the answer in, which saves two changes of thread
+(0.15 to 0.3 ms of a call's 0.6).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
+
+from ray_paxos.actors.answers import state_of
+from ray_paxos.actors.names import NAMESPACE
+from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.requests import Call, ClientRequests, ClientSettings, Outcomes
+from ray_paxos.core.session import Receiver
+from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+from ray_paxos.errors import (
+    ClientClosedError,
+    CommandTooLargeError,
+    OverloadedError,
+    WireFormatError,
+)
+
+_logger = logging.getLogger(__name__)
+
+Event = Callable[[Outcomes], None]
+
+
+class Proposers(Protocol):
+    """How the sender reaches the members' proposers."""
+
+    def find(self, member_id: int) -> Any:
+        """The member's proposer; waits for the GCS. Raises ValueError where there is none."""
+
+    def call(self, proposer: Any, batch: bytes) -> Any:
+        """Hand a batch over; gives the reference of the answer."""
+
+
+class ActorProposers:
+    """The proposer actors of a cluster."""
+
+    def __init__(self, names: dict[int, str]) -> None:
+        """Know their names, by member."""
+        self._names = names
+
+    def find(self, member_id: int) -> Any:
+        """Look the actor up."""
+        return ray.get_actor(self._names[member_id], namespace=NAMESPACE)
+
+    def call(self, proposer: Any, batch: bytes) -> Any:
+        """Call the actor's `submit`."""
+        return proposer.submit.remote(batch)
+
+
+class CommandSender:
+    """Owns one session and its calls.
+
+    Invariants: `_requests` is touched under `_lock` only; calls are made by the sender's thread
+    and by a caller on the short way, never under the lock.
+    """
+
+    def __init__(
+        self,
+        *,
+        genesis: bytes,
+        group: int,
+        requests: ClientRequests,
+        client_id: int,
+        settings: ClientSettings,
+        proposers: Proposers,
+    ) -> None:
+        """Send to one group.
+
+        Args:
+            genesis: Hash of the cluster's genesis.
+            group: Whose log.
+            requests: What to send; owned from here on.
+            client_id: Random; the address that replies are for.
+            settings: Bounds and times.
+            proposers: How they are reached.
+        """
+        self._genesis = genesis
+        self._group = group
+        self._requests = requests
+        self._address = Address(client_id, RoleName.CLIENT)
+        self._settings = settings
+        self._proposers = proposers
+        self._handles: dict[int, Any] = {}
+        self._lookup = ThreadPoolExecutor(1, thread_name_prefix="ray_paxos-lookup")
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._lock = threading.Condition(threading.Lock())
+        self._is_awake = False
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name="ray_paxos-client", daemon=True)
+        self._thread.start()
+
+    # The user's side.
+
+    def submit(
+        self, machine: str, commands: Sequence[bytes], receiver: Receiver, timeout_s: float
+    ) -> None:
+        """Queue commands; waits for room.
+
+        Args:
+            machine: Which state machine.
+            commands: In order, at least one; not to be changed afterwards.
+            receiver: Gets the outcome.
+            timeout_s: How long to wait for room.
+
+        Raises:
+            CommandTooLargeError: One of them is over the limit; none is queued.
+            OverloadedError: There was no room in time; none is queued.
+            ClientClosedError: The client is closed; none is queued.
+        """
+        byte_count = self._check_size(commands)
+        with self._lock:
+            self._wait_for_room(len(commands), byte_count, timeout_s)
+            self._requests.session.enqueue(machine, commands, receiver)
+        self._wake()
+
+    def submit_alone(
+        self, machine: str, command: bytes, receiver: Receiver, timeout_s: float
+    ) -> None:
+        """Queue one command and, where nothing else is going on, see it through in this thread.
+
+        Raises:
+            As `submit`.
+        """
+        commands = (command,)
+        byte_count = self._check_size(commands)
+        call = None
+        with self._lock:
+            self._wait_for_room(1, byte_count, timeout_s)
+            is_idle = self._requests.is_idle
+            self._requests.session.enqueue(machine, commands, receiver)
+            if is_idle:
+                call = self._requests.next_call(time.monotonic_ns())
+        reference = self._start(call) if call is not None else None
+        if call is None or reference is None:
+            self._wake()
+            return
+        patience_s = min(timeout_s, self._settings.call_timeout_ns / 1e9)
+        is_answered = False
+        try:
+            answer = ray.get(reference, timeout=patience_s)
+            is_answered = True
+        except GetTimeoutError:
+            return
+        except RayError as error:
+            self._post_failure(call, error)
+            is_answered = True
+            return
+        finally:
+            if not is_answered:
+                # Also where the user interrupts: the sender's thread goes on with it.
+                self._watch(call, reference)
+                self._wake()
+        outcomes = Outcomes()
+        with self._lock:
+            self._on_answer(call, answer, outcomes)
+            is_idle = self._requests.is_idle
+        outcomes.settle()
+        if not is_idle:
+            self._wake()
+
+    def wait_for_session(self, timeout_s: float) -> bool:
+        """Open the session if it is not; False where that took too long or the client closed."""
+        with self._lock:
+            if self._requests.session.session is not None:
+                return True
+            self._requests.want_session()
+            self._wake()
+            self._lock.wait_for(
+                lambda: self._is_closed or self._requests.session.session is not None, timeout_s
+            )
+            return self._requests.session.session is not None
+
+    def read_point(self) -> tuple[int, int]:
+        """(member to ask first, highest instance in which this client was acknowledged)."""
+        with self._lock:
+            return self._requests.guess.member_id, self._requests.last_instance
+
+    def close(self, timeout_s: float) -> None:
+        """Refuse new commands, wait for what is on its way, and give up the rest.
+
+        Args:
+            timeout_s: How long to wait.
+        """
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._lock.notify_all()
+            self._lock.wait_for(lambda: not self._requests.session.has_work, timeout_s)
+        self._events.put(None)
+
+    def abandon(self) -> None:
+        """End without waiting; takes no lock, so that it may be called by garbage collection."""
+        self._events.put(None)
+
+    def _check_size(self, commands: Sequence[bytes]) -> int:
+        limit = self._settings.command_bytes_max
+        longest = max(map(len, commands))
+        if longest > limit:
+            raise CommandTooLargeError(
+                f"a command of {longest:,} bytes; at most {limit:,} are taken "
+                "(proposer.command_bytes_max)"
+            )
+        return sum(map(len, commands))
+
+    def _wait_for_room(self, count: int, byte_count: int, timeout_s: float) -> None:
+        requests = self._requests
+
+        def is_over() -> bool:
+            return self._is_closed or requests.has_room(count, byte_count)
+
+        if not is_over() and not self._lock.wait_for(is_over, timeout_s):
+            session = requests.session
+            raise OverloadedError(
+                f"{session.held_commands:,} commands of {session.held_bytes:,} bytes wait for "
+                f"their outcome; there was no room for {count:,} more within {timeout_s:g} s, and "
+                "nothing of it was sent",
+                retry_after_s=1.0,
+            )
+        if self._is_closed:
+            raise ClientClosedError("the client is closed; the command was not sent")
+
+    def _wake(self) -> None:
+        # A race here costs one more turn of the thread and never loses a wake-up: the thread
+        # clears the flag before it looks at the requests.
+        if not self._is_awake:
+            self._is_awake = True
+            self._events.put(_nothing)
+
+    # The sender's thread.
+
+    def _run(self) -> None:
+        while True:
+            try:
+                event = self._events.get(timeout=self._patience_s())
+            except queue.Empty:
+                event = _nothing
+            if event is None:
+                break
+            self._is_awake = False
+            outcomes = Outcomes()
+            with self._lock:
+                event(outcomes)
+                self._requests.on_deadline(time.monotonic_ns(), outcomes)
+            outcomes.settle()
+            self._send_all()
+        outcomes = Outcomes()
+        with self._lock:
+            self._requests.give_up(outcomes)
+        outcomes.settle()
+        self._lookup.shutdown(wait=False)
+
+    def _patience_s(self) -> float | None:
+        now_ns = time.monotonic_ns()
+        with self._lock:
+            due_ns = self._requests.due_ns(now_ns)
+        return max(due_ns - now_ns, 0) / 1e9 if due_ns is not None else None
+
+    def _send_all(self) -> None:
+        while True:
+            with self._lock:
+                call = self._requests.next_call(time.monotonic_ns())
+            if call is None:
+                return
+            reference = self._start(call)
+            if reference is None:
+                return
+            self._watch(call, reference)
+
+    def _start(self, call: Call) -> Any:
+        """Make the call; None where the proposer has to be looked up first, or is gone."""
+        handle = self._handles.get(call.member_id)
+        if handle is None:
+            self._lookup.submit(self._look_up, call)
+            return None
+        envelope = Envelope(self._genesis, self._group, self._address, 0, 0, 0, call.message)
+        try:
+            return self._proposers.call(handle, encode_envelopes((envelope,)))
+        except RayError as error:
+            self._post_failure(call, error)
+            return None
+
+    def _look_up(self, call: Call) -> None:
+        try:
+            self._handles[call.member_id] = self._proposers.find(call.member_id)
+        except (ValueError, RayError) as error:
+            self._post_failure(call, error)
+        else:
+            self._events.put(lambda outcomes: self._requests.on_not_made(call, time.monotonic_ns()))
+
+    def _watch(self, call: Call, reference: Any) -> None:
+        def post(future: Future[bytes]) -> None:
+            try:
+                answer = future.result()
+            except RayError as error:
+                self._post_failure(call, error)
+            else:
+                self._events.put(lambda outcomes: self._on_answer(call, answer, outcomes))
+
+        reference.future().add_done_callback(post)
+
+    def _post_failure(self, call: Call, error: Exception) -> None:
+        self._events.put(lambda outcomes: self._on_failure(call, error))
+
+    # Events; with the lock held.
+
+    def _on_answer(self, call: Call, answer: bytes, outcomes: Outcomes) -> None:
+        try:
+            state = state_of(answer)
+            envelopes = decode_envelopes(answer) if state is None else ()
+        except WireFormatError as error:
+            self._on_failure(call, error)
+            return
+        self._requests.on_answer(call, envelopes, time.monotonic_ns(), outcomes)
+        self._lock.notify_all()
+
+    def _on_failure(self, call: Call, error: Exception) -> None:
+        _logger.debug("call to member %d: %s: %s", call.member_id, type(error).__name__, error)
+        if isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError):
+            self._handles.pop(call.member_id, None)
+        self._requests.on_lost(call, time.monotonic_ns())
+
+
+def _nothing(outcomes: Outcomes) -> None:
+    """The event that only wakes the thread."""

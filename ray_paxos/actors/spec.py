@@ -1,0 +1,87 @@
+"""What a role actor is made from: plain bytes, the same for every actor of a cluster.
+
+A detached actor outlives the driver that made it and keeps the code it was made with, so nothing
+between the two relies on pickled classes: the constructor takes this record in its own versioned
+form, and `describe` of any actor gives it back to drivers that attach later.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ray_paxos.config import ClusterConfiguration
+from ray_paxos.core.genesis import Genesis, decode_genesis
+from ray_paxos.core.settings import (
+    AcceptorSettings,
+    CheckpointerSettings,
+    LearnerSettings,
+    ProposerSettings,
+)
+from ray_paxos.errors import WireFormatError
+
+SPEC_FORMAT = 1
+
+
+class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A running cluster: its genesis, and what its actors were told.
+
+    Attributes:
+        format: Of this record.
+        genesis: Encoded.
+        data_dir: As configured; each member's node resolves it for itself.
+        proposer: Settings of every group's proposer.
+        acceptor: Of every member's acceptor.
+        learner: Of every group's learner.
+        checkpointer: Of every group's checkpointer.
+        log_level: Least severity that actors write to their logs.
+    """
+
+    format: int
+    genesis: bytes
+    data_dir: str | None
+    proposer: ProposerSettings
+    acceptor: AcceptorSettings
+    learner: LearnerSettings
+    checkpointer: CheckpointerSettings
+    log_level: str
+
+    def encoded(self) -> bytes:
+        """The form that actors are made from."""
+        return msgspec.msgpack.encode(self)
+
+    def decoded_genesis(self) -> Genesis:
+        """The genesis."""
+        return decode_genesis(self.genesis)
+
+
+def make_spec(genesis: Genesis, configuration: ClusterConfiguration) -> ClusterSpec:
+    """The spec of a cluster that starts: members by its genesis, settings by the file."""
+    return ClusterSpec(
+        format=SPEC_FORMAT,
+        genesis=genesis.encoded(),
+        data_dir=configuration.data_dir,
+        proposer=configuration.proposer.settings(),
+        acceptor=configuration.acceptor.settings(),
+        learner=configuration.learner.settings(),
+        checkpointer=configuration.checkpointer.settings(),
+        log_level=configuration.logging.level,
+    )
+
+
+def decode_spec(data: bytes) -> ClusterSpec:
+    """Read a spec back.
+
+    Raises:
+        WireFormatError: It was made by a release with another format.
+    """
+    try:
+        found = msgspec.msgpack.decode(data, type=_SpecFormat).format
+        if found != SPEC_FORMAT:
+            raise WireFormatError(f"cluster spec format {found}; this process knows {SPEC_FORMAT}")
+        return msgspec.msgpack.decode(data, type=ClusterSpec)
+    except msgspec.DecodeError as error:
+        raise WireFormatError(f"not a cluster spec: {error}") from error
+
+
+class _SpecFormat(msgspec.Struct):
+    format: int

@@ -1,0 +1,285 @@
+"""A cluster: started or attached to by name, asked how it is, stopped.
+
+`start` may be called by many drivers, at any time and as often as they like: it attaches to what
+runs, starts what is on the nodes' disks, and makes a new cluster only where there is nothing. The
+data stays when a cluster is stopped, and when the Ray cluster under it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import ray
+
+from ray_paxos.actors import folders
+from ray_paxos.actors.administration import Administration
+from ray_paxos.actors.bootstrapping import attach, bootstrap, decode_outcome
+from ray_paxos.actors.folders import live_nodes
+from ray_paxos.actors.launching import running_spec, wait_until_serving
+from ray_paxos.actors.ray_connection import Connection, connect_ray, connect_running_ray
+from ray_paxos.actors.ray_head import end_head
+from ray_paxos.actors.spec import ClusterSpec
+from ray_paxos.actors.status import ClusterStatus, MemberDigest, MemberStatus, group_status
+from ray_paxos.client import Client
+from ray_paxos.config import (
+    ClusterConfiguration,
+    load_configuration,
+    resolve_data_dir,
+)
+from ray_paxos.core.genesis import SYSTEM_GROUP
+from ray_paxos.errors import (
+    ClusterNotFoundError,
+    ConfigurationError,
+    PaxosError,
+    PlacementError,
+)
+
+_logger = logging.getLogger(__name__)
+
+
+class Cluster:
+    """A running cluster. Made by `start` and `connect`.
+
+    Attributes:
+        name: Its name.
+        members: Names of its members, in the genesis' order.
+        was_running: Whether its actors lived before this `start` or `connect`.
+        started_ray: Whether the Ray cluster under it was started by this `start`.
+    """
+
+    def __init__(self, spec: ClusterSpec, connection: Connection, *, was_running: bool) -> None:
+        """Stand for the cluster of `spec` on this process's Ray cluster."""
+        self._spec = spec
+        self._genesis = spec.decoded_genesis()
+        self._connection = connection
+        self._administration = Administration(self._genesis)
+        self.name = self._genesis.cluster
+        self.members = tuple(member.name for member in self._genesis.members)
+        self.was_running = was_running
+        self.started_ray = connection.has_started
+
+    def __repr__(self) -> str:
+        return f"Cluster({self.name!r}, members={self.members})"
+
+    @property
+    def command_bytes_max(self) -> int:
+        """A longer command is refused."""
+        return self._spec.proposer.command_bytes_max
+
+    def client(self, group: int | None = None, *, label: str = "") -> Client:
+        """A client of one group, with a session of its own.
+
+        Args:
+            group: Which group; by default the first one above 0, the system's own.
+            label: What a person calls the client.
+
+        Raises:
+            ConfigurationError: No such group.
+        """
+        return Client(self._spec.encoded(), self._group(group), label)
+
+    def status(self) -> ClusterStatus:
+        """Members, their roles, and every group's master and positions; waits at most 5 s."""
+        members = self._administration.statuses()
+        groups = tuple(group_status(spec.group, members) for spec in self._genesis.groups)
+        return ClusterStatus(self.name, self._genesis.cluster_id, members, groups)
+
+    def flush(self, group: int | None = None, *, timeout_s: float = 30.0) -> None:
+        """Seal everything learned so far into Parquet segments, on all members that answer.
+
+        Args:
+            group: Which group; by default all of them.
+            timeout_s: How long to wait.
+
+        Raises:
+            ClusterError: A member that answers did not get there in time.
+        """
+        groups = [spec.group for spec in self._genesis.groups]
+        if group is not None:
+            groups = [self._group(group)]
+        self._administration.flush(groups, time.monotonic() + timeout_s)
+
+    def member_digests(
+        self, group: int | None = None, *, timeout_s: float = 60.0
+    ) -> dict[str, MemberDigest]:
+        """Digests of the members' states, once all that answer are equally far.
+
+        Args:
+            group: Which group; by default as of `client`.
+            timeout_s: How long to wait for those that are behind.
+
+        Returns:
+            By member; one that does not answer is left out.
+
+        Raises:
+            ClusterError: They did not get there in time, or none answers.
+        """
+        deadline = time.monotonic() + timeout_s
+        return self._administration.digests(self._group(group), deadline)
+
+    def log_dir(self, member: str | None = None) -> str:
+        """The folder of a member's chosen log, on that member's node.
+
+        Args:
+            member: Its name; by default the first one's.
+
+        Raises:
+            ConfigurationError: No such member.
+            ClusterError: Its learner does not answer.
+        """
+        name = member if member is not None else self.members[0]
+        if name not in self.members:
+            raise ConfigurationError(f"member: found {name!r}; allowed: {', '.join(self.members)}")
+        return self._administration.log_folder(name)
+
+    def stop(
+        self, *, delete_data: bool = False, shutdown_ray: bool = False, timeout_s: float = 30.0
+    ) -> None:
+        """Stop all roles cleanly and end their actors. The data stays.
+
+        Args:
+            delete_data: Delete all members' folders, too: everything is lost for good.
+            shutdown_ray: Also end the Ray cluster under it if a `start` of ours started it.
+            timeout_s: How long roles may take to close.
+
+        Raises:
+            PaxosError: A folder could not be deleted.
+        """
+        places: dict[str, str] = {}
+        if delete_data:
+            places = {
+                member.name: role.node_id
+                for member in self._administration.statuses()
+                for role in member.roles.values()
+                if role.node_id
+            }
+        self._administration.stop(time.monotonic() + timeout_s)
+        if places:
+            folders.delete(self.name, self._spec.data_dir, places)
+        if shutdown_ray:
+            if self.started_ray:
+                ray.shutdown()
+            end_head(_record_folder(self._spec.data_dir, self.name))
+
+    def _group(self, group: int | None) -> int:
+        groups = [spec.group for spec in self._genesis.groups]
+        if group is None:
+            return min((g for g in groups if g != SYSTEM_GROUP), default=SYSTEM_GROUP)
+        if group not in groups:
+            raise ConfigurationError(
+                f"group: found {group}; allowed: {', '.join(map(str, groups))}"
+            )
+        return group
+
+
+def start(
+    configuration: str | os.PathLike[str] | ClusterConfiguration,
+    *,
+    address: str | None = None,
+    keep: bool = False,
+    timeout_s: float | None = None,
+) -> Cluster:
+    """Start a cluster, or attach to it where it runs.
+
+    Args:
+        configuration: A YAML file, or what `load_configuration` made of it. Members and groups
+            in it are for a cluster that does not exist yet.
+        address: Of the Ray cluster; by default the one this process is connected to, the
+            configuration's, $RAY_ADDRESS, one that runs on this machine, or a new one.
+        keep: Where a Ray cluster has to be started, let it live on after this process.
+        timeout_s: How long until all roles serve; by default as configured.
+
+    Returns:
+        The cluster; all roles of all members that were found serve.
+
+    Raises:
+        ConfigurationError: The configuration is wrong.
+        PlacementError: There are too few Ray nodes.
+        BootstrapError: What is on the disks does not allow a safe start.
+        ClusterError: There is no Ray cluster at the address, or it does not answer.
+        StorageError: A folder is held, foreign, damaged, full or read-only.
+
+    Guarantee: no data is made where a node that may hold data of that name has not answered.
+    """
+    if not isinstance(configuration, ClusterConfiguration):
+        configuration = load_configuration(configuration)
+    limit_s = timeout_s if timeout_s is not None else configuration.ray.start_timeout_ms / 1000
+    record_folder = _record_folder(configuration.data_dir, configuration.cluster)
+    connection = connect_ray(address, configuration.ray, record_folder, keep=keep)
+    deadline = time.monotonic() + limit_s
+    found = attach(configuration.cluster)
+    if found is not None:
+        spec, members = found
+        wait_until_serving(configuration.cluster, members, limit_s, is_strict=False)
+        return Cluster(spec, connection, was_running=True)
+    _check_nodes(configuration)
+    outcome = bootstrap(configuration, limit_s)
+    spec, was_running = decode_outcome(outcome), bool(outcome["was_running"])
+    for member, reason in outcome["missing"].items():
+        _logger.warning(
+            "cluster %s: member %s is missing: %s", configuration.cluster, member, reason
+        )
+    cluster = Cluster(spec, connection, was_running=was_running)
+    try:
+        wait_until_serving(
+            configuration.cluster,
+            outcome["members"],
+            max(deadline - time.monotonic(), 1.0),
+            is_strict=not was_running,
+        )
+    except PaxosError:
+        if not was_running:
+            # Nothing half-started stays behind: the next start sees the disks as they are.
+            cluster.stop(timeout_s=5.0)
+        raise
+    return cluster
+
+
+def connect(name: str, *, address: str | None = None, timeout_s: float = 20.0) -> Cluster:
+    """Attach to a running cluster by its name, from any driver, task or actor.
+
+    Args:
+        name: The cluster's.
+        address: Of the Ray cluster; by default as `start`, but none is started.
+        timeout_s: How long to wait until a majority of the members serves.
+
+    Raises:
+        ClusterNotFoundError: No cluster of that name runs there.
+        ClusterError: There is no Ray cluster, or the cluster does not answer.
+    """
+    connection = connect_running_ray(address, _record_folder(None, name))
+    spec = running_spec(name, timeout_s)
+    if spec is None:
+        raise ClusterNotFoundError(
+            f"no cluster {name} runs in the Ray cluster at {connection.address}; start it by "
+            "ray_paxos.start"
+        )
+    members = tuple(member.name for member in spec.decoded_genesis().members)
+    wait_until_serving(name, members, timeout_s, is_strict=False)
+    return Cluster(spec, connection, was_running=True)
+
+
+def _check_nodes(configuration: ClusterConfiguration) -> None:
+    alive = live_nodes()
+    if len(alive) < configuration.ray.nodes_min:
+        raise PlacementError(
+            f"the Ray cluster has {len(alive)} live nodes, and the configuration asks for at least "
+            f"{configuration.ray.nodes_min} (ray.nodes_min). Start more with `ray start --address`"
+        )
+
+
+def _record_folder(data_dir: str | None, cluster: str) -> Path:
+    return resolve_data_dir(data_dir, os.environ) / cluster
+
+
+__all__ = [
+    "Cluster",
+    "ClusterStatus",
+    "MemberDigest",
+    "MemberStatus",
+    "connect",
+    "start",
+]

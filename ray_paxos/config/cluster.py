@@ -1,0 +1,292 @@
+"""The whole configuration: members, groups, and what contradicts what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ray_paxos.config.explain import show
+from ray_paxos.config.ray_section import RayConfiguration
+from ray_paxos.config.roles import (
+    AcceptorConfiguration,
+    CheckpointerConfiguration,
+    LearnerConfiguration,
+    ProposerConfiguration,
+)
+from ray_paxos.config.section import Section, name_field, refuse
+from ray_paxos.core.genesis import MachineSpec
+from ray_paxos.errors import ConfigurationError
+from ray_paxos.machines.registry import MachineRegistry
+
+DATA_DIR_VARIABLE = "RAY_PAXOS_HOME"
+DATA_DIR_DEFAULT = "~/.ray_paxos"
+SECTIONS = ("proposer", "acceptor", "learner", "checkpointer", "ray", "logging")
+MEMBERS_MAX = 15
+GROUPS_MAX = 1_024
+GROUP_NUMBER_MAX = 1_000_000
+MACHINES_MAX = 64
+
+_LABEL_PART = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?")
+_KINDS = {kind: version for kind, version in MachineRegistry().kinds}
+
+
+class MemberConfiguration(Section):
+    """One member of the genesis, and how it is pinned to the Ray node that has its disk."""
+
+    name: str = name_field("The member's name; part of its folder's path and of its actors' names.")
+    node_labels: dict[str, str] = Field(
+        {},
+        description="Ray node labels that the member's node carries (`ray start --labels`).",
+        json_schema_extra={"allowed": "a mapping from label to value, both text"},
+    )
+    resource: str | None = Field(
+        None,
+        min_length=1,
+        description="Custom Ray resource that the member's node has (`ray start --resources`).",
+        json_schema_extra={"allowed": "the name of a custom Ray resource"},
+    )
+
+    @field_validator("node_labels")
+    @classmethod
+    def _check_labels(cls, labels: dict[str, str]) -> dict[str, str]:
+        """As Ray's `--labels` takes them; an operator such as `!` or `in(...)` names no node."""
+        for key, value in labels.items():
+            prefix, slash, last = key.rpartition("/")
+            parts = [last, value, prefix] if slash else [last, value]
+            if not all(_LABEL_PART.fullmatch(part) for part in parts):
+                raise refuse(
+                    f"found {key}={value}; allowed: labels as `ray start --labels` takes them, "
+                    "letters, digits, -, _ and . with an optional prefix before a / in the key"
+                )
+        return labels
+
+
+class GroupConfiguration(Section):
+    """One group of the genesis. Every member votes in it."""
+
+    group: int = Field(
+        ge=1,
+        le=GROUP_NUMBER_MAX,
+        description="The group's number; 0 is the system's own group.",
+        json_schema_extra={"allowed": f"a whole number from 1 to {GROUP_NUMBER_MAX:,}"},
+    )
+    machines: dict[str, str] = Field(
+        {"kv": "kv", "log": "log"},
+        description="The group's state machines: name of each, and its kind.",
+        json_schema_extra={"allowed": "a mapping from a machine's name to its kind"},
+    )
+
+    @field_validator("machines")
+    @classmethod
+    def _check_machines(cls, machines: dict[str, str]) -> dict[str, str]:
+        if not 1 <= len(machines) <= MACHINES_MAX:
+            raise refuse(f"found {len(machines)} machines; allowed: 1 to {MACHINES_MAX}")
+        for name, kind in machines.items():
+            if not name.isidentifier() or not name.isascii() or len(name) > 63:
+                raise refuse(
+                    f"{show(name)} is no name for a machine; allowed: 1 to 63 letters, digits "
+                    "and _, beginning with a letter"
+                )
+            if kind not in _KINDS:
+                known = ", ".join(sorted(_KINDS))
+                raise refuse(f"{name}: found {show(kind)}; allowed kinds: {known}")
+        return machines
+
+    def machine_specs(self) -> tuple[MachineSpec, ...]:
+        """The machines as the genesis names them, each with the newest version of its kind."""
+        return tuple(
+            MachineSpec(name, kind, _KINDS[kind]) for name, kind in sorted(self.machines.items())
+        )
+
+
+class LoggingConfiguration(Section):
+    """What the actors write to Ray's log files."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO",
+        description="Least severity that is written.",
+        json_schema_extra={"allowed": "DEBUG, INFO, WARNING or ERROR"},
+    )
+
+
+class ClusterConfiguration(Section):
+    """A whole configuration file."""
+
+    cluster: str = name_field("The cluster's name, within its Ray cluster and on disk.")
+    members: tuple[MemberConfiguration, ...] = Field(
+        tuple(MemberConfiguration(name=f"m{number}") for number in (1, 2, 3)),
+        description="How many members (m1, m2, ...), or a list of names, or of mappings.",
+        json_schema_extra={"allowed": f"a number from 1 to {MEMBERS_MAX}, or a list of members"},
+    )
+    data_dir: str | None = Field(
+        None,
+        description="Folder for all data, on each member's node. Without one: "
+        f"${DATA_DIR_VARIABLE} there, else {DATA_DIR_DEFAULT}.",
+        json_schema_extra={"allowed": "an absolute path, or one that begins with ~"},
+    )
+    groups: tuple[GroupConfiguration, ...] = Field(
+        (GroupConfiguration(group=1),),
+        description="How many groups (1, 2, ...), a mapping of `count` and `machines`, or a list.",
+        json_schema_extra={
+            "allowed": f"a number from 1 to {GROUPS_MAX:,}, a mapping of count and machines, or a "
+            "list of groups"
+        },
+    )
+    proposer: ProposerConfiguration = ProposerConfiguration()
+    acceptor: AcceptorConfiguration = AcceptorConfiguration()
+    learner: LearnerConfiguration = LearnerConfiguration()
+    checkpointer: CheckpointerConfiguration = CheckpointerConfiguration()
+    ray: RayConfiguration = RayConfiguration()
+    logging: LoggingConfiguration = LoggingConfiguration()
+
+    @field_validator(*SECTIONS, mode="before")
+    @classmethod
+    def _fill_empty_section(cls, section: Any) -> Any:
+        """A heading with nothing below it (all of it commented out) means the defaults."""
+        return {} if section is None else section
+
+    @field_validator("members", mode="before")
+    @classmethod
+    def _expand_members(cls, members: Any) -> Any:
+        """A number stands for so many members, a text for a member of that name."""
+        if isinstance(members, int) and not isinstance(members, bool):
+            _check_count("members", members, MEMBERS_MAX)
+            return tuple({"name": f"m{number}"} for number in range(1, members + 1))
+        if isinstance(members, list | tuple):
+            _check_count("members", len(members), MEMBERS_MAX)
+            return tuple({"name": item} if isinstance(item, str) else item for item in members)
+        return members
+
+    @field_validator("groups", mode="before")
+    @classmethod
+    def _expand_groups(cls, groups: Any) -> Any:
+        """A number stands for so many groups; a mapping gives their machines, too."""
+        if isinstance(groups, list | tuple):
+            _check_count("groups", len(groups), GROUPS_MAX)
+            return tuple(groups)
+        if isinstance(groups, int) and not isinstance(groups, bool):
+            groups = {"count": groups}
+        if not isinstance(groups, dict):
+            return groups
+        if "count" not in groups or groups.keys() - {"count", "machines"}:
+            raise refuse(
+                f"found a mapping of {', '.join(groups) or 'nothing'}; allowed: a mapping of "
+                "`count` and, where they are not the default, `machines`; or a list of groups"
+            )
+        count = groups["count"]
+        if not isinstance(count, int) or isinstance(count, bool):
+            raise refuse(f"count: found {show(count)}; allowed: 1 to {GROUPS_MAX:,}")
+        _check_count("groups", count, GROUPS_MAX)
+        machines = {"machines": groups["machines"]} if "machines" in groups else {}
+        return tuple({"group": number, **machines} for number in range(1, count + 1))
+
+    @field_validator("data_dir")
+    @classmethod
+    def _check_data_dir(cls, data_dir: str | None) -> str | None:
+        """A relative path would mean another folder in every process."""
+        if data_dir is not None and not data_dir.startswith(("/", "~")):
+            raise refuse(
+                f"found {show(data_dir)}; allowed: an absolute path, or one that begins with ~"
+            )
+        return data_dir
+
+    @model_validator(mode="after")
+    def _check_together(self) -> ClusterConfiguration:
+        """Refuse what is allowed by itself but contradicts something else."""
+        _check_unique("members", (member.name for member in self.members))
+        _check_unique("groups", (group.group for group in self.groups))
+        proposer, learner = self.proposer, self.learner
+        if proposer.election_timeout_ms < 2 * proposer.heartbeat_interval_ms:
+            raise refuse(
+                f"found {show(proposer.election_timeout_ms)}; allowed: at least twice "
+                f"heartbeat_interval_ms ({show(proposer.heartbeat_interval_ms)}), or one late "
+                "heartbeat unseats the master",
+                ("proposer", "election_timeout_ms"),
+            )
+        if proposer.learner_gap_ms <= learner.catch_up_retry_ms:
+            raise refuse(
+                f"found {show(proposer.learner_gap_ms)}; allowed: more than "
+                f"learner.catch_up_retry_ms ({show(learner.catch_up_retry_ms)}), or a master "
+                "prepares again before its learner has asked a second member",
+                ("proposer", "learner_gap_ms"),
+            )
+        if self.ray.nodes_min > len(self.members):
+            raise refuse(
+                f"found {self.ray.nodes_min}; allowed: at most one node a member "
+                f"({len(self.members)})",
+                ("ray", "nodes_min"),
+            )
+        largest = max(proposer.batch_bytes_max, proposer.command_bytes_max)
+        for section, field, limit in (
+            ("proposer", "intake_bytes_max", proposer.intake_bytes_max),
+            ("proposer", "retained_bytes_max", proposer.retained_bytes_max),
+            ("learner", "pending_bytes_max", learner.pending_bytes_max),
+        ):
+            if limit < largest:
+                raise refuse(
+                    f"found {limit:,}; allowed: at least the larger of proposer.batch_bytes_max "
+                    f"and proposer.command_bytes_max ({largest:,}), or such a value never fits",
+                    (section, field),
+                )
+        return self
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed but doubtful, each as one line for a person."""
+        found = []
+        count = len(self.members)
+        if count % 2 == 0:
+            found.append(
+                f"members: {count} voters survive the loss of {(count - 1) // 2}, no more than "
+                f"{count - 1} voters do, and each one more can be lost: use an odd number"
+            )
+        if self.proposer.batch_bytes_max > self.ray.inline_bytes_max:
+            found.append(
+                f"proposer.batch_bytes_max: batches of {self.proposer.batch_bytes_max:,} bytes are "
+                f"over ray.inline_bytes_max ({self.ray.inline_bytes_max:,}) and go through Ray's "
+                "object store, which is slower"
+            )
+        return tuple(found)
+
+
+def _check_count(what: str, count: int, limit: int) -> None:
+    if not 1 <= count <= limit:
+        raise refuse(f"found {count:,}; allowed: 1 to {limit:,} {what}")
+
+
+def _check_unique(field: str, values: Iterable[str | int]) -> None:
+    seen: set[str | int] = set()
+    for value in values:
+        if value in seen:
+            raise refuse(f"{value} is given twice; each needs its own", (field,))
+        seen.add(value)
+
+
+def resolve_data_dir(configured: str | None, environment: Mapping[str, str]) -> Path:
+    """The folder for all data on this node. Call it on the member's node, not on the driver's.
+
+    Args:
+        configured: `data_dir` of the configuration.
+        environment: Of a process on that node (`os.environ`).
+
+    Returns:
+        An absolute path; the folder need not exist.
+
+    Raises:
+        ConfigurationError: $RAY_PAXOS_HOME is relative, or `~` means nothing here.
+    """
+    chosen = configured or environment.get(DATA_DIR_VARIABLE) or DATA_DIR_DEFAULT
+    try:
+        path = Path(chosen).expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(f"data_dir {chosen!r}: {error}") from error
+    if not path.is_absolute():
+        raise ConfigurationError(
+            f"${DATA_DIR_VARIABLE}: found {chosen!r}; allowed: an absolute path, or one that "
+            "begins with ~"
+        )
+    return path

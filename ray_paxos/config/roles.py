@@ -1,0 +1,147 @@
+"""The sections of the four roles: what `ray_paxos.core.settings` holds, as a file gives it."""
+
+from __future__ import annotations
+
+from ray_paxos.config.section import (
+    GIBIBYTE,
+    Section,
+    bytes_field,
+    milliseconds_field,
+    whole_field,
+)
+from ray_paxos.core.settings import (
+    AcceptorSettings,
+    CheckpointerSettings,
+    LearnerSettings,
+    ProposerSettings,
+)
+
+_PROPOSER = ProposerSettings()
+_ACCEPTOR = AcceptorSettings()
+_LEARNER = LearnerSettings()
+_CHECKPOINTER = CheckpointerSettings()
+
+
+class ProposerConfiguration(Section):
+    """Times and limits of the proposer of each group."""
+
+    election_timeout_ms: float = milliseconds_field(
+        _PROPOSER.election_timeout_ns,
+        "A proposer stands after this long, and up to as long again, without a word of a "
+        "confirmed master; a master that no majority confirms for this long steps down.",
+        low=10,
+    )
+    heartbeat_interval_ms: float = milliseconds_field(
+        _PROPOSER.heartbeat_interval_ns, "Between two rounds of heartbeats of a master."
+    )
+    retransmit_ms: float = milliseconds_field(
+        _PROPOSER.retransmit_ns, "After how long an unanswered prepare or accept is sent again."
+    )
+    window_max: int = whole_field(_PROPOSER.window_max, 1, 1_024, "Open instances at most.")
+    batch_bytes_max: int = bytes_field(
+        _PROPOSER.batch_bytes_max,
+        1_000,
+        64_000_000,
+        "A value holds commands up to this many bytes (at least one request).",
+    )
+    command_bytes_max: int = bytes_field(
+        _PROPOSER.command_bytes_max, 1_000, 64_000_000, "A longer command is refused."
+    )
+    intake_bytes_max: int = bytes_field(
+        _PROPOSER.intake_bytes_max,
+        1_000,
+        4 * GIBIBYTE,
+        "Bytes of requests waiting or open at most; more is refused as overload.",
+    )
+    intake_requests_max: int = whole_field(
+        _PROPOSER.intake_requests_max, 1, 1_000_000, "Requests waiting or open at most."
+    )
+    chosen_delay_ms: float = milliseconds_field(
+        _PROPOSER.chosen_delay_ns,
+        "How long a chosen value may wait for company before it goes to the followers.",
+        low=0,
+    )
+    retained_bytes_max: int = bytes_field(
+        _PROPOSER.retained_bytes_max,
+        1_000,
+        16 * GIBIBYTE,
+        "Chosen values that the own learner has not reported durable: above this nothing new "
+        "is proposed.",
+    )
+    learner_gap_ms: float = milliseconds_field(
+        _PROPOSER.learner_gap_ns,
+        "A master whose learner misses, for this long, what nobody gives it prepares again.",
+    )
+
+    def settings(self) -> ProposerSettings:
+        """As the core takes them."""
+        return ProposerSettings(**self.in_core_units())
+
+
+class AcceptorConfiguration(Section):
+    """Limits of the acceptor of each member."""
+
+    promise_bytes_max: int = bytes_field(
+        _ACCEPTOR.promise_bytes_max,
+        1_000,
+        256_000_000,
+        "Values in one page of a promise (at least one vote).",
+    )
+
+    def settings(self) -> AcceptorSettings:
+        """As the core takes them."""
+        return AcceptorSettings(**self.in_core_units())
+
+
+class LearnerConfiguration(Section):
+    """Times and limits of the learner of each group."""
+
+    seal_bytes: int = bytes_field(
+        _LEARNER.seal_bytes,
+        1_000,
+        GIBIBYTE,
+        "Learned values go into a Parquet segment at this many bytes,",
+    )
+    seal_age_ms: float = milliseconds_field(
+        _LEARNER.seal_age_ns, "or when the oldest of them is this old."
+    )
+    memory_bytes: int = bytes_field(
+        _LEARNER.memory_bytes,
+        0,
+        16 * GIBIBYTE,
+        "Sealed values kept in memory for members a little behind.",
+    )
+    pending_bytes_max: int = bytes_field(
+        _LEARNER.pending_bytes_max,
+        1_000,
+        16 * GIBIBYTE,
+        "Values held above a gap; more is dropped, to be asked for again.",
+    )
+    catch_up_bytes_max: int = bytes_field(
+        _LEARNER.catch_up_bytes_max, 1_000, 256_000_000, "Asked of another member at once."
+    )
+    catch_up_retry_ms: float = milliseconds_field(
+        _LEARNER.catch_up_retry_ns, "After how long without an answer another member is asked."
+    )
+
+    def settings(self) -> LearnerSettings:
+        """As the core takes them."""
+        return LearnerSettings(**self.in_core_units())
+
+
+class CheckpointerConfiguration(Section):
+    """Limits of the checkpointer of each group."""
+
+    merge_count: int = whole_field(
+        _CHECKPOINTER.merge_count, 2, 1_024, "So many adjoining small segments become one."
+    )
+    merge_bytes_max: int = bytes_field(
+        _CHECKPOINTER.merge_bytes_max,
+        1_000,
+        16 * GIBIBYTE,
+        "A segment of at least this size is not merged any more.",
+    )
+
+    def settings(self) -> CheckpointerSettings:
+        """As the core takes them."""
+        return CheckpointerSettings(**self.in_core_units())

@@ -1,0 +1,1 @@
+"""What stays on disk: journal, segments, folder identity. Only `parquet` imports pyarrow."""

@@ -1,0 +1,137 @@
+"""A simulated cluster: members with their disks, the four processes of each, and clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ray_paxos.core.learner import Learner
+from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.role import GroupRouter
+from ray_paxos.core.wire import decode_envelopes
+from ray_paxos.storage.folder import activate_member, stage_member
+from ray_paxos.testing.client import SimulatedClient
+from ray_paxos.testing.coverage import UNSYNCED_LOSS
+from ray_paxos.testing.disk import SimulatedDisk
+from ray_paxos.testing.network import Deliver, Transport
+from ray_paxos.testing.process import SimulatedProcess
+from ray_paxos.testing.trace import name_member
+from ray_paxos.testing.world import World
+
+MEMBER_ROLES = (
+    RoleName.PROPOSER,
+    RoleName.ACCEPTOR,
+    RoleName.LEARNER,
+    RoleName.CHECKPOINTER,
+)
+
+
+class SimulatedMember:
+    """One machine: a disk, a clock that counts from its last boot, and four processes."""
+
+    def __init__(self, world: World, member_id: int, transport: Transport) -> None:
+        """Make the member's folders, as bootstrap does; nothing runs yet."""
+        self.member_id = member_id
+        self.disk = SimulatedDisk()
+        self.boot_ns = world.now_ns
+        self._world = world
+        stage_member(self.disk, world.genesis, member_id)
+        activate_member(self.disk)
+        self.processes = {
+            role: SimulatedProcess(world, Address(member_id, role), self.disk.process(), transport)
+            for role in MEMBER_ROLES
+        }
+
+    def start(self) -> None:
+        """Start every process that is down."""
+        for process in self.processes.values():
+            if not process.is_up:
+                process.start(self.boot_ns)
+
+    def kill(self) -> None:
+        """Kill all processes; what they wrote stays in the page cache."""
+        for process in self.processes.values():
+            process.kill()
+
+    def lose_power(self) -> None:
+        """All processes die, and of what was not synced only some is left."""
+        checker = self._world.checker
+        for process in self.processes.values():
+            if checker.has_unsynced(process.address):
+                checker.coverage.seen[UNSYNCED_LOSS] += 1
+            process.kill()
+        self._world.say(f"{name_member(self.member_id)} loses power")
+        self.disk.power_loss(self._world.random)
+        self.boot_ns = self._world.now_ns
+
+
+class SimulatedCluster:
+    """All members and clients of one run.
+
+    Attributes:
+        members: By id.
+        clients: By id.
+        receivers: Takes answers in, by client id.
+    """
+
+    def __init__(self, world: World, make_transport: Callable[[Deliver], Transport]) -> None:
+        """Make all members; nothing runs yet.
+
+        Args:
+            world: What the run shares.
+            make_transport: Makes the network, given where to deliver.
+        """
+        self.world = world
+        self.transport = make_transport(self.deliver)
+        self.members = {m: SimulatedMember(world, m, self.transport) for m in world.member_ids}
+        self.clients: dict[int, SimulatedClient] = {}
+        self.receivers: dict[int, Callable[[Envelope], None]] = {}
+
+    @property
+    def processes(self) -> list[SimulatedProcess]:
+        """All of them, member by member."""
+        return [p for member in self.members.values() for p in member.processes.values()]
+
+    def process(self, member_id: int, role: RoleName) -> SimulatedProcess:
+        """One of them."""
+        return self.members[member_id].processes[role]
+
+    def deliver(self, sender: Address, to: Address, data: bytes) -> None:
+        """An envelope arrives."""
+        if to.role is RoleName.CLIENT:
+            receive = self.receivers.get(to.member_id)
+            if receive is not None:
+                (envelope,) = decode_envelopes(data)
+                receive(envelope)
+            return
+        self.process(to.member_id, to.role).receive(data)
+
+    def add_client(self, client_id: int, group: int) -> SimulatedClient:
+        """A client, which starts at once."""
+        world = self.world
+        client = SimulatedClient(
+            client_id=client_id,
+            group=group,
+            members=world.member_ids,
+            genesis=world.genesis.hash(),
+            options=world.options.clients,
+            scheduler=world.scheduler,
+            transport=self.transport,
+            random=world.random,
+            acknowledge=world.checker.acknowledged,
+            read_answered=world.checker.read_answered,
+        )
+        self.clients[client_id] = client
+        self.receivers[client_id] = client.receive
+        client.start()
+        return client
+
+    def learner(self, member_id: int, group: int) -> Learner | None:
+        """A group's learner at a member; None while that process does not serve."""
+        process = self.process(member_id, RoleName.LEARNER)
+        if not process.is_serving:
+            return None
+        router = process.role
+        assert isinstance(router, GroupRouter)
+        learner = router.roles[group]
+        assert isinstance(learner, Learner)
+        return learner

@@ -1,0 +1,104 @@
+"""A plain file format for segments, for the simulator: no Parquet, the same promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import google_crc32c
+import msgspec
+
+from ray_paxos.core.records import SealedInstance
+from ray_paxos.errors import DamageError
+from ray_paxos.storage.segment_format import (
+    BLOCK_BYTES,
+    Block,
+    ReadTail,
+    SegmentHeader,
+    split_blocks,
+)
+
+_CRC_BYTES = 4
+_LENGTH_BYTES = 4
+
+
+class _Footer(msgspec.Struct, frozen=True, array_like=True):
+    header: SegmentHeader
+    blocks: tuple[Block, ...]
+    ends: tuple[int, ...]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_footer_decoder = msgspec.msgpack.Decoder(_Footer)
+_block_decoder = msgspec.msgpack.Decoder(list[SealedInstance])
+
+
+@dataclass(frozen=True, slots=True)
+class _PlainContent:
+    header: SegmentHeader
+    blocks: Sequence[Block]
+    parts: Sequence[bytes]
+
+    def read(self, index: int) -> list[SealedInstance]:
+        return _block_decoder.decode(self.parts[index])
+
+
+class PlainCodec:
+    """Blocks, then a footer; a checksum over the footer, and one over the whole file.
+
+    ```
+    block ... block | footer | length of footer | CRC of footer and length | CRC of all before
+    ```
+    """
+
+    suffix = ".plain"
+
+    def __init__(self, block_bytes: int = BLOCK_BYTES) -> None:
+        """Cut blocks of about `block_bytes` bytes of values."""
+        self._block_bytes = block_bytes
+
+    def encode(self, header: SegmentHeader, instances: Iterable[SealedInstance]) -> bytes:
+        """A whole file."""
+        blocks: list[Block] = []
+        ends: list[int] = []
+        body = bytearray()
+        for block, part in split_blocks(instances, header.chain_before, self._block_bytes):
+            body += _encoder.encode(part)
+            blocks.append(block)
+            ends.append(len(body))
+        footer = _encoder.encode(_Footer(header, tuple(blocks), tuple(ends)))
+        footer += len(footer).to_bytes(_LENGTH_BYTES, "big")
+        data = bytes(body) + footer + _crc(footer)
+        return data + _crc(data)
+
+    def read_header(self, tail: ReadTail, where: str) -> SegmentHeader:
+        """The footer's header."""
+        return _read_footer(tail, where).header
+
+    def open(self, data: bytes, where: str) -> _PlainContent:
+        """Compare the whole file with its checksums."""
+        if _crc(data[:-_CRC_BYTES]) != data[-_CRC_BYTES:]:
+            raise DamageError(f"{where}: wrong checksum")
+        footer = _read_footer(lambda size: data[-size:], where)
+        starts = (0, *footer.ends)
+        parts = [data[start:end] for start, end in zip(starts, footer.ends, strict=False)]
+        return _PlainContent(footer.header, footer.blocks, parts)
+
+
+def _read_footer(tail: ReadTail, where: str) -> _Footer:
+    trailer = 2 * _CRC_BYTES + _LENGTH_BYTES
+    end = tail(trailer)
+    length = int.from_bytes(end[:_LENGTH_BYTES], "big")
+    data = tail(length + trailer)
+    footer = data[: length + _LENGTH_BYTES]
+    crc = data[length + _LENGTH_BYTES : length + _LENGTH_BYTES + _CRC_BYTES]
+    if len(data) != length + trailer or _crc(footer) != crc:
+        raise DamageError(f"{where}: wrong checksum of the footer")
+    try:
+        return _footer_decoder.decode(footer[:length])
+    except msgspec.DecodeError as error:
+        raise DamageError(f"{where}: not a segment ({error})") from error
+
+
+def _crc(data: bytes) -> bytes:
+    return int(google_crc32c.value(data)).to_bytes(_CRC_BYTES, "big")

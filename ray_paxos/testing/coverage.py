@@ -1,0 +1,134 @@
+"""What a seed is worth, and what a whole run must have seen.
+
+A run of green seeds proves little if the hard cases never came up. So every seed goes on until it
+has done a stated amount of work, and a run as a whole fails unless stated shares of its seeds saw
+each of the situations below.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ray_paxos.core.events import (
+    CaughtUp,
+    CommandRefused,
+    Event,
+    HoleFilled,
+    MasterStarted,
+    PromiseGranted,
+    ValueAdopted,
+)
+from ray_paxos.core.results import NoteCode
+
+DELIVERIES_MIN = 2_000
+COMMANDS_MIN = 200
+FAULTS_MIN = 5
+
+ADOPTED = "value adopted"
+HOLE = "no-op in a hole"
+FLOOR = "promise with a floor above 1"
+GAP = "session gap refused"
+UNSYNCED_KILL = "restart with unsynced records"
+UNSYNCED_LOSS = "power loss with unsynced records"
+CAUGHT_UP = "instances caught up"
+MASTERS = "several masters"
+PAGES = "promise of several pages"
+KEPT = "command sent again and kept"
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Something that a share of the seeds must see.
+
+    Attributes:
+        name: As it is counted.
+        share: Of all seeds of a run, at least.
+    """
+
+    name: str
+    share: float
+
+
+SITUATIONS = (
+    Situation(ADOPTED, 0.5),
+    Situation(HOLE, 0.1),
+    Situation(FLOOR, 0.5),
+    Situation(GAP, 0.3),
+    Situation(UNSYNCED_KILL, 0.3),
+    Situation(UNSYNCED_LOSS, 0.2),
+    Situation(CAUGHT_UP, 0.5),
+    Situation(MASTERS, 0.8),
+    Situation(PAGES, 0.1),
+    Situation(KEPT, 0.3),
+)
+"""Features that come later add their rows here: a membership entry adopted in a prepare, a
+checkpoint installed, a lease released."""
+
+SEEDS_MIN = 20
+"""Shares are asked of runs with at least so many seeds."""
+
+
+@dataclass
+class SeedCoverage:
+    """What one seed did and saw.
+
+    Attributes:
+        deliveries: Messages handled by a process.
+        commands: Commands acknowledged, each checked.
+        faults: Injected, by kind.
+        seen: Situations, by name, how often.
+        virtual_ns: How long it lasted, in its own time.
+    """
+
+    deliveries: int = 0
+    commands: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
+    virtual_ns: int = 0
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether the seed has done the least that counts."""
+        return (
+            self.deliveries >= DELIVERIES_MIN
+            and self.commands >= COMMANDS_MIN
+            and sum(self.faults.values()) >= FAULTS_MIN
+        )
+
+    def event(self, event: Event) -> None:
+        """Count what an event shows."""
+        match event:
+            case ValueAdopted():
+                self.seen[ADOPTED] += 1
+            case HoleFilled():
+                self.seen[HOLE] += 1
+            case PromiseGranted(floor=floor) if floor > 1:
+                self.seen[FLOOR] += 1
+            case CommandRefused(code=code) if code == NoteCode.GAP:
+                self.seen[GAP] += 1
+            case CaughtUp():
+                self.seen[CAUGHT_UP] += 1
+            case MasterStarted():
+                self.seen["master"] += 1
+                if self.seen["master"] > 1:
+                    self.seen[MASTERS] += 1
+            case _:
+                pass
+
+
+def missing_shares(coverages: Sequence[SeedCoverage]) -> list[str]:
+    """Which situations too few seeds saw; empty for a run of too few seeds to ask it of."""
+    if len(coverages) < SEEDS_MIN:
+        return []
+    return [
+        f"{situation.name}: {share:.0%} of the seeds, at least {situation.share:.0%} are needed"
+        for situation in SITUATIONS
+        if (share := seen_share(coverages, situation.name)) < situation.share
+    ]
+
+
+def seen_share(coverages: Sequence[SeedCoverage], name: str) -> float:
+    """The share of seeds that saw a situation, from 0 to 1."""
+    return sum(1 for c in coverages if c.seen[name]) / max(len(coverages), 1)

@@ -1,0 +1,175 @@
+"""What is durable, kept apart from what roles and driver believe.
+
+An acceptor's watch folds the records that were handed to the store and synced since, and nothing
+else, into a state of its own. What the acceptor says must be in that state at that moment (R3), and
+what the next life opens must hold everything that is in it (R2). A learner's watch does the same
+for sealed segments, and together they say which vote floors are covered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ray_paxos.core.acceptor_state import AcceptorState
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.invariants import (
+    acceptor_forgot,
+    is_below,
+    votes_contradict,
+    vouches_too_early,
+)
+from ray_paxos.core.messages import Message
+from ray_paxos.core.records import JournalRecord, Record, SealSegment
+from ray_paxos.testing.trace import name_member
+from ray_paxos.testing.violation import Violation
+
+
+def copy_state(state: AcceptorState) -> AcceptorState:
+    """A copy that shares nothing mutable."""
+    groups = {
+        group: replace(votes, votes=dict(votes.votes)) for group, votes in state.groups.items()
+    }
+    return AcceptorState(groups, dict(state.tombstones))
+
+
+class AcceptorWatch:
+    """What one acceptor has made durable, over all its lives.
+
+    Invariant: `_durable` is what the journal must give if the power goes now, or more.
+    """
+
+    def __init__(self, member_id: int) -> None:
+        """Start before the first opening."""
+        self._member = name_member(member_id)
+        self._durable: AcceptorState | None = None
+        self._unsynced: list[JournalRecord] = []
+        self._held: dict[int, tuple[Ballot | None, int]] = {}
+
+    @property
+    def has_unsynced(self) -> bool:
+        """Whether records were written that no sync has covered yet."""
+        return bool(self._unsynced)
+
+    def floor(self, group: int) -> int:
+        """The durable vote floor."""
+        votes = self._durable.groups.get(group) if self._durable is not None else None
+        return votes.floor if votes is not None else 1
+
+    def opened(self, state: AcceptorState) -> None:
+        """A new life found this on disk, and made it durable by copying it."""
+        if self._durable is not None:
+            forgot = acceptor_forgot(self._durable, state)
+            if forgot:
+                raise Violation("R2", f"{self._member} forgot over a restart: {forgot}")
+        for votes in state.groups.values():
+            self._check(votes_contradict(votes))
+        self._durable = copy_state(state)
+        self._unsynced = []
+        self._held = {}
+        self.stepped(state)
+
+    def wrote(self, records: Sequence[Record]) -> None:
+        """Records were handed to the store."""
+        for record in records:
+            assert isinstance(record, JournalRecord)
+            self._unsynced.append(record)
+
+    def synced(self) -> None:
+        """The store says that all of them are durable."""
+        assert self._durable is not None
+        for record in self._unsynced:
+            self._durable.apply(record)
+        self._unsynced = []
+
+    def sending(self, group: int, message: Message) -> None:
+        """The acceptor's message leaves now (R3)."""
+        assert self._durable is not None
+        votes = self._durable.groups.get(group)
+        if votes is None:
+            what = f"{self._member} answers with {type(message).__name__} for a group that it "
+            raise Violation("R3", f"group {group}: {what}has not durably")
+        early = vouches_too_early(message, votes)
+        if early:
+            raise Violation("R3", f"group {group}: {self._member} {early}")
+
+    def stepped(self, state: AcceptorState) -> None:
+        """After every step: the state in memory never goes back either."""
+        for group, votes in state.groups.items():
+            promise, floor = self._held.get(group, (None, 0))
+            if votes.promise is promise and votes.floor == floor:
+                continue
+            if promise is not None and is_below(votes.promise, promise):
+                what = f"promise {promise} became {votes.promise}"
+                raise Violation("R2", f"group {group}: {self._member}: {what}")
+            if votes.floor < floor:
+                raise Violation("R2", f"group {group}: {self._member}: the vote floor fell")
+            self._held[group] = (votes.promise, votes.floor)
+
+    def _check(self, wrong: str) -> None:
+        if wrong:
+            raise Violation("R2", f"{self._member}: {wrong}")
+
+
+class SegmentWatch:
+    """What one learner has sealed durably, by group, over all its lives."""
+
+    def __init__(self, member_id: int) -> None:
+        """Start with nothing sealed."""
+        self._member = name_member(member_id)
+        self._through: dict[int, int] = {}
+        self._unsynced: list[SealSegment] = []
+
+    @property
+    def has_unsynced(self) -> bool:
+        """Whether segments were written that no sync has covered yet."""
+        return bool(self._unsynced)
+
+    def durable_through(self, group: int) -> int:
+        """Every instance up to it is durable in this member's segments."""
+        return self._through.get(group, 0)
+
+    def opened(self, group: int, durable_through: int) -> None:
+        """A new life found segments up to here, and synced their folder."""
+        before = self.durable_through(group)
+        if durable_through < before:
+            what = f"{self._member} had sealed through {before}, and opened {durable_through}"
+            raise Violation("R3", f"group {group}: {what}")
+        self._through[group] = durable_through
+        self._unsynced = [record for record in self._unsynced if record.group != group]
+
+    def wrote(self, records: Sequence[Record]) -> None:
+        """Records were handed to the store."""
+        for record in records:
+            if isinstance(record, SealSegment):
+                self._unsynced.append(record)
+
+    def synced(self) -> None:
+        """The store says that all of them are durable."""
+        for record in self._unsynced:
+            first = record.instances[0].chosen.instance_id
+            if first != self.durable_through(record.group) + 1:
+                what = f"{self._member} sealed from {first} on, after "
+                what += str(self.durable_through(record.group))
+                raise Violation("R6", f"group {record.group}: {what}")
+            self._through[record.group] = record.instances[-1].chosen.instance_id
+        self._unsynced = []
+
+    def vouching(self, group: int, durable_through: int) -> None:
+        """The learner says that it is durable through an instance."""
+        if durable_through > self.durable_through(group):
+            what = f"{self._member} says it is durable through {durable_through}, and is through "
+            what += str(self.durable_through(group))
+            raise Violation("R3", f"group {group}: {what}")
+
+
+def floor_uncovered(
+    group: int, floor: int, own: SegmentWatch, voters: Sequence[SegmentWatch]
+) -> str:
+    """Why a vote floor must not be there: what is below is not durable here, or at a majority."""
+    if own.durable_through(group) < floor - 1:
+        return f"vote floor {floor}, own segments through {own.durable_through(group)}"
+    covered = sum(1 for watch in voters if watch.durable_through(group) >= floor - 1)
+    if 2 * covered <= len(voters):
+        return f"vote floor {floor}, below it durable at {covered} of {len(voters)} voters only"
+    return ""

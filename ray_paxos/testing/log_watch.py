@@ -1,0 +1,115 @@
+"""What learners apply: in order, once, the chosen value, with the same results everywhere."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.events import InstanceApplied
+from ray_paxos.core.messages import ChainPoint, LearnerStatus
+from ray_paxos.core.values import (
+    EMPTY_CHAIN,
+    MasterRecord,
+    decode_value,
+    extend_chain,
+    value_hash,
+)
+from ray_paxos.machines.kv import Get, decode_result
+from ray_paxos.machines.log import decode_page
+from ray_paxos.testing.reference import ReferenceGroup
+from ray_paxos.testing.trace import name_member
+from ray_paxos.testing.violation import Violation, expect
+from ray_paxos.testing.votes import VoteLedger
+from ray_paxos.testing.workload import LOG_MACHINE
+
+_decode_get = msgspec.msgpack.Decoder(Get).decode
+
+
+class LogWatch:
+    """Follows all members' learners of one group.
+
+    Invariant: `reference` has executed exactly the instances that any member has ever applied.
+
+    Attributes:
+        applied_through: By member, in its present life.
+        reference: The plain execution of the log.
+    """
+
+    def __init__(self, group: int, ledger: VoteLedger) -> None:
+        """Start with an empty log."""
+        self.applied_through: dict[int, int] = {}
+        self.reference = ReferenceGroup()
+        self._group = group
+        self._ledger = ledger
+        self._chains: list[ChainPoint] = [ChainPoint(0, EMPTY_CHAIN, EMPTY_CHAIN)]
+        self._log_times = [0]
+        self._masters: dict[int, Ballot] = {}
+
+    def opened(self, member_id: int, point: ChainPoint) -> None:
+        """A learner's new life has applied what it found, up to `point`."""
+        self.applied_through[member_id] = point.instance_id
+        what = f"{name_member(member_id)} opened through {point.instance_id}"
+        if point.instance_id >= len(self._chains):
+            raise Violation("R6", self._at(f"{what}, which nobody had applied"))
+        if self._chains[point.instance_id] != point:
+            raise Violation("R6", self._at(f"{what}, with other chains than were applied"))
+
+    def applied(self, member_id: int, event: InstanceApplied) -> None:
+        """A learner applied an instance."""
+        instance_id = event.instance_id
+        member = name_member(member_id)
+        before = self.applied_through.get(member_id, 0)
+        if instance_id != before + 1:
+            raise Violation("R6", self._at(f"{member} applied {instance_id} after {before}"))
+        self.applied_through[member_id] = instance_id
+        self._ledger.claimed(instance_id, event.value, f"{member}'s learner")
+        if instance_id == len(self._chains):
+            self._apply_first(event)
+        elif self._chains[instance_id].result_chain != event.result_chain:
+            what = f"{member} has other results at {instance_id} than the first to apply it"
+            raise Violation("R6", self._at(what))
+
+    def _apply_first(self, event: InstanceApplied) -> None:
+        instance_id = event.instance_id
+        value = decode_value(event.value)
+        for entry in value.entries:
+            if isinstance(entry, MasterRecord):
+                self._masters[instance_id] = entry.ballot
+        chain = extend_chain(self._chains[-1].chain, value_hash(event.value))
+        self._chains.append(ChainPoint(instance_id, chain, event.result_chain))
+        self.reference.apply(instance_id, value)
+        self._log_times.append(self.reference.log_time_ns)
+
+    def told(self, member_id: int, status: LearnerStatus) -> None:
+        """A learner says how far it is: the chains and the log time there must be the log's."""
+        if status.stopped:
+            return
+        at = status.applied_through
+        if at >= len(self._chains) or self._chains[at] != status.point:
+            what = f"{name_member(member_id)} tells {status.point} for {at}"
+            raise Violation("R6", self._at(what))
+        if self._log_times[at] != status.log_time_ns:
+            what = f"{name_member(member_id)} has the log time {status.log_time_ns} at {at}, "
+            raise Violation("R6", self._at(what + f"it is {self._log_times[at]}"))
+
+    def master_started(self, member_id: int, ballot: Ballot, instance_id: int) -> None:
+        """A proposer serves: its own master record must be applied at that instance (R5)."""
+        found = self._masters.get(instance_id)
+        member = name_member(member_id)
+        expect(
+            found == ballot and ballot.member_id == member_id,
+            "R5",
+            self._at(f"{member} serves at {ballot}; the master record at {instance_id}: {found}"),
+        )
+
+    def answer(
+        self, machine: str, request: bytes, instance_id: int, result: bytes
+    ) -> tuple[object, object]:
+        """What a read returned, and what it should have, as of an instance."""
+        if machine == LOG_MACHINE:
+            return decode_page(result).length, self.reference.lines_at(instance_id)
+        key = _decode_get(request).key
+        return decode_result(result), self.reference.key_at(key, instance_id)
+
+    def _at(self, what: str) -> str:
+        return f"group {self._group}: {what}"

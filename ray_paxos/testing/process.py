@@ -1,0 +1,427 @@
+"""One simulated process: one role of one member, with the shell that production's actors have.
+
+It opens its folder with the real opening code, runs the real driver, and does what the driver
+says, in order. A write is handed to the store at once (it is then in the page cache); the sync that
+makes it durable takes its time, and only then the driver is told. A process can be killed at any
+moment, also in the middle of a write; it can be suspended, while its clock runs on and messages
+queue up; and after a failed fsync it stays up, stopped, until somebody restarts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+
+from ray_paxos.core.acceptor import Acceptor
+from ray_paxos.core.driver import Action, Driver, Observe, Read, Transmit, Write
+from ray_paxos.core.learner import Learner
+from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.role import GroupRouter
+from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.core.wire import decode_envelopes
+from ray_paxos.errors import PaxosError, StorageFullError
+from ray_paxos.storage.opening import OpenedRole
+from ray_paxos.testing.clock import ProcessClock
+from ray_paxos.testing.coverage import UNSYNCED_KILL
+from ray_paxos.testing.disk import CrashedError, SimulatedDisk
+from ray_paxos.testing.network import Transport
+from ray_paxos.testing.opening import open_process
+from ray_paxos.testing.options import MICROSECOND_NS
+from ray_paxos.testing.trace import describe, name_address
+from ray_paxos.testing.world import World
+
+OPENING_NS = MILLISECOND_NS
+READ_NS = 200 * MICROSECOND_NS
+REOPEN_NS = 50 * MILLISECOND_NS
+REWRITE_NS = 20 * MILLISECOND_NS
+
+T = TypeVar("T")
+encode_record = msgspec.msgpack.Encoder().encode
+
+ROOM_BYTES = 200
+"""What a record takes beyond the message that asked for it."""
+
+
+class SimulatedProcess:
+    """One role of one member.
+
+    Invariants: `_driver` is set exactly while the process has opened its folder; what was
+    scheduled in an earlier life does nothing in this one.
+
+    Attributes:
+        address: Which role of which member.
+        disk: Its view of the member's disk.
+        life: Counts starts.
+        is_up: Whether it runs at all (opening, serving or stopped).
+        is_suspended: Whether it is stopped in its tracks.
+        timers_frozen: Deadlines pass unnoticed, messages do not; for scripted scenarios.
+        syncs_held: Syncs that begin do not end until `release_syncs`; for scripted scenarios.
+        sync_factor: How many times longer than usual its syncs take.
+        crash_in: After so many operations on its disk it is killed; None for never.
+    """
+
+    def __init__(
+        self, world: World, address: Address, disk: SimulatedDisk, transport: Transport
+    ) -> None:
+        """Be down."""
+        self.address = address
+        self.name = name_address(address)
+        self.disk = disk
+        self.life = 0
+        self.is_up = False
+        self.is_suspended = False
+        self.timers_frozen = False
+        self.syncs_held = False
+        self.sync_factor = 1
+        self.crash_in: int | None = None
+        self._world = world
+        self._transport = transport
+        self._driver: Driver | None = None
+        self._opened: OpenedRole | None = None
+        self._clock = ProcessClock(0, 0)
+        self._held: list[Callable[[], None]] = []
+        self._timer_ns: int | None = None
+        self._syncing: int | None = None
+        self._handed_over = 0
+        self._queued: list[Write] = []
+
+    # Life and death.
+
+    def start(self, boot_ns: int) -> None:
+        """Start the process, which then opens its folder.
+
+        Args:
+            boot_ns: When its machine was switched on; its clock counts from there.
+        """
+        assert not self.is_up, "a process is started once"
+        self.life += 1
+        self.is_up = True
+        self.is_suspended = False
+        drift = self._world.options.drift_ppm
+        self._clock = ProcessClock(boot_ns, self._world.random.randint(-drift, drift))
+        self._world.say(f"{self.name} starts")
+        self._later(OPENING_NS, self._try_to_open)
+
+    def kill(self) -> None:
+        """End the process, as `kill -9` does: what it wrote stays in the page cache."""
+        if not self.is_up:
+            return
+        self._world.say(f"{self.name} is killed")
+        if self._world.checker.has_unsynced(self.address):
+            self._world.checker.coverage.seen[UNSYNCED_KILL] += 1
+        self.disk.kill()
+        self.disk.crash_at(None)
+        self.is_up = False
+        self.life += 1
+        self._driver = None
+        self._opened = None
+        self._held = []
+        self._timer_ns = None
+        self._syncing = None
+        self._queued = []
+        self.crash_in = None
+
+    def suspend(self) -> None:
+        """Stop it in its tracks (SIGSTOP)."""
+        self.is_suspended = self.is_up
+
+    def resume(self) -> None:
+        """Let it go on: first with what came meanwhile."""
+        if not self.is_suspended:
+            return
+        self.is_suspended = False
+        held, self._held = self._held, []
+        for action in held:
+            action()
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it handles messages."""
+        return self._driver is not None and not self._driver.stopped
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is up and has given up after a storage failure."""
+        return self._driver is not None and bool(self._driver.stopped)
+
+    @property
+    def role(self) -> object:
+        """The role it runs; only while it has opened its folder."""
+        assert self._opened is not None, f"{self.name} is not open"
+        return self._opened.role
+
+    def _try_to_open(self) -> None:
+        now_ns = self._clock.read(self._world.now_ns)
+        with self._crashing():
+            try:
+                opened = self._at_risk(
+                    partial(open_process, self._world, self.address, self.disk, now_ns)
+                )
+            except PaxosError as error:
+                self._world.say(f"{self.name} cannot open its folder: {error}")
+                self.disk.kill()
+                self._later(REOPEN_NS, self._try_to_open)
+                return
+            self._opened = opened
+            self._driver = opened.driver
+            self._handed_over = 0
+            self._note_opened()
+            self._world.say(f"{self.name} serves, incarnation {opened.incarnation}")
+            self._arm()
+
+    def _note_opened(self) -> None:
+        role, checker = self.role, self._world.checker
+        if isinstance(role, Acceptor):
+            checker.acceptor_opened(self.address.member_id, role.state)
+        elif isinstance(role, GroupRouter):
+            for group, inner in role.roles.items():
+                if isinstance(inner, Learner):
+                    checker.learner_opened(
+                        self.address.member_id, group, inner.durable_through, inner.status().point
+                    )
+
+    # What happens to it.
+
+    def receive(self, data: bytes) -> None:
+        """A message arrives; it is lost where nobody serves."""
+        if self.is_suspended:
+            self._held.append(partial(self.receive, data))
+            return
+        driver = self._driver
+        if driver is None or driver.stopped:
+            return
+        (envelope,) = decode_envelopes(data)
+        if self.address.role is RoleName.ACCEPTOR and not self._make_room(len(data)):
+            return
+        self._world.checker.coverage.deliveries += 1
+        self._world.trace.note(self._world.now_ns, self.name, data)
+        self._narrate("gets", envelope.sender, envelope)
+        self._run(partial(driver.receive, envelope, self._now_ns()))
+
+    def _run(self, call: Callable[[], list[Action]]) -> None:
+        """Call the driver, and do what it says."""
+        with self._crashing():
+            self._do(call())
+            role = self._opened.role if self._opened is not None else None
+            if isinstance(role, Acceptor):
+                self._world.checker.acceptor_stepped(self.address.member_id, role.state)
+            self._arm()
+
+    def _do(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Transmit(to=to, envelope=envelope):
+                    self._world.checker.sending(self.address, self.life, envelope)
+                    self._narrate("sends", to, envelope)
+                    self._transport.send(self.address, to, envelope)
+                case Observe(event=event):
+                    if self._world.trace.line is not None:
+                        self._world.trace.say(self._world.now_ns, f"{self.name}: {event}"[:300])
+                    self._world.checker.event(self.address, event)
+                case Write():
+                    self._write(action)
+                case Read():
+                    self._later(READ_NS, partial(self._read, action))
+
+    def _narrate(self, verb: str, other: Address, envelope: Envelope) -> None:
+        trace = self._world.trace
+        if trace.line is not None:
+            what = f"{self.name} {verb} {name_address(other)} g{envelope.group} "
+            trace.say(self._world.now_ns, what + describe(envelope.message))
+
+    # Its clock.
+
+    def _now_ns(self) -> int:
+        return self._clock.read(self._world.now_ns)
+
+    def _arm(self) -> None:
+        """See to it that the role's deadline is kept; a timer that rings too early rings again."""
+        driver = self._driver
+        deadline_ns = driver.deadline_ns if driver is not None else None
+        if deadline_ns is None:
+            return
+        due_ns = self._clock.when(deadline_ns)
+        if self._timer_ns is None or due_ns < self._timer_ns:
+            self._timer_ns = max(due_ns, self._world.now_ns + 1)
+            self._later(self._timer_ns - self._world.now_ns, partial(self._ring, self._timer_ns))
+
+    def _ring(self, timer_ns: int) -> None:
+        if self._timer_ns != timer_ns:
+            return
+        self._timer_ns = None
+        driver = self._driver
+        if driver is None or self.timers_frozen:
+            return
+        now_ns = self._now_ns()
+        deadline_ns = driver.deadline_ns
+        if deadline_ns is not None and deadline_ns <= now_ns:
+            self._world.trace.note(self._world.now_ns, self.name)
+            self._run(partial(driver.on_deadline, now_ns))
+        else:
+            self._arm()
+
+    def thaw_timers(self) -> None:
+        """Keep deadlines again, after `timers_frozen`."""
+        self.timers_frozen = False
+        self._timer_ns = None
+        self._arm()
+
+    def _later(self, delay_ns: int, action: Callable[[], None]) -> None:
+        """Do something later, if this life lasts; a suspended process does it when it goes on."""
+        self._world.scheduler.after(delay_ns, partial(self._do_later, self.life, action))
+
+    def _do_later(self, life: int, action: Callable[[], None]) -> None:
+        if life != self.life:
+            return
+        if self.is_suspended:
+            self._held.append(partial(self._do_later, life, action))
+            return
+        action()
+
+    # Its storage.
+
+    def _make_room(self, byte_count: int) -> bool:
+        """Tell the acceptor whether its disk has room for what this message may make it write."""
+        acceptor = self.role
+        assert isinstance(acceptor, Acceptor) and self._opened is not None
+        queued = [record for write in self._queued for record in write.records]
+        needed = byte_count + ROOM_BYTES
+        needed += sum(len(encode_record(record)) + ROOM_BYTES for record in queued)
+        with self._crashing():
+            try:
+                has_room = self._at_risk(partial(self._opened.store.reserve, needed))
+            except PaxosError as error:
+                self._fail(error)
+                return False
+            acceptor.storage_full = not has_room
+            return True
+        return False
+
+    def _write(self, write: Write) -> None:
+        waits = self._syncing is not None and self._world.options.disk.writes_wait
+        if waits or self._queued:
+            self._queued.append(write)
+        else:
+            self._hand_over(write)
+
+    def _hand_over_queued(self) -> None:
+        queued, self._queued = self._queued, []
+        for write in queued:
+            if self._queued:
+                self._queued.append(write)
+            else:
+                self._hand_over(write)
+
+    def _hand_over(self, write: Write) -> None:
+        assert self._opened is not None
+        try:
+            self._at_risk(partial(self._opened.store.write, write.records))
+        except StorageFullError as error:
+            if self.address.role is RoleName.ACCEPTOR:
+                self._fail(error)
+                return
+            # Nothing was written: a learner tries again until there is room.
+            self._queued.append(write)
+            self._later(REWRITE_NS, self._write_again)
+            return
+        except PaxosError as error:
+            self._fail(error)
+            return
+        self._world.checker.wrote(self.address, write.records)
+        self._handed_over = write.number
+        if self._syncing is None:
+            self._begin_sync()
+
+    def _write_again(self) -> None:
+        with self._crashing():
+            if self.is_serving and self._syncing is None:
+                self._hand_over_queued()
+
+    def _begin_sync(self) -> None:
+        self._syncing = self._handed_over
+        if self.syncs_held:
+            return
+        disk = self._world.options.disk
+        spread_ns = int(disk.sync_spread_ns * self._world.random.random())
+        self._later((disk.sync_min_ns + spread_ns) * self.sync_factor, self._end_sync)
+
+    def release_syncs(self) -> None:
+        """Let syncs end again, with one that began meanwhile."""
+        self.syncs_held = False
+        if self._syncing is not None:
+            self._begin_sync()
+
+    def _end_sync(self) -> None:
+        with self._crashing():
+            self._finish_sync()
+
+    def _finish_sync(self) -> None:
+        driver, number = self._driver, self._syncing
+        if driver is None or driver.stopped or number is None:
+            return
+        assert self._opened is not None
+        self._world.trace.note(self._world.now_ns, self.name + " synced")
+        try:
+            self._at_risk(self._opened.store.sync)
+        except PaxosError as error:
+            self._fail(error)
+            return
+        self._world.checker.synced(self.address)
+        self._syncing = None
+        self._hand_over_queued()
+        self._run(partial(driver.on_durable, number, self._now_ns()))
+        if self._syncing is None and self._handed_over > number:
+            self._begin_sync()
+
+    def _at_risk(self, call: Callable[[], T]) -> T:
+        """Use the disk; `crash_in` operations from when it was set, the process is killed there."""
+        if self.crash_in is None:
+            return call()
+        before = self.disk.operations
+        self.disk.crash_at(before + self.crash_in)
+        try:
+            return call()
+        finally:
+            self.disk.crash_at(None)
+            self.crash_in = max(0, self.crash_in - (self.disk.operations - before))
+
+    def _fail(self, error: Exception) -> None:
+        assert self._driver is not None
+        self._world.say(f"{self.name} stops: {error}")
+        self._syncing = None
+        self._queued = []
+        self._do(self._driver.on_storage_failed(str(error)))
+
+    def _read(self, action: Read) -> None:
+        driver = self._driver
+        if driver is None or driver.stopped:
+            return
+        assert self._opened is not None
+        try:
+            values = self._opened.store.read(action.read)
+        except PaxosError as error:
+            self._world.say(f"{self.name} cannot read: {error}")
+            return
+        self._run(partial(driver.on_read, action.read, action.reader, values, self._now_ns()))
+
+    def _crashing(self) -> _Crashing:
+        return _Crashing(self)
+
+
+class _Crashing:
+    """Turns a crash in the middle of a write into the death of the process."""
+
+    def __init__(self, process: SimulatedProcess) -> None:
+        self._process = process
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, CrashedError):
+            self._process.kill()
+            return True
+        return False

@@ -1,0 +1,215 @@
+"""Runs seeds of the simulator: `python -m ray_paxos.testing.simulate --seeds 0:200`.
+
+Prints what it ran: seeds, simulated hours, faults by kind, commands checked, situations seen and
+violations. On the first violation it prints the seed, the step, what was broken and a command that
+replays it, and exits with status 1; a run whose seeds never met the situations that they must meet
+fails, too. Wrong arguments: a message, and status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from ray_paxos.testing.coverage import SITUATIONS, SeedCoverage, missing_shares, seen_share
+from ray_paxos.testing.options import SECOND_NS
+from ray_paxos.testing.violation import Violation
+from ray_paxos.testing.walk import SeedResult, Walk
+
+JOBS = 2
+MEMBERS_ALLOWED = (3, 5)
+
+
+def run_seed(seed: int, members: int, line: Callable[[str], None] | None = None) -> SeedResult:
+    """Walk one seed.
+
+    Args:
+        seed: Which.
+        members: How many members its cluster has.
+        line: Takes readable lines of everything that happens; None for none.
+
+    Returns:
+        What came of it; a broken rule, and any exception in the code under test, is in it.
+    """
+    walk = Walk(seed, members=members, line=line)
+    try:
+        return walk.run()
+    except Violation as violation:
+        return walk.result(str(violation))
+    except Exception:
+        # Whatever the code under test raises is a finding, to be reported with its seed.
+        return walk.result(f"exception: {traceback.format_exc()}")
+
+
+def run_seeds(seeds: Sequence[int], members: int, jobs: int = 1) -> Iterator[SeedResult]:
+    """Walk seeds, in their order, on so many processes."""
+    if jobs == 1:
+        yield from (run_seed(seed, members) for seed in seeds)
+        return
+    pool = ProcessPoolExecutor(jobs)
+    try:
+        yield from pool.map(partial(run_seed, members=members), seeds)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@dataclass
+class Summary:
+    """What a run of seeds did.
+
+    Attributes:
+        members: Of each seed's cluster.
+        results: In the order of the seeds, up to the first violation.
+    """
+
+    members: int
+    results: list[SeedResult]
+
+    @property
+    def coverages(self) -> list[SeedCoverage]:
+        """Of all seeds."""
+        return [result.coverage for result in self.results]
+
+    @property
+    def violation(self) -> SeedResult | None:
+        """The seed that broke a rule."""
+        return next((result for result in self.results if result.violation), None)
+
+    @property
+    def missing(self) -> list[str]:
+        """Situations that too few seeds saw."""
+        return missing_shares(self.coverages)
+
+    def document(self) -> dict[str, object]:
+        """For `--json`."""
+        violation = self.violation
+        faults = sum((c.faults for c in self.coverages), Counter[str]())
+        return {
+            "members": self.members,
+            "seeds": len(self.results),
+            "simulated_hours": round(self._hours(), 4),
+            "steps": sum(result.steps for result in self.results),
+            "deliveries": sum(c.deliveries for c in self.coverages),
+            "commands_checked": sum(c.commands for c in self.coverages),
+            "faults": dict(sorted(faults.items())),
+            "situations": {
+                s.name: round(seen_share(self.coverages, s.name), 4) for s in SITUATIONS
+            },
+            "missing_situations": self.missing,
+            "violations": 1 if violation is not None else 0,
+            "violation": asdict(violation) if violation is not None else None,
+        }
+
+    def _hours(self) -> float:
+        return sum(c.virtual_ns for c in self.coverages) / (3_600 * SECOND_NS)
+
+    def print(self) -> None:
+        """For a person."""
+        document = self.document()
+        print(
+            f"{document['seeds']} seeds of {self.members} members: "
+            f"{self._hours():.2f} simulated hours, {document['deliveries']} deliveries, "
+            f"{document['commands_checked']} commands checked"
+        )
+        faults = sum((c.faults for c in self.coverages), Counter[str]())
+        listed = ", ".join(f"{kind} {count}" for kind, count in sorted(faults.items()))
+        print(f"{sum(faults.values())} faults: {listed}")
+        print("seeds that saw:")
+        for situation in SITUATIONS:
+            share = seen_share(self.coverages, situation.name)
+            print(f"  {share:6.1%} {situation.name} (at least {situation.share:.0%})")
+        print(f"violations: {document['violations']}")
+
+
+def report_violation(result: SeedResult, members: int) -> None:
+    """Print a broken rule, and how to see it again."""
+    print(f"SEED={result.seed} members={members} step={result.steps}", file=sys.stderr)
+    print(f"options: {result.options}", file=sys.stderr)
+    print(f"violation: {result.violation}", file=sys.stderr)
+    replay = f"python -m ray_paxos.testing.simulate --seeds {result.seed} --members {members}"
+    print(f"replay: {replay} --trace", file=sys.stderr)
+
+
+def parse_seeds(text: str) -> range:
+    """Seeds `FIRST:END` (the end is not run), or one seed.
+
+    Raises:
+        argparse.ArgumentTypeError: Neither; says what is allowed.
+    """
+    first, colon, end = text.partition(":")
+    try:
+        seeds = range(int(first), int(end)) if colon else range(int(first), int(first) + 1)
+    except ValueError:
+        seeds = range(0)
+    if not seeds or seeds.start < 0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no seeds; give one such as 7, or FIRST:END with 0 <= FIRST < END"
+        )
+    return seeds
+
+
+def _parse_jobs(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes from 1 to 64")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ray_paxos.testing.simulate",
+        description="Run seeds of the deterministic simulator.",
+    )
+    parser.add_argument(
+        "--seeds", type=parse_seeds, default=range(200), help="FIRST:END, or one seed (0:200)"
+    )
+    parser.add_argument(
+        "--members", type=int, choices=MEMBERS_ALLOWED, default=3, help="of each cluster (3)"
+    )
+    parser.add_argument("--json", type=Path, help="write what was run to this file")
+    parser.add_argument("--jobs", type=_parse_jobs, default=JOBS, help=f"processes ({JOBS})")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print a line for each seed")
+    parser.add_argument(
+        "--trace", action="store_true", help="print everything that happens in one seed"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        parser.error(f"--json {options.json}: its folder does not exist")
+    summary = Summary(options.members, [])
+    if options.trace:
+        if len(options.seeds) != 1:
+            parser.error("--trace shows one seed: give it with --seeds N")
+        summary.results.append(run_seed(options.seeds[0], options.members, print))
+    else:
+        for result in run_seeds(options.seeds, options.members, options.jobs):
+            summary.results.append(result)
+            if options.verbose:
+                print(f"seed {result.seed}: {result.digest} {result.options}")
+            if result.violation:
+                break
+    summary.print()
+    if options.json is not None:
+        options.json.write_text(json.dumps(summary.document(), indent=1) + "\n")
+    if summary.violation is not None:
+        report_violation(summary.violation, options.members)
+        return 1
+    for missing in summary.missing:
+        print(f"too rarely seen: {missing}", file=sys.stderr)
+    return 1 if summary.missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

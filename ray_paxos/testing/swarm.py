@@ -1,0 +1,112 @@
+"""Draws one seed's world; see `options` for why."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TypeVar
+
+from ray_paxos.core.settings import (
+    MILLISECOND_NS,
+    AcceptorSettings,
+    CheckpointerSettings,
+    LearnerSettings,
+    ProposerSettings,
+)
+from ray_paxos.testing.options import (
+    FAULT_KINDS,
+    MICROSECOND_NS,
+    ClientOptions,
+    DiskOptions,
+    NetworkOptions,
+    Options,
+)
+
+T = TypeVar("T")
+
+
+def draw_options(draw: random.Random, members: int) -> Options:
+    """Draw the world of one seed.
+
+    Args:
+        draw: The seed's randomness.
+        members: How many members.
+
+    Returns:
+        What every later step of the seed follows.
+    """
+    count = draw.randint(3, len(FAULT_KINDS))
+    drawn = draw.sample(FAULT_KINDS, count)
+    kinds = tuple(kind for kind in FAULT_KINDS if kind in drawn)
+    return Options(
+        members=members,
+        groups=draw.choice((1, 1, 2, 3)),
+        drift_ppm=draw.choice((0, 200, 10_000, 50_000)),
+        fault_kinds=kinds,
+        fault_interval_ns=draw.choice((150, 300, 600)) * MILLISECOND_NS,
+        fault_length_ns=draw.choice((200, 600, 1_500)) * MILLISECOND_NS,
+        journal_bytes=draw.choice((4_000, 20_000, 100_000)),
+        journal_files=draw.choice((2, 4)),
+        network=_draw_network(draw),
+        disk=DiskOptions(
+            sync_spread_ns=draw.choice((300, 3_000, 10_000)) * MICROSECOND_NS,
+            writes_wait=draw.random() < 0.3,
+        ),
+        clients=ClientOptions(
+            count=draw.randint(1, 4),
+            pipeline_max=draw.choice((1, 2, 4, 6)),
+            batch_max=draw.choice((1, 3, 8)),
+            think_ns=draw.choice((1, 10, 40)) * MILLISECOND_NS,
+            timeout_ns=draw.choice((150, 400)) * MILLISECOND_NS,
+        ),
+        proposer=_draw_proposer(draw),
+        acceptor=AcceptorSettings(promise_bytes_max=draw.choice((200, 2_000, 100_000))),
+        learner=_draw_learner(draw),
+        checkpointer=CheckpointerSettings(
+            merge_count=draw.choice((2, 4)), merge_bytes_max=draw.choice((2_000, 50_000))
+        ),
+    )
+
+
+def _often_zero(draw: random.Random, values: Sequence[T], zero: T) -> T:
+    return zero if draw.random() < 0.4 else draw.choice(values)
+
+
+def _draw_network(draw: random.Random) -> NetworkOptions:
+    return NetworkOptions(
+        loss=_often_zero(draw, (0.01, 0.05, 0.15), 0.0),
+        duplication=_often_zero(draw, (0.01, 0.05, 0.2), 0.0),
+        delay_spread_ns=draw.choice((500, 2_000, 10_000)) * MICROSECOND_NS,
+        straggling=_often_zero(draw, (0.01, 0.05, 0.1), 0.0),
+        straggle_max_ns=draw.choice((20, 200, 2_000)) * MILLISECOND_NS,
+        local_straggling=_often_zero(draw, (0.01, 0.05), 0.0),
+        local_straggle_max_ns=draw.choice((5, 50)) * MILLISECOND_NS,
+        local_duplication=_often_zero(draw, (0.01, 0.05), 0.0),
+    )
+
+
+def _draw_proposer(draw: random.Random) -> ProposerSettings:
+    return ProposerSettings(
+        election_timeout_ns=draw.choice((200, 400)) * MILLISECOND_NS,
+        heartbeat_interval_ns=draw.choice((40, 80)) * MILLISECOND_NS,
+        retransmit_ns=draw.choice((30, 100)) * MILLISECOND_NS,
+        window_max=draw.choice((1, 3, 8)),
+        batch_bytes_max=draw.choice((100, 400, 4_000)),
+        command_bytes_max=2_000,
+        intake_bytes_max=draw.choice((2_000, 50_000)),
+        intake_requests_max=draw.choice((6, 64)),
+        chosen_delay_ns=draw.choice((0, 1, 8)) * MILLISECOND_NS,
+        retained_bytes_max=draw.choice((3_000, 100_000)),
+        learner_gap_ns=draw.choice((300, 800)) * MILLISECOND_NS,
+    )
+
+
+def _draw_learner(draw: random.Random) -> LearnerSettings:
+    return LearnerSettings(
+        seal_bytes=draw.choice((300, 1_500, 8_000)),
+        seal_age_ns=draw.choice((60, 200, 600)) * MILLISECOND_NS,
+        memory_bytes=draw.choice((0, 1_000, 20_000)),
+        pending_bytes_max=draw.choice((500, 10_000)),
+        catch_up_bytes_max=draw.choice((300, 3_000)),
+        catch_up_retry_ns=draw.choice((40, 150)) * MILLISECOND_NS,
+    )

@@ -1,0 +1,122 @@
+"""What was really chosen, counted from what acceptors send, whatever any proposer believes.
+
+An instance is chosen at the moment when a majority of the voters of one configuration have
+answered "accepted" at one ballot. From that moment on nobody may propose, claim or apply
+another value there (R1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.genesis import Configuration
+from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.values import value_hash
+from ray_paxos.testing.trace import name_member
+from ray_paxos.testing.violation import Violation
+
+
+@dataclass
+class Proposed:
+    """One value at one instance and ballot, and who accepted it.
+
+    Attributes:
+        value: Encoded.
+        accepted: Members that answered "accepted", in that order, each once.
+    """
+
+    value: bytes
+    accepted: list[int] = field(default_factory=list)
+
+
+class VoteLedger:
+    """Counts votes for one group.
+
+    Attributes:
+        chosen: By instance, what is chosen there, and at which ballot first.
+    """
+
+    def __init__(self, group: int, configuration: Configuration) -> None:
+        """Start with nothing proposed."""
+        self.chosen: dict[int, ChosenValue] = {}
+        self._group = group
+        self._configurations = {configuration.config_id: configuration}
+        self._proposed: dict[tuple[int, Ballot], Proposed] = {}
+        self._lives: dict[Ballot, int] = {}
+
+    def used(self, ballot: Ballot, member_id: int, incarnation: int, life: int) -> None:
+        """A proposer sent something at a ballot of its own.
+
+        Args:
+            ballot: At which.
+            member_id: The sender's member,
+            incarnation: and its incarnation.
+            life: Counts that process's lives; independent of what is on its disk.
+        """
+        if (ballot.member_id, ballot.incarnation) != (member_id, incarnation):
+            what = f"{name_member(member_id)}, incarnation {incarnation}, used {ballot}"
+            raise Violation("ballots", self._at(what))
+        first = self._lives.setdefault(ballot, life)
+        if first != life:
+            what = f"{ballot} was used in the lives {first} and {life} of one proposer"
+            raise Violation("ballots", self._at(what))
+
+    def proposed(self, instance_id: int, ballot: Ballot, value: bytes) -> None:
+        """An accept was sent."""
+        key = (instance_id, ballot)
+        known = self._proposed.get(key)
+        if known is None:
+            self._proposed[key] = Proposed(value)
+            chosen = self.chosen.get(instance_id)
+            if chosen is not None and ballot > chosen.ballot and value != chosen.value:
+                what = f"{ballot} proposes another value at {instance_id} than was chosen at "
+                raise Violation("R1", self._at(what + str(chosen.ballot)))
+        elif known.value != value:
+            what = f"two values proposed at instance {instance_id}, {ballot}"
+            raise Violation("ballots", self._at(what))
+
+    def accepted(self, instance_id: int, ballot: Ballot, member_id: int, config_id: int) -> None:
+        """An acceptor answered "accepted"."""
+        proposed = self._proposed.get((instance_id, ballot))
+        if proposed is None:
+            what = f"{name_member(member_id)} accepted what nobody proposed: {instance_id}, "
+            raise Violation("R1", self._at(what + str(ballot)))
+        if member_id in proposed.accepted:
+            return
+        configuration = self._configurations[config_id]
+        if configuration.voter(member_id) is None:
+            what = f"{name_member(member_id)} accepted without a vote in {config_id}"
+            raise Violation("R5", self._at(what))
+        proposed.accepted.append(member_id)
+        if len(proposed.accepted) == configuration.majority:
+            self._choose(ChosenValue(instance_id, ballot, proposed.value))
+
+    def _choose(self, chosen: ChosenValue) -> None:
+        first = self.chosen.setdefault(chosen.instance_id, chosen)
+        if first.value != chosen.value:
+            what = (
+                f"two values chosen at instance {chosen.instance_id}: {_name(first.value)} at "
+                f"{first.ballot} and {_name(chosen.value)} at {chosen.ballot}"
+            )
+            raise Violation("R1", self._at(what))
+
+    def claimed(self, instance_id: int, value: bytes, by: str) -> None:
+        """Somebody says, or acts on it, that a value is chosen."""
+        chosen = self.chosen.get(instance_id)
+        if chosen is None:
+            what = f"{by} takes {_name(value)} for chosen at {instance_id}: no majority voted so"
+            raise Violation("R1", self._at(what))
+        if chosen.value != value:
+            what = (
+                f"{by} takes {_name(value)} for chosen at {instance_id}, where "
+                f"{_name(chosen.value)} was chosen at {chosen.ballot}"
+            )
+            raise Violation("R1", self._at(what))
+
+    def _at(self, what: str) -> str:
+        return f"group {self._group}: {what}"
+
+
+def _name(value: bytes) -> str:
+    return value_hash(value)[:4].hex()

@@ -1,0 +1,210 @@
+"""One seed's walk: a safety phase full of faults, then a liveness phase that must converge.
+
+Everything in a walk follows from its seed. In the safety phase nothing is promised but that no
+rule is ever broken. Then all faults end; from there on the cluster has a budget of virtual time in
+which every command called must be answered and all members must hold the same, durably: a walk
+that does not converge has failed as surely as one that chose two values.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ray_paxos.core.acceptor import Acceptor
+from ray_paxos.core.messages import RoleName
+from ray_paxos.testing.cluster import SimulatedCluster
+from ray_paxos.testing.coverage import KEPT, SeedCoverage
+from ray_paxos.testing.faults import FaultInjector
+from ray_paxos.testing.network import Deliver, SimulatedNetwork, Transport
+from ray_paxos.testing.options import SECOND_NS, Options
+from ray_paxos.testing.swarm import draw_options
+from ray_paxos.testing.trace import Trace, name_member
+from ray_paxos.testing.violation import Violation
+from ray_paxos.testing.world import World
+
+SAFETY_MIN_NS = 2 * SECOND_NS
+SAFETY_MAX_NS = 30 * SECOND_NS
+LIVENESS_NS = 60 * SECOND_NS
+LOOK_NS = SECOND_NS // 50
+STEPS_MAX = 1_000_000
+CLIENT_ID = 1_000
+
+
+@dataclass
+class SeedResult:
+    """What came of one seed.
+
+    Attributes:
+        seed: Which.
+        options: Its world, on one line.
+        coverage: What it did and saw.
+        digest: Of its trace.
+        steps: How many things happened.
+        violation: The rule that was broken and how; empty for none.
+    """
+
+    seed: int
+    options: str
+    coverage: SeedCoverage
+    digest: str
+    steps: int
+    violation: str = ""
+
+
+class Walk:
+    """One run of one seed."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        members: int,
+        line: Callable[[str], None] | None = None,
+        options: Options | None = None,
+    ) -> None:
+        """Make the world.
+
+        Args:
+            seed: All randomness comes from it.
+            members: How many.
+            line: Takes readable lines of what happens; None for none.
+            options: Instead of those that the seed draws.
+        """
+        self.seed = seed
+        # A string, since Random(-1) is Random(1); members, so that each size has worlds of its own.
+        draw = random.Random(f"{seed}/{members}")
+        self.options = options if options is not None else draw_options(draw, members)
+        self.world = World.make(self.options, draw, Trace(line))
+        self._network: SimulatedNetwork | None = None
+        self.cluster = SimulatedCluster(self.world, self._make_network)
+        assert self._network is not None
+        self.faults = FaultInjector(self.cluster, self._network)
+
+    def _make_network(self, deliver: Deliver) -> Transport:
+        world = self.world
+        self._network = SimulatedNetwork(
+            world.scheduler, world.random, world.options.network, deliver
+        )
+        return self._network
+
+    def run(self) -> SeedResult:
+        """Walk to the end, or to the first broken rule.
+
+        Raises:
+            Violation: With the trace's state left as it was then.
+        """
+        self._begin()
+        self._safety_phase()
+        self._liveness_phase()
+        return self.result()
+
+    def result(self, violation: str = "") -> SeedResult:
+        """What came of it so far."""
+        coverage = self.world.checker.coverage
+        coverage.virtual_ns = self.world.now_ns
+        return SeedResult(
+            self.seed,
+            self.options.summary(),
+            coverage,
+            self.world.trace.digest(),
+            self.world.scheduler.steps,
+            violation,
+        )
+
+    def _begin(self) -> None:
+        for member in self.cluster.members.values():
+            member.start()
+        for index in range(self.options.clients.count):
+            self.cluster.add_client(CLIENT_ID + index, index % self.options.groups)
+        self.faults.start()
+
+    def _safety_phase(self) -> None:
+        coverage = self.world.checker.coverage
+        while self.world.now_ns < SAFETY_MAX_NS:
+            self._go_on()
+            if coverage.is_worth_it and self.world.now_ns >= SAFETY_MIN_NS:
+                break
+        while sum(coverage.faults.values()) < 5:
+            self._go_on()
+
+    def _liveness_phase(self) -> None:
+        self.faults.heal()
+        end_ns = self.world.now_ns + LIVENESS_NS
+        coverage = self.world.checker.coverage
+        clients = self.cluster.clients.values()
+        missing = ""
+        while self.world.now_ns < end_ns:
+            self._go_on()
+            if not coverage.is_worth_it:
+                missing = "clients get no answers"
+                continue
+            for client in clients:
+                client.stopped = True
+            missing = self._missing()
+            if not missing:
+                self._finish()
+                return
+        raise Violation("liveness", f"not converged {LIVENESS_NS // SECOND_NS} s on: {missing}")
+
+    def _go_on(self) -> None:
+        """A little virtual time."""
+        scheduler = self.world.scheduler
+        until_ns = scheduler.now_ns + LOOK_NS
+        while scheduler.next_ns is not None and scheduler.next_ns <= until_ns:
+            scheduler.step()
+            if scheduler.steps > STEPS_MAX:
+                raise Violation("liveness", f"{STEPS_MAX} steps and no end: something spins")
+        scheduler.now_ns = max(scheduler.now_ns, until_ns)
+
+    # Convergence.
+
+    def _missing(self) -> str:
+        """Why the cluster has not converged; empty once it has."""
+        for client in self.cluster.clients.values():
+            if not client.is_idle:
+                return f"client {client.address.member_id} waits for an answer"
+        for process in self.cluster.processes:
+            if not process.is_serving:
+                return f"{process.name} does not serve"
+        for group in range(self.options.groups):
+            missing = self._group_missing(group)
+            if missing:
+                return f"group {group}: {missing}"
+        return ""
+
+    def _group_missing(self, group: int) -> str:
+        target = self.world.checker.logs[group].reference.applied_through
+        for member_id in self.world.member_ids:
+            learner = self.cluster.learner(member_id, group)
+            name = name_member(member_id)
+            if learner is None or learner.applied_through < target:
+                return f"{name} has not applied through {target}"
+            if learner.durable_through < learner.learned_through:
+                return f"{name} has not sealed through {learner.learned_through}"
+            acceptor = self.cluster.process(member_id, RoleName.ACCEPTOR).role
+            assert isinstance(acceptor, Acceptor)
+            floor = acceptor.state.groups[group].floor
+            if floor <= learner.durable_through:
+                return f"{name}'s vote floor is {floor}, durable is {learner.durable_through}"
+        return ""
+
+    def _finish(self) -> None:
+        """The last checks, on what all members hold in the end."""
+        checker = self.world.checker
+        for group in range(self.options.groups):
+            digests = {}
+            for member_id in self.world.member_ids:
+                learner = self.cluster.learner(member_id, group)
+                assert learner is not None
+                digests[member_id] = learner.host.digest()
+            if len(set(digests.values())) != 1:
+                raise Violation("R6", f"group {group}: digests differ: {digests}")
+            reference = checker.logs[group].reference
+            checker.coverage.seen[KEPT] += reference.kept
+        for client in self.cluster.clients.values():
+            for operation in client.history:
+                if operation.outcome is None:
+                    what = f"number {operation.number} of {operation.session} has no answer"
+                    raise Violation("liveness", what)

@@ -1,0 +1,359 @@
+"""Opening a member's roles, and what their stores promise to the shells that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.messages import RoleName
+from ray_paxos.core.records import (
+    MergeSegments,
+    PromiseMade,
+    PublishMerged,
+    ReadSegments,
+    Record,
+    VoteCast,
+)
+from ray_paxos.core.role import GroupRouter
+from ray_paxos.core.settings import (
+    AcceptorSettings,
+    CheckpointerSettings,
+    LearnerSettings,
+    ProposerSettings,
+)
+from ray_paxos.errors import (
+    DamageError,
+    FolderHeldError,
+    ForeignFolderError,
+    NotActivatedError,
+    StorageError,
+    StorageFullError,
+)
+from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.storage.disk import Disk
+from ray_paxos.storage.folder import stage_member
+from ray_paxos.storage.identity import ROLE_FOLDERS
+from ray_paxos.storage.opening import (
+    OpenedRole,
+    open_acceptor,
+    open_checkpointer,
+    open_learner,
+    open_proposer,
+)
+from ray_paxos.testing.codec import PlainCodec
+from ray_paxos.testing.disk import CrashedError, SimulatedDisk
+from tests.storage.support import (
+    BALLOT,
+    GENESIS,
+    MEMBER_ID,
+    acceptor_state,
+    aftermaths,
+    crashes,
+    learner_of,
+    make_genesis,
+    make_instances,
+    make_seals,
+    member_disk,
+)
+
+LOG = "learner/log/group=1"
+
+
+def acceptor(disk: Disk, genesis=GENESIS) -> OpenedRole:
+    return open_acceptor(disk, genesis, MEMBER_ID, settings=AcceptorSettings())
+
+
+def proposer(disk: Disk, genesis=GENESIS) -> OpenedRole:
+    return open_proposer(
+        disk, genesis, MEMBER_ID, settings=ProposerSettings(), random=Random(1), now_ns=0
+    )
+
+
+def learner(disk: Disk, genesis=GENESIS) -> OpenedRole:
+    return open_learner(
+        disk,
+        genesis,
+        MEMBER_ID,
+        settings=LearnerSettings(),
+        codec=PlainCodec(),
+        registry=MachineRegistry(),
+        random=Random(1),
+        now_ns=0,
+    )
+
+
+def checkpointer(disk: Disk, genesis=GENESIS) -> OpenedRole:
+    return open_checkpointer(
+        disk, genesis, MEMBER_ID, settings=CheckpointerSettings(), codec=PlainCodec()
+    )
+
+
+OPENINGS: dict[RoleName, Callable[..., OpenedRole]] = {
+    RoleName.PROPOSER: proposer,
+    RoleName.ACCEPTOR: acceptor,
+    RoleName.LEARNER: learner,
+    RoleName.CHECKPOINTER: checkpointer,
+}
+
+
+@pytest.fixture(params=list(OPENINGS), ids=lambda role: role.name.lower())
+def role(request):
+    return request.param
+
+
+def test_all_roles_of_a_member_open_beside_each_other_and_again_after_closing():
+    disk = member_disk()
+    for life in (1, 2):
+        opened = [open_role(disk.process()) for open_role in OPENINGS.values()]
+        assert [each.incarnation for each in opened] == [life] * 4
+        for each in opened:
+            each.store.close()
+            each.store.close()
+
+
+def test_a_role_is_opened_by_one_process_at_a_time(role):
+    disk = member_disk()
+    opened = OPENINGS[role](disk)
+    with pytest.raises(FolderHeldError):
+        OPENINGS[role](disk.process())
+    opened.store.close()
+    OPENINGS[role](disk.process())
+
+
+def test_a_role_of_another_cluster_is_refused(role):
+    disk = member_disk()
+    before = disk.files()
+    with pytest.raises(ForeignFolderError):
+        OPENINGS[role](disk, make_genesis("other"))
+    assert disk.files() == before
+
+
+def test_a_role_of_a_staged_member_is_refused(role):
+    disk = SimulatedDisk()
+    stage_member(disk, GENESIS, MEMBER_ID)
+    before = disk.files()
+    with pytest.raises(NotActivatedError):
+        OPENINGS[role](disk)
+    assert disk.files() == before
+
+
+def test_an_opening_never_makes_what_is_missing(role):
+    folder = ROLE_FOLDERS[role]
+    for lost in (folder, f"{folder}/lock", f"{folder}/incarnation", "identity.json"):
+        disk = member_disk()
+        disk.remove(lost)
+        before = disk.files()
+        with pytest.raises(DamageError, match="missing"):
+            OPENINGS[role](disk)
+        assert disk.files() == before
+
+
+def test_an_opening_that_fails_can_be_tried_again(role):
+    disk = member_disk()
+    for _ in range(30):
+        disk.fail_next_sync("")
+        with pytest.raises(StorageError):
+            OPENINGS[role](disk)
+        OPENINGS[role](disk).store.close()
+
+
+def test_a_crash_at_each_operation_of_an_opening_does_not_hinder_the_next(role):
+    def scenario(disk: SimulatedDisk) -> None:
+        OPENINGS[role](disk)
+
+    for operation, crashed in crashes(member_disk(), scenario):
+        for _, disk in aftermaths(crashed, range(3)):
+            first = OPENINGS[role](disk).incarnation
+            disk.power_loss(Random(operation))
+            assert OPENINGS[role](disk).incarnation > first
+
+
+# The acceptor's store.
+
+
+def test_an_acceptor_finds_its_promises_and_votes_again():
+    disk = member_disk()
+    opened = acceptor(disk)
+    assert opened.store.reserve(1_000)
+    opened.store.write([PromiseMade(1, Ballot(4, 12, 1)), VoteCast(1, 3, Ballot(4, 12, 1), b"v")])
+    opened.store.sync()
+    disk.power_loss(Random(1))
+    votes = acceptor_state(acceptor(disk)).groups[1]
+    assert votes.promise == Ballot(4, 12, 1)
+    assert votes.votes[3].value == b"v"
+
+
+def test_a_store_that_failed_once_refuses_everything():
+    disk = member_disk()
+    opened = acceptor(disk)
+    opened.store.write([PromiseMade(1, BALLOT)])
+    disk.fail_next_sync("journal")
+    with pytest.raises(StorageError):
+        opened.store.sync()
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            opened.store.sync()
+        with pytest.raises(StorageError):
+            opened.store.write([PromiseMade(1, BALLOT)])
+    opened.store.close()
+    assert acceptor(disk).incarnation == 2
+
+
+def test_a_learner_store_that_failed_once_refuses_everything():
+    disk = member_disk()
+    opened = learner(disk)
+    first, second = make_seals(2, 2)
+    opened.store.write([first])
+    disk.fail_next_sync(LOG)
+    with pytest.raises(StorageError, match="Input/output"):
+        opened.store.sync()
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            opened.store.sync()
+        with pytest.raises(StorageError):
+            opened.store.write([second])
+    opened.store.close()
+    assert learner_of(learner(disk)).durable_through == 0
+
+
+def test_a_closed_store_refuses_everything(role):
+    opened = OPENINGS[role](member_disk())
+    opened.store.close()
+    if role is RoleName.PROPOSER:
+        return
+    records: dict[RoleName, Record] = {
+        RoleName.ACCEPTOR: PromiseMade(1, BALLOT),
+        RoleName.LEARNER: make_seals(2)[0],
+        RoleName.CHECKPOINTER: MergeSegments(1, 1, 2),
+    }
+    record = records[role]
+    with pytest.raises(StorageError):
+        opened.store.write([record])
+    with pytest.raises(StorageError):
+        opened.store.sync()
+
+
+# Learner and checkpointer.
+
+
+def test_a_learner_applies_what_is_sealed_and_its_checkpointer_reads_it():
+    disk = member_disk()
+    opened = learner(disk)
+    opened.store.write(make_seals(2, 3))
+    opened.store.sync()
+    disk.power_loss(Random(1))
+    role = learner_of(learner(disk))
+    assert (role.durable_through, role.applied_through) == (5, 5)
+    store = checkpointer(disk.process()).store
+    assert store.read(ReadSegments(1, 2, 10**6)) == [i.chosen for i in make_instances(5)[1:]]
+    assert store.read(ReadSegments(0, 1, 10**6)) == []
+    assert store.read(ReadSegments(9, 1, 10**6)) == []
+
+
+def test_a_merge_goes_from_the_checkpointer_to_the_learner():
+    disk = member_disk()
+    learning, checkpointing = learner(disk), checkpointer(disk.process())
+    learning.store.write(make_seals(2, 3, 4))
+    learning.store.sync()
+    checkpointing.store.write([MergeSegments(1, 1, 9)])
+    checkpointing.store.sync()
+    learning.store.write([PublishMerged(1, 1, 9)])
+    learning.store.sync()
+    assert len(disk.list(LOG)) == 1
+    assert learning.store.problems == checkpointing.store.problems == {}
+    disk.power_loss(Random(1))
+    role = learner_of(learner(disk))
+    assert role.durable_through == 9
+
+
+def test_a_damaged_log_stops_its_group_and_no_other():
+    disk = member_disk()
+    opened = learner(disk)
+    opened.store.write([make_seals(3, group=0)[0], make_seals(3, group=1)[0]])
+    opened.store.sync()
+    (name,) = disk.list(LOG)
+    disk.flip_bit(f"{LOG}/{name}", 100)
+    disk.kill()
+    opened = learner(disk)
+    assert isinstance(opened.role, GroupRouter)
+    assert list(opened.role.roles) == [0]
+    assert name in opened.stopped_groups[1]
+    store = checkpointer(disk.process()).store
+    with pytest.raises(DamageError, match=name):
+        store.read(ReadSegments(1, 1, 10**6))
+    assert len(store.read(ReadSegments(0, 1, 10**6))) == 3
+
+
+def test_a_member_whose_logs_are_all_damaged_does_not_open():
+    disk = member_disk()
+    disk.remove("learner/log")
+    with pytest.raises(DamageError):
+        learner(disk)
+    with pytest.raises(DamageError):
+        learner(disk)
+
+
+def test_a_merge_that_fails_is_told_and_stops_nothing():
+    disk = member_disk()
+    learning, checkpointing = learner(disk), checkpointer(disk.process())
+    learning.store.write([*make_seals(2, 2, group=0), *make_seals(2, 2, group=1)])
+    learning.store.sync()
+    disk.flip_bit(f"{LOG}/{disk.list(LOG)[0]}", 100)
+    checkpointing.store.write([MergeSegments(0, 1, 4), MergeSegments(1, 1, 4)])
+    checkpointing.store.sync()
+    assert list(checkpointing.store.problems) == [1]
+    learning.store.write([PublishMerged(0, 1, 4), PublishMerged(1, 1, 4)])
+    learning.store.sync()
+    assert len(disk.list("learner/log/group=0")) == 1
+    assert len(disk.list(LOG)) == 2
+
+
+def test_a_learner_without_room_tries_the_same_write_again():
+    disk = member_disk()
+    opened = learner(disk)
+    first, second, third = make_seals(2, 2, 2)
+    opened.store.write([first])
+    disk.set_capacity(sum(map(len, disk.files().values())) + len(first.instances) * 150)
+    with pytest.raises(StorageFullError, match="make room"):
+        opened.store.write([second, third])
+    opened.store.sync()
+    with pytest.raises(StorageFullError):
+        opened.store.write([second, third])
+    disk.set_capacity(None)
+    opened.store.write([second, third])
+    opened.store.sync()
+    disk.power_loss(Random(1))
+    assert learner_of(learner(disk)).durable_through == 6
+
+
+def test_a_whole_member_crashes_at_random_and_forgets_nothing():
+    for seed in range(25):
+        random = Random(seed)
+        disk = member_disk()
+        seals = make_seals(*[1] * 12)
+        done = 0
+        while done < len(seals):
+            disk.crash_at(disk.operations + random.randrange(1, 60))
+            try:
+                learning, checkpointing = learner(disk.process()), checkpointer(disk.process())
+                found = learner_of(learning).durable_through
+                assert found >= done
+                done = found
+                while done < len(seals):
+                    learning.store.write([seals[done]])
+                    learning.store.sync()
+                    done += 1
+                    if done % 3 == 0:
+                        checkpointing.store.write([MergeSegments(1, 1, done)])
+                        checkpointing.store.sync()
+                        learning.store.write([PublishMerged(1, 1, done)])
+                        learning.store.sync()
+            except CrashedError:
+                pass
+            disk.crash_at(None)
+            disk.power_loss(random)
+        values = checkpointer(disk).store.read(ReadSegments(1, 1, 10**9))
+        assert values == [instance.chosen for instance in make_instances(12)]

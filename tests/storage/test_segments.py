@@ -1,0 +1,235 @@
+"""The chosen log as files: found by names and footers, never served rotten (F2)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ray_paxos.core.records import SealSegment
+from ray_paxos.core.values import EMPTY_CHAIN
+from ray_paxos.errors import DamageError, InvariantViolationError
+from ray_paxos.storage.segment_folders import MergeFolder
+from ray_paxos.storage.segment_format import header_of
+from ray_paxos.storage.segments import SegmentReader
+from tests.storage.support import (
+    GENESIS,
+    add_segment,
+    make_genesis,
+    make_instances,
+    make_seals,
+    member_disk,
+    ranges,
+    reopened,
+    sealed_disk,
+    segment_place,
+)
+
+LOG = "learner/log/group=1"
+WORK = "checkpointer/group=1"
+
+
+# Sealing and reading back.
+
+
+def test_what_was_sealed_is_read_back_as_it_was(codec):
+    disk = sealed_disk(codec, 3, 1, 7)
+    folder = reopened(disk, codec)
+    instances = make_instances(11)
+    assert list(folder.replay()) == instances
+    assert ranges(folder) == [(1, 3), (4, 4), (5, 11)]
+    byte_counts = [byte_count for _, _, byte_count in folder.segments]
+    assert sum(byte_counts) == sum(len(instance.chosen.value) for instance in instances)
+
+
+def test_reading_gives_what_fits_and_at_least_one(codec):
+    disk = sealed_disk(codec, 3, 1, 7)
+    reader = SegmentReader(segment_place(disk, codec))
+    values = [instance.chosen for instance in make_instances(11)]
+    size = len(values[0].value)
+    assert reader.read(1, 10**9) == values
+    assert reader.read(6, 10**9) == values[5:]
+    assert reader.read(2, 3 * size) == values[1:4]
+    assert reader.read(4, 1) == values[3:4]
+    assert reader.read(12, 10**9) == []
+    assert reader.read(0, 1) == values[:1]
+
+
+def test_a_reader_sees_what_is_sealed_after_it_looked(codec):
+    disk = sealed_disk(codec, 3)
+    reader = SegmentReader(segment_place(disk, codec))
+    assert reader.read(4, 10**9) == []
+    folder = reopened(disk.process(), codec)
+    instances = make_instances(5)
+    folder.seal(SealSegment(1, tuple(instances[3:])))
+    assert reader.read(4, 10**9) == []
+    folder.sync()
+    assert reader.read(4, 10**9) == [instance.chosen for instance in instances[3:]]
+
+
+def test_several_segments_can_be_written_before_one_sync(codec):
+    disk = member_disk()
+    folder = reopened(disk, codec)
+    for seal in make_seals(2, 3, 4):
+        folder.seal(seal)
+    assert folder.segments == ()
+    folder.sync()
+    assert ranges(reopened(disk, codec)) == [(1, 2), (3, 5), (6, 9)]
+
+
+def test_instances_that_do_not_follow_the_log_are_refused(codec):
+    disk = sealed_disk(codec, 3)
+    folder = reopened(disk, codec)
+    instances = make_instances(9)
+    before = disk.files()
+    wrong_chain = msgspec.structs.replace(instances[4], chain=bytes(16))
+    wrong_value = msgspec.structs.replace(
+        instances[4], chosen=msgspec.structs.replace(instances[4].chosen, value=b"other")
+    )
+    for wrong in (
+        instances[4:6],
+        instances[1:5],
+        [*instances[3:5], *instances[6:7]],
+        [instances[3], wrong_chain, instances[5]],
+        [instances[3], wrong_value, instances[5]],
+    ):
+        with pytest.raises(InvariantViolationError):
+            folder.seal(SealSegment(1, tuple(wrong)))
+    folder.sync()
+    assert disk.files() == before
+
+
+def test_results_that_were_not_computed_are_missing_and_harm_nothing(codec):
+    disk = member_disk()
+    folder = reopened(disk, codec)
+    bare = [msgspec.structs.replace(i, result_chain=None) for i in make_instances(4)]
+    folder.seal(SealSegment(1, tuple(bare)))
+    folder.sync()
+    folder = reopened(disk, codec)
+    assert list(folder.replay()) == bare
+    assert folder.reader.segments[0].header.result_chain_after is None
+    assert folder.reader.segments[0].header.result_chain_before == EMPTY_CHAIN
+
+
+def test_sealing_the_same_again_does_nothing(codec):
+    # A write of several records that found no room for the last one is tried again as a whole.
+    disk = member_disk()
+    folder = reopened(disk, codec)
+    seals = make_seals(2, 3)
+    folder.seal(seals[0])
+    folder.seal(seals[0])
+    folder.sync()
+    folder.seal(seals[0])
+    folder.seal(seals[1])
+    folder.sync()
+    assert ranges(reopened(disk, codec)) == [(1, 2), (3, 5)]
+
+
+# What does not add up to one log is damage.
+
+
+def test_a_missing_segment_is_damage(codec):
+    for lost in range(2):
+        disk = sealed_disk(codec, 2, 2, 2)
+        disk.remove(f"{LOG}/{disk.list(LOG)[lost]}")
+        with pytest.raises(DamageError, match="are missing before it"):
+            reopened(disk, codec)
+
+
+def test_a_missing_folder_is_damage_and_is_not_made_anew(codec):
+    disk = sealed_disk(codec, 2)
+    disk.remove(LOG)
+    with pytest.raises(DamageError, match="never made anew"):
+        reopened(disk, codec)
+    assert not disk.exists(LOG)
+    disk.remove(WORK)
+    with pytest.raises(DamageError, match="never made anew"):
+        MergeFolder.open(segment_place(disk, codec))
+
+
+def test_segments_that_overlap_are_damage(codec):
+    disk = sealed_disk(codec, 3, 3)
+    add_segment(disk, codec, 3, 5)
+    with pytest.raises(DamageError, match="overlaps"):
+        reopened(disk, codec)
+
+
+def test_a_segment_whose_chain_does_not_continue_is_damage(codec):
+    disk = sealed_disk(codec, 3)
+    others = make_instances(2, first=4, chain=bytes(16), size=10)
+    header = header_of(GENESIS.hash(), 1, others, bytes(16), None)
+    disk.create(segment_place(disk, codec).published(4, 5)).write(codec.encode(header, others))
+    with pytest.raises(DamageError, match="does not continue"):
+        reopened(disk, codec)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", "0000000000000009-0000000000000007", "1-2", "0000000000000004-00000000000000-5"],
+)
+def test_a_file_that_is_no_segment_is_damage(codec, name):
+    disk = sealed_disk(codec, 3)
+    disk.create(f"{LOG}/{name}{'' if '.' in name else codec.suffix}")
+    with pytest.raises(DamageError, match="is no segment"):
+        reopened(disk, codec)
+
+
+def test_a_renamed_segment_is_damage(codec):
+    disk = sealed_disk(codec, 3, 3)
+    place = segment_place(disk, codec)
+    disk.rename(place.published(4, 6), place.published(4, 7))
+    with pytest.raises(DamageError, match="holds instances 4 to 6"):
+        reopened(disk, codec)
+
+
+def test_a_segment_of_another_cluster_or_group_is_damage(codec):
+    for genesis, group, what in (
+        (make_genesis("other").hash(), 1, "another cluster"),
+        (GENESIS.hash(), 2, "group 2"),
+    ):
+        disk = member_disk()
+        instances = make_instances(3)
+        header = header_of(genesis, group, instances, EMPTY_CHAIN, EMPTY_CHAIN)
+        path = segment_place(disk, codec).published(1, 3)
+        disk.create(path).write(codec.encode(header, instances))
+        with pytest.raises(DamageError, match=what):
+            reopened(disk, codec)
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x20, 0xFF])
+def test_a_flip_in_any_byte_of_a_segment_is_damage(codec, flip):
+    disk = sealed_disk(codec, 2)
+    place = segment_place(disk, codec)
+    path = place.published(1, 2)
+    whole = disk.read(path)
+    for at in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[at] ^= flip
+        with pytest.raises(DamageError):
+            codec.open(bytes(flipped), path)
+    codec.open(whole, path)
+
+
+def test_a_segment_cut_anywhere_is_damage(codec):
+    disk = sealed_disk(codec, 2)
+    path = segment_place(disk, codec).published(1, 2)
+    whole = disk.read(path)
+    for size in range(0, len(whole), 11):
+        for cut in (whole[:size], whole[:size] + bytes(len(whole) - size), whole[size + 1 :]):
+            with pytest.raises(DamageError):
+                codec.open(cut, path)
+
+
+def test_nothing_of_a_damaged_segment_is_given_out(codec):
+    disk = sealed_disk(codec, 3, 3)
+    place = segment_place(disk, codec)
+    path = place.published(4, 6)
+    disk.flip_bit(path, 8 * 20)
+    folder = reopened(disk, codec)
+    replayed = folder.replay()
+    assert [next(replayed) for _ in range(3)] == make_instances(6)[:3]
+    with pytest.raises(DamageError):
+        next(replayed)
+    reader = SegmentReader(place)
+    assert len(reader.read(1, 1)) == 1
+    with pytest.raises(DamageError):
+        reader.read(4, 1)

@@ -1,0 +1,301 @@
+"""The proposer of member 1, and short ways to play everybody it talks to."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.effects import Effects
+from ray_paxos.core.events import PrepareStarted
+from ray_paxos.core.genesis import Configuration, MachineSpec
+from ray_paxos.core.messages import (
+    Accept,
+    Accepted,
+    Address,
+    Applied,
+    ChainPoint,
+    Chosen,
+    Heartbeat,
+    HeartbeatConfirmed,
+    Message,
+    Nack,
+    NackReason,
+    Prepare,
+    Promise,
+    Redirected,
+    Refused,
+    Submitted,
+    Vote,
+)
+from ray_paxos.core.proposer import Phase, Proposer
+from ray_paxos.core.results import EntryResult
+from ray_paxos.core.settings import ProposerSettings
+from ray_paxos.core.values import EMPTY_CHAIN, Value, decode_value
+from tests.unit.core_helpers import (
+    CONFIGURATION,
+    GROUP,
+    LOG_MACHINE,
+    MS,
+    acceptor_of,
+    client,
+    envelope,
+    happened,
+    learner_of,
+    proposer_of,
+    receivers,
+    sends,
+    sent,
+    status,
+    submit,
+)
+
+SETTINGS = ProposerSettings(
+    election_timeout_ns=1_000 * MS,
+    heartbeat_interval_ns=200 * MS,
+    retransmit_ns=500 * MS,
+    window_max=4,
+    batch_bytes_max=1_000,
+    command_bytes_max=600,
+    intake_bytes_max=20_000,
+    intake_requests_max=50,
+    chosen_delay_ns=5 * MS,
+    retained_bytes_max=20_000,
+    learner_gap_ns=2_000 * MS,
+)
+
+
+def results_of(instance_id: int, encoded: bytes) -> tuple[EntryResult, ...]:
+    """A result for each entry, that says which."""
+    return tuple(
+        EntryResult(instance_id, index, (b"%d/%d" % (instance_id, index),), {})
+        for index, _ in enumerate(decode_value(encoded).entries)
+    )
+
+
+class ProposerBench:
+    """Notes what the proposer said; `answers` counts what each request was told."""
+
+    def __init__(
+        self,
+        *,
+        settings: ProposerSettings = SETTINGS,
+        configuration: Configuration = CONFIGURATION,
+        members: tuple[int, ...] = (1, 2, 3),
+        machines: tuple[MachineSpec, ...] = (LOG_MACHINE,),
+        replica_id: int = 11,
+        incarnation: int = 2,
+        seed: int = 1,
+        now_ns: int = 0,
+    ) -> None:
+        self.now_ns = now_ns
+        self.answers: Counter[tuple[Address, int]] = Counter()
+        self.values: dict[tuple[Ballot, int], bytes] = {}
+        self.learned: dict[int, bytes] = {}
+        self.proposer = Proposer(
+            group=GROUP,
+            member_id=1,
+            incarnation=incarnation,
+            replica_id=replica_id,
+            configuration=configuration,
+            members=members,
+            machines=machines,
+            settings=settings,
+            random=random.Random(seed),
+            now_ns=now_ns,
+        )
+        self.config_id = configuration.config_id
+        self.ballot = Ballot(0, 1, incarnation)
+        self.first = 0
+
+    # What happens to it.
+
+    def _note(self, effects: Effects) -> Effects:
+        assert effects.records == []
+        assert effects.reads == []
+        for started in happened(effects, PrepareStarted):
+            assert started.ballot > self.ballot, "a ballot is used for one attempt"
+            self.ballot, self.first = started.ballot, started.from_instance
+        for send in sends(effects):
+            match send.message:
+                case Submitted() | Redirected() | Refused():
+                    self.answers[send.to, send.message.request_id] += 1
+                case Accept(ballot=ballot, instance_id=instance_id, value=value):
+                    known = self.values.setdefault((ballot, instance_id), value)
+                    assert known == value, "two values at one instance and ballot"
+        return effects
+
+    def receive(
+        self,
+        sender: Address,
+        message: Message,
+        *,
+        replica_id: int | None = None,
+        config_id: int | None = None,
+    ) -> Effects:
+        config_id = self.config_id if config_id is None else config_id
+        received = envelope(sender, message, replica_id=replica_id, config_id=config_id)
+        return self._note(self.proposer.handle(received, self.now_ns))
+
+    def tick(self, milliseconds: float = 0) -> Effects:
+        """Let time pass, then call `on_deadline`."""
+        self.now_ns += int(milliseconds * MS)
+        effects = self._note(self.proposer.on_deadline(self.now_ns))
+        deadline_ns = self.proposer.deadline_ns
+        assert deadline_ns is None or deadline_ns > self.now_ns, "called in a circle"
+        return effects
+
+    def due(self) -> Effects:
+        """Let time pass until the deadline."""
+        deadline_ns = self.proposer.deadline_ns
+        assert deadline_ns is not None
+        self.now_ns = max(self.now_ns, deadline_ns)
+        return self.tick()
+
+    def ask(self, request_id: int, *, of: Address | None = None) -> Effects:
+        return self.receive(of or client(), submit(request_id))
+
+    # What others answer.
+
+    def own_status(self, learned: int = 0, **options: object) -> Effects:
+        return self.receive(learner_of(1), status(learned, **options))  # type: ignore[arg-type]
+
+    def promise(
+        self,
+        member_id: int,
+        *votes: Vote,
+        at: Ballot | None = None,
+        first: int | None = None,
+        floor: int = 1,
+        next_instance: int | None = None,
+    ) -> Effects:
+        at = at or self.ballot
+        first = self.first if first is None else first
+        promise = Promise(at, first, floor, votes, next_instance)
+        return self.receive(acceptor_of(member_id), promise)
+
+    def accepted(self, instance_id: int, *member_ids: int) -> Effects:
+        """The effects of all these votes together."""
+        effects = Effects()
+        for member_id in member_ids:
+            vote = Accepted(self.ballot, instance_id)
+            effects.extend(self.receive(acceptor_of(member_id), vote))
+        return effects
+
+    def confirmed(self, beat: Effects, *member_ids: int) -> None:
+        sequence = sent(beat, Heartbeat)[0].sequence
+        for member_id in member_ids:
+            confirmation = HeartbeatConfirmed(self.ballot, sequence)
+            self.receive(acceptor_of(member_id), confirmation)
+
+    def nack(
+        self,
+        member_id: int,
+        reason: NackReason,
+        *,
+        promised: Ballot | None = None,
+        at: Ballot | None = None,
+    ) -> Effects:
+        nack = Nack(at or self.ballot, 0, reason, promised, 0)
+        return self.receive(acceptor_of(member_id), nack)
+
+    def heartbeat(self, at: Ballot, *, confirmed: bool = True) -> Effects:
+        point = ChainPoint(0, EMPTY_CHAIN, EMPTY_CHAIN)
+        return self.receive(proposer_of(at.member_id), Heartbeat(at, 1, confirmed, 0, 0, point))
+
+    def own_learner_takes(self, effects: Effects, *, durable: int = 0) -> Effects:
+        """The own learner learns and applies what it was told, and says so."""
+        answered = Effects()
+        told = [
+            send.message
+            for send in sends(effects)
+            if send.to == learner_of(1) and isinstance(send.message, Chosen)
+        ]
+        for message in told:
+            for value in message.values:
+                self.learned[value.instance_id] = value.value
+                results = results_of(value.instance_id, value.value)
+                applied = Applied(value.instance_id, value.ballot, results)
+                answered.extend(self.receive(learner_of(1), applied))
+        answered.extend(self.own_status(self.learned_through, durable=durable, at=self.ballot))
+        return answered
+
+    def is_in(self, phase: Phase) -> bool:
+        return self.proposer.phase is phase
+
+    @property
+    def learned_through(self) -> int:
+        through = 0
+        while through + 1 in self.learned:
+            through += 1
+        return through
+
+    # Whole stretches.
+
+    def stand(self, learned: int = 0, **options: object) -> Effects:
+        """Follower to preparing."""
+        for instance_id in range(1, learned + 1):
+            self.learned.setdefault(instance_id, b"")
+        assert self.is_in(Phase.FOLLOWING)
+        self.due()
+        assert self.is_in(Phase.PROBING)
+        effects = self.own_status(learned, **options)
+        assert self.is_in(Phase.PREPARING)
+        return effects
+
+    def lead(self, learned: int = 0, *votes: Vote, **options: object) -> Effects:
+        """Follower to leading, with these votes found."""
+        self.stand(learned, **options)
+        self.promise(2, *votes)
+        effects = self.promise(3)
+        assert self.is_in(Phase.LEADING)
+        return effects
+
+    def serve(self, learned: int = 0) -> int:
+        """Follower to serving; returns the instance of the master record."""
+        accepts = sent(self.lead(learned), Accept)
+        assert len(accepts) == len(CONFIGURATION.voters)
+        record = accepts[0].instance_id
+        self.own_learner_takes(self.accepted(record, 1, 2))
+        assert self.proposer.is_serving
+        return record
+
+
+def prepares(effects: Effects) -> list[tuple[Address, int]]:
+    """To whom prepares go, and from which instance on."""
+    return list(
+        zip(
+            receivers(effects, Prepare),
+            (prepare.from_instance for prepare in sent(effects, Prepare)),
+            strict=True,
+        )
+    )
+
+
+def accepts(effects: Effects) -> dict[int, list[int]]:
+    """Members that are asked to accept, by instance."""
+    found: dict[int, list[int]] = {}
+    for send in sends(effects):
+        if isinstance(send.message, Accept):
+            found.setdefault(send.message.instance_id, []).append(send.to.member_id)
+    return found
+
+
+def proposed(effects: Effects) -> dict[int, Value]:
+    """Values proposed, by instance."""
+    return {accept.instance_id: decode_value(accept.value) for accept in sent(effects, Accept)}
+
+
+def answered(effects: Effects) -> list[tuple[str, int]]:
+    """What clients are told: the message's name and the request."""
+    return [
+        (type(send.message).__name__, send.message.request_id)
+        for send in sends(effects)
+        if isinstance(send.message, Submitted | Redirected | Refused)
+    ]
+
+
+def once_each(bench: ProposerBench, request_ids: Iterable[int]) -> bool:
+    """Whether each of these requests got exactly one answer, and no other got any."""
+    return bench.answers == Counter({(client(), request_id): 1 for request_id in request_ids})

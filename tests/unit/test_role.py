@@ -1,0 +1,114 @@
+"""The router: one actor's role made of many groups that do not disturb each other (R12)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ray_paxos.core.effects import Effects, Send
+from ray_paxos.core.events import MessageRefused
+from ray_paxos.core.messages import Address, ChosenValue, Envelope, Flush, OrderDone
+from ray_paxos.core.records import PromiseMade, ReadSegments, Record
+from ray_paxos.core.role import GroupRouter
+from tests.unit.core_helpers import ballot, chosen, client, envelope, happened, learner_of
+
+
+class NotingRole:
+    """Answers every call with one message of its group, and notes it."""
+
+    def __init__(self, group: int, deadline_ns: int | None = None) -> None:
+        self.group = group
+        self.deadline_ns = deadline_ns
+        self.calls: list[object] = []
+
+    def _note(self, call: object) -> Effects:
+        self.calls.append(call)
+        return Effects(sends_now=[Send(client(), self.group, OrderDone(len(self.calls), ""))])
+
+    def handle(self, envelope: Envelope, now_ns: int) -> Effects:
+        return self._note(envelope)
+
+    def on_deadline(self, now_ns: int) -> Effects:
+        return self._note(now_ns)
+
+    def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
+        return self._note(list(records))
+
+    def on_read(
+        self, read: ReadSegments, reader: Address, values: Sequence[ChosenValue], now_ns: int
+    ) -> Effects:
+        return self._note((read, reader, tuple(values)))
+
+    def stamp(self, group: int) -> tuple[int, int]:
+        return self.group * 10, 0
+
+
+def router(*deadlines: int | None) -> tuple[GroupRouter, list[NotingRole]]:
+    """Groups 1, 2, 3, ... with these deadlines."""
+    roles = [NotingRole(group, deadline) for group, deadline in enumerate(deadlines, 1)]
+    return GroupRouter({role.group: role for role in roles}), roles
+
+
+def groups(effects: Effects) -> list[int]:
+    return [send.group for send in effects.sends_now]
+
+
+def test_a_message_goes_to_its_group_alone() -> None:
+    routed, roles = router(None, None)
+    message = envelope(client(), Flush(), group=2)
+    assert groups(routed.handle(message, 0)) == [2]
+    assert [role.calls for role in roles] == [[], [message]]
+
+
+def test_a_message_for_a_group_that_is_not_here_makes_nothing() -> None:
+    routed, roles = router(None)
+    effects = routed.handle(envelope(client(), Flush(), group=9), 0)
+    (refused,) = happened(effects, MessageRefused)
+    assert refused.group == 9
+    assert not effects.sends_now
+    assert not roles[0].calls
+    assert set(routed.roles) == {1}
+    assert routed.stamp(9) == (0, 0)
+    assert routed.stamp(1) == (10, 0)
+
+
+def test_each_deadline_is_its_groups_own() -> None:
+    routed, roles = router(30, None, 10, 20)
+    assert routed.deadline_ns == 10
+    assert groups(routed.on_deadline(20)) == [3, 4]
+    assert [role.calls for role in roles] == [[], [], [20], [20]]
+    assert router(None, None)[0].deadline_ns is None
+    assert router()[0].deadline_ns is None
+
+
+def test_durable_records_go_to_their_groups_in_their_order() -> None:
+    routed, roles = router(None, None)
+    records = [PromiseMade(group, ballot(n)) for n, group in enumerate((2, 1, 2, 7), 1)]
+    assert sorted(groups(routed.on_durable(records, 0))) == [1, 2]
+    assert roles[0].calls == [[records[1]]]
+    assert roles[1].calls == [[records[0], records[2]]]
+
+
+def test_what_was_read_goes_to_its_group() -> None:
+    routed, roles = router(None, None)
+    read = ReadSegments(2, 1, 10)
+    assert groups(routed.on_read(read, learner_of(3), [chosen(1)], 0)) == [2]
+    assert roles[1].calls == [(read, learner_of(3), (chosen(1),))]
+    unknown = ReadSegments(9, 1, 10)
+    assert routed.on_read(unknown, learner_of(3), [], 0) == Effects()
+
+
+def test_effects_of_several_roles_keep_their_order() -> None:
+    one = Effects(
+        records=[PromiseMade(1, ballot(1))], sends_after_sync=[Send(client(), 1, Flush())]
+    )
+    other = Effects(records=[PromiseMade(2, ballot(1))], sends_now=[Send(client(), 2, Flush())])
+    one.reads.append((ReadSegments(1, 1, 1), client()))
+    other.events.append(MessageRefused(2, "x"))
+    one.extend(other)
+    assert one == Effects(
+        [PromiseMade(1, ballot(1)), PromiseMade(2, ballot(1))],
+        [Send(client(), 1, Flush())],
+        [Send(client(), 2, Flush())],
+        [(ReadSegments(1, 1, 1), client())],
+        [MessageRefused(2, "x")],
+    )

@@ -1,0 +1,160 @@
+"""The wire form: every message class comes back as it was, everything else is a typed error."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import types
+import typing
+from typing import Any, get_args, get_origin
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.messages import Accepted, Address, Envelope, Message, RoleName
+from ray_paxos.core.wire import WIRE_FORMAT, decode_envelopes, encode_envelopes
+from ray_paxos.errors import WireFormatError
+
+MESSAGE_CLASSES = get_args(Message)
+IN_WORDS = Envelope(
+    b"0123456789abcdef",
+    7,
+    Address(2, RoleName.ACCEPTOR),
+    12,
+    3,
+    0,
+    Accepted(Ballot(4, 1, 2), 99),
+)
+
+
+def strategy(kind: Any) -> st.SearchStrategy[Any]:
+    """Instances of a field's type, down to its parts."""
+    origin = get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of(*(strategy(part) for part in get_args(kind)))
+    if origin is tuple:
+        parts = get_args(kind)
+        if parts[1:] == (...,):
+            return st.lists(strategy(parts[0]), max_size=2).map(tuple)
+        return st.tuples(*(strategy(part) for part in parts))
+    if origin is dict:
+        key, held = get_args(kind)
+        return st.dictionaries(strategy(key), strategy(held), max_size=2)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return st.sampled_from(kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return st.builds(kind, **{f.name: strategy(f.type) for f in msgspec.structs.fields(kind)})
+    simple: dict[Any, st.SearchStrategy[Any]] = {
+        int: st.integers(-(2**63), 2**64 - 1),
+        bytes: st.binary(max_size=9),
+        str: st.text(max_size=5),
+        bool: st.booleans(),
+        type(None): st.none(),
+    }
+    return simple[kind]
+
+
+def in_envelope(message: Message) -> Envelope:
+    return msgspec.structs.replace(IN_WORDS, message=message)
+
+
+@pytest.mark.parametrize("kind", MESSAGE_CLASSES, ids=lambda kind: kind.__name__)
+def test_every_message_comes_back_as_it_was(kind: type[msgspec.Struct]) -> None:
+    @settings(max_examples=10, deadline=None, database=None)
+    @given(strategy(kind))
+    def round_trip(message: Any) -> None:
+        envelope = in_envelope(message)
+        (back,) = decode_envelopes(encode_envelopes([envelope]))
+        assert back == envelope
+        assert type(back.message) is kind
+        assert hash(back.sender) == hash(envelope.sender)
+        assert back.sender.role is RoleName.ACCEPTOR, "roles compare it by identity"
+
+    round_trip()
+
+
+def test_every_message_is_frozen_and_has_a_tag_of_its_own() -> None:
+    tags = [kind.__struct_config__.tag for kind in MESSAGE_CLASSES]
+    assert len(set(tags)) == len(tags) > 30
+    assert all(isinstance(tag, str) for tag in tags)
+    assert all(kind.__struct_config__.frozen for kind in MESSAGE_CLASSES)
+
+
+def test_the_bytes_of_format_1() -> None:
+    # What is on its way between processes of two releases: another form is another format.
+    assert WIRE_FORMAT == 1
+    assert (
+        encode_envelopes([IN_WORDS]).hex()
+        == (
+            "01"  # format
+            "91"  # one envelope
+            "97c410" + b"0123456789abcdef".hex() + "07"  # genesis, group
+            "920202"  # sender
+            "0c0300"  # replica_id, incarnation, config_id
+            "93a8" + b"accepted".hex() + "9304010263"  # message: ballot, instance
+        )
+    )
+
+
+def test_a_call_carries_many_envelopes_in_order() -> None:
+    envelopes = [in_envelope(Accepted(Ballot(1, 1, 1), i)) for i in range(300)]
+    assert list(decode_envelopes(encode_envelopes(envelopes))) == envelopes
+    assert decode_envelopes(encode_envelopes([])) == ()
+
+
+@pytest.mark.parametrize("first", [0, 2, 0x91, 255])
+def test_another_format_is_named(first: int) -> None:
+    data = bytes([first]) + encode_envelopes([IN_WORDS])[1:]
+    with pytest.raises(WireFormatError, match=f"wire format {first}.*speaks 1"):
+        decode_envelopes(data)
+
+
+def test_nothing_at_all_is_no_batch() -> None:
+    with pytest.raises(WireFormatError):
+        decode_envelopes(b"")
+
+
+def test_a_batch_cut_anywhere_or_with_more_behind_it_is_refused() -> None:
+    data = encode_envelopes([IN_WORDS, IN_WORDS])
+    for length in range(len(data)):
+        with pytest.raises(WireFormatError):
+            decode_envelopes(data[:length])
+    with pytest.raises(WireFormatError):
+        decode_envelopes(data + b"\x00")
+
+
+def test_a_flipped_bit_raises_nothing_else() -> None:
+    data = encode_envelopes([IN_WORDS])
+    for position in range(len(data)):
+        for bit in range(8):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << bit
+            with contextlib.suppress(WireFormatError):
+                decode_envelopes(bytes(flipped))
+
+
+@given(st.binary(max_size=50))
+def test_any_other_bytes_are_a_typed_error(data: bytes) -> None:
+    with contextlib.suppress(WireFormatError):
+        decode_envelopes(bytes([WIRE_FORMAT]) + data)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["unknown tag", "unknown role", "missing field"],
+)
+def test_what_no_release_of_ours_sends_is_refused(kind: str) -> None:
+    accepted: list[Any] = ["accepted", [4, 1, 2], 99]
+    sender = [2, 2]
+    if kind == "unknown tag":
+        accepted[0] = "acceptance"
+    elif kind == "unknown role":
+        sender[1] = 9
+    else:
+        accepted.pop()
+    body = msgspec.msgpack.encode([[b"0123456789abcdef", 7, sender, 12, 3, 0, accepted]])
+    with pytest.raises(WireFormatError):
+        decode_envelopes(bytes([WIRE_FORMAT]) + body)
