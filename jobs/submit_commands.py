@@ -165,6 +165,8 @@ class SubmitCommands:
                     timeout_s=self._options.timeout_s,
                     on_progress=progress.update,
                 ).run(self._lines(cluster.command_bytes_max))
+            if not outcome.submitted and outcome.input_error is None:
+                self._console.warn(f"{self._plan.commands.name} holds no commands")
             if outcome.failure is not None:
                 self._errors.append(outcome.failure)
             if outcome.input_error is not None:

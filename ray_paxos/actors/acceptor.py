@@ -18,6 +18,7 @@ from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.driver import Action, Observe, Transmit, Write
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.messages import Envelope, RoleName
+from ray_paxos.core.records import Record
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.errors import PaxosError
 from ray_paxos.storage.disk import LocalDisk
@@ -56,14 +57,17 @@ class AcceptorActor(RoleActor):
             room = byte_count + RECORD_OVERHEAD_BYTES * len(envelopes)
             role.storage_full = not store.reserve(room)
             now_ns = self._clock()
+            records: list[Record] = []
             for envelope in envelopes:
                 for action in driver.receive(envelope, now_ns):
                     if isinstance(action, Write):
-                        store.write(action.records)
+                        records += action.records
                         written = action.number
                     else:
                         self._take(action, replies)
-            if written:
+            if records:
+                # One append for the whole call: one frame, and the room that was reserved.
+                store.write(records)
                 store.sync()
         except PaxosError as error:
             self._fail(driver, error)

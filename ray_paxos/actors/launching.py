@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_paxos.actors.acceptor import AcceptorActor
@@ -28,8 +28,8 @@ WAIT_OPEN_S = 1.0
 ANSWER_TIMEOUT_S = 5.0
 ASK_PAUSE_S = 0.02
 """Between two rounds of asking: `wait_open` waits well, but a dead actor fails at once."""
-PATIENCE_S = 10.0
-"""How long an error while opening may last: a former life of the actor is gone by then."""
+PATIENCE_S = 5.0
+"""How long an error of one role may last: a former life of the actor is gone by then."""
 
 ROLE_CLASSES: dict[RoleName, type[Any]] = {
     RoleName.ACCEPTOR: AcceptorActor,
@@ -151,7 +151,15 @@ class _Waiting:
     phase: str = RolePhase.OPENING.value
     reason: str = "no answer yet"
     error: str = ""
+    is_restarting: bool = False
     failing_since: float | None = None
+
+    def note_failing(self, is_failing: bool) -> None:
+        """Count the time for which it has failed without a break."""
+        if not is_failing:
+            self.failing_since = None
+        elif self.failing_since is None:
+            self.failing_since = time.monotonic()
 
 
 def wait_until_serving(
@@ -182,8 +190,8 @@ def wait_until_serving(
         unready = {key: role for key, role in waiting.items() if role.phase != "serving"}
         if not unready:
             return
-        is_over = now >= deadline or all(_is_hopeless(role, now) for role in unready.values())
-        if is_over or (is_strict and any(_is_hopeless(role, now) for role in unready.values())):
+        hopeless = [_is_hopeless(role, now, is_strict) for role in unready.values()]
+        if now >= deadline or all(hopeless) or (is_strict and any(hopeless)):
             ready = len(names) - len({member for member, _ in unready})
             if is_strict or ready < majority(len(names)):
                 _raise_unready(unready, timeout_s)
@@ -208,18 +216,22 @@ def _ask(waiting: Mapping[tuple[str, RoleName], _Waiting]) -> None:
         except GetTimeoutError:
             continue
         except RayError as error:
+            # Being restarted, or waiting for its node to come back.
             role.reason = explain(error)
+            role.is_restarting = isinstance(error, ActorUnavailableError)
+            role.note_failing(True)
             continue
         role.phase, role.reason, role.error = state["phase"], state["reason"], state["error"]
-        if not role.error:
-            role.failing_since = None
-        elif role.failing_since is None:
-            role.failing_since = time.monotonic()
+        role.is_restarting = False
+        role.note_failing(bool(role.error))
 
 
-def _is_hopeless(role: _Waiting, now: float) -> bool:
+def _is_hopeless(role: _Waiting, now: float, is_strict: bool) -> bool:
     if role.phase == RolePhase.STOPPED.value or role.handle is None:
         return True
+    if is_strict and role.is_restarting:
+        # On a busy machine a new process may take longer than any patience.
+        return False
     return role.failing_since is not None and now - role.failing_since > PATIENCE_S
 
 

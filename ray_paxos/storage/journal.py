@@ -46,6 +46,7 @@ from ray_paxos.storage.journal_files import (
     JournalFile,
     NamedFiles,
     begin_file,
+    discard_file,
     encode_records,
     file_path,
     list_files,
@@ -175,21 +176,23 @@ class Journal:
         """The file that takes records; for messages."""
         return self._disk.where(file_path(self._folder, self._files[-1].number))
 
-    def reserve(self, byte_count: int) -> bool:
+    def reserve(self, byte_count: int, *, appends: int = 1) -> bool:
         """Take room for what is to be appended, in a new file where this one is full.
 
         Args:
-            byte_count: Encoded bytes of the records of one append, or more.
+            byte_count: Encoded bytes of all the records, or more.
+            appends: In how many appends at most.
 
         Returns:
-            Whether the next append, if it has no more, cannot fail for want of room. If not,
-            nothing has changed, and asking again later is right.
+            Whether appends that have no more cannot fail for want of room. If not, nothing has
+            changed, and asking again later is right.
 
         Raises:
             StorageError: The disk failed otherwise; the journal refuses everything from here on.
         """
         self._check()
-        needed = frame_size(byte_count)
+        # Cut into frames, the same bytes fill at most two sectors more a cut.
+        needed = frame_size(byte_count) + 2 * frame_size(0) * (appends - 1)
         with self._failing("take room in"):
             file = self._files[-1]
             is_begun = file.position > file.start
@@ -279,7 +282,11 @@ class Journal:
         )
         kept = [] if copies else [f for f in self._files if not f.is_passed(self._state)]
         first = kept[0].number if kept else number
-        prepare_named(self._disk, self._folder, NamedFiles(first, number, new.durable))
+        try:
+            prepare_named(self._disk, self._folder, NamedFiles(first, number, new.durable))
+        except OSError:
+            discard_file(self._disk, self._folder, new)
+            raise
         # From here on nothing needs room. What was appended to the old file becomes durable with
         # its end mark: nothing of it may be lost behind later records.
         old.append(FrameKind.END, b"")

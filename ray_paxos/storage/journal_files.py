@@ -248,15 +248,19 @@ def begin_file(
         file.sync()
         disk.sync_folder(f"{folder}/{JOURNAL_FOLDER}")
     except OSError:
-        file.handle.close()
-        # Left behind it would do no harm: nothing names it.
-        with contextlib.suppress(OSError):
-            disk.unlink(path)
+        discard_file(disk, folder, file)
         raise
     for batch in copies:
         file.note_votes(batch)
     file.start = file.position
     return file
+
+
+def discard_file(disk: Disk, folder: str, file: JournalFile) -> None:
+    """Let go of a file that was not named; left behind it would do no harm but take room."""
+    file.handle.close()
+    with contextlib.suppress(OSError):
+        disk.unlink(file_path(folder, file.number))
 
 
 def read_file(

@@ -7,7 +7,7 @@ the first writes bytes, the second makes them durable and gives them their name.
 Learner        seal ─▶ _<range> written │ sync ─▶ synced, renamed, folder synced
 Checkpointer   merge ▶ _<range> written │ sync ─▶ synced, read back, renamed to merged-<range>
 Learner        publish, noted           │ sync ─▶ verified, renamed into log/, folder synced,
-               │                                 parts deleted, folder synced
+                                        │         parts deleted
 ```
 """
 
@@ -192,9 +192,9 @@ class SegmentFolder:
         before = [s for s in segments if s.last < first]
         after = [s for s in segments if s.first > last]
         self.reader.segments = (*before, Segment(path, header), *after)
+        # Should the power go and bring parts back: they lie inside the merged one, and are ignored.
         for part in parts:
             disk.unlink(part.path)
-        disk.sync_folder(place.log)
 
     def _check_merged(self, source: str, parts: Sequence[Segment]) -> SegmentHeader:
         """Whether a merged file, every byte of it, may take the place of its parts."""

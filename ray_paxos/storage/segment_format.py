@@ -171,8 +171,6 @@ def read_instances(
             continue
         instances = content.read(index)
         chain = block.chain_before
-        if len(instances) != end - block.first + 1:
-            raise DamageError(f"{where}: {len(instances)} instances in block {index}")
         for expected, instance in enumerate(instances, block.first):
             chain = extend_chain(chain, value_hash(instance.chosen.value))
             if instance.chosen.instance_id != expected or instance.chain != chain:

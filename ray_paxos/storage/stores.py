@@ -44,8 +44,13 @@ class RoleStore(Protocol):
     def problems(self) -> Mapping[int, str]:
         """What was last given up, by group; to be shown in status."""
 
-    def reserve(self, byte_count: int) -> bool:
-        """Whether there is room for records of this many encoded bytes; takes it in advance."""
+    def reserve(self, byte_count: int, *, appends: int = 1) -> bool:
+        """Take room for records in advance, and say whether there was some.
+
+        Args:
+            byte_count: Encoded bytes of all the records, or more.
+            appends: In how many calls of `write` at most.
+        """
 
     def write(self, records: Sequence[Record]) -> None:
         """Write records, in order; durable after the next `sync`.
@@ -91,7 +96,7 @@ class _Store:
         """Nothing is ever given up."""
         return {}
 
-    def reserve(self, byte_count: int) -> bool:
+    def reserve(self, byte_count: int, *, appends: int = 1) -> bool:
         """Whatever is written takes its room when it is."""
         return True
 
@@ -126,9 +131,9 @@ class AcceptorStore(_Store):
         super().__init__(disk, folder)
         self.journal = journal
 
-    def reserve(self, byte_count: int) -> bool:
+    def reserve(self, byte_count: int, *, appends: int = 1) -> bool:
         """Have room in the journal; asked before the acceptor handles what may need it."""
-        return self.journal.reserve(byte_count)
+        return self.journal.reserve(byte_count, appends=appends)
 
     def write(self, records: Sequence[Record]) -> None:
         """Append to the journal."""

@@ -12,7 +12,7 @@ from ray_paxos.storage.folder import activate_member, stage_member
 from ray_paxos.testing.client import SimulatedClient
 from ray_paxos.testing.coverage import UNSYNCED_LOSS
 from ray_paxos.testing.disk import SimulatedDisk
-from ray_paxos.testing.network import Deliver, Transport
+from ray_paxos.testing.network import Transport
 from ray_paxos.testing.process import SimulatedProcess
 from ray_paxos.testing.trace import name_member
 from ray_paxos.testing.world import World
@@ -73,15 +73,16 @@ class SimulatedCluster:
         receivers: Takes answers in, by client id.
     """
 
-    def __init__(self, world: World, make_transport: Callable[[Deliver], Transport]) -> None:
+    def __init__(self, world: World, transport: Transport) -> None:
         """Make all members; nothing runs yet.
 
         Args:
             world: What the run shares.
-            make_transport: Makes the network, given where to deliver.
+            transport: Its network.
         """
         self.world = world
-        self.transport = make_transport(self.deliver)
+        self.transport = transport
+        transport.connect(self.deliver)
         self.members = {m: SimulatedMember(world, m, self.transport) for m in world.member_ids}
         self.clients: dict[int, SimulatedClient] = {}
         self.receivers: dict[int, Callable[[Envelope], None]] = {}

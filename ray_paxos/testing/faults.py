@@ -16,7 +16,7 @@ from ray_paxos.core.messages import Address, Envelope, Prepare, RoleName
 from ray_paxos.core.proposer import Phase, Proposer
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import MILLISECOND_NS
-from ray_paxos.testing.cluster import MEMBER_ROLES, SimulatedCluster, SimulatedMember
+from ray_paxos.testing.cluster import SimulatedCluster, SimulatedMember
 from ray_paxos.testing.network import CLIENT_NODE, SimulatedNetwork
 from ray_paxos.testing.options import NetworkOptions
 from ray_paxos.testing.process import SimulatedProcess
@@ -25,6 +25,7 @@ from ray_paxos.testing.trace import name_member
 SUPERVISION_NS = 20 * MILLISECOND_NS
 CRASH_OPERATIONS_MAX = 12
 ABSENT_GROUP = 99
+LAST_MOMENTS_NS = 400 * MILLISECOND_NS
 ROLE_FOLDERS = ("acceptor", "learner", "checkpointer")
 
 Link = tuple[int, int]
@@ -106,6 +107,9 @@ class FaultInjector:
         if not self.is_active:
             return
         kinds = self._world.options.fault_kinds
+        if "killed master" in kinds:
+            # What a new master finds is where most can go wrong.
+            kinds = (*kinds, "killed master", "killed master")
         kind = kinds[self._draw.randrange(len(kinds))]
         self._world.checker.coverage.faults[kind] += 1
         self._world.say(f"fault: {kind}")
@@ -139,6 +143,19 @@ class FaultInjector:
     def _some_member(self) -> SimulatedMember:
         members = list(self._cluster.members.values())
         return members[self._draw.randrange(len(members))]
+
+    def _some_process(self) -> SimulatedProcess:
+        """Any process, but half the time one that has unsynced records, if there is any."""
+        processes = self._cluster.processes
+        if self._draw.random() < 0.5:
+            processes = [p for p in processes if self._has_unsynced(p)] or processes
+        return processes[self._draw.randrange(len(processes))]
+
+    def _some_writing_member(self) -> SimulatedMember:
+        return self._cluster.members[self._some_process().address.member_id]
+
+    def _has_unsynced(self, process: SimulatedProcess) -> bool:
+        return self._world.checker.has_unsynced(process.address)
 
     # The network.
 
@@ -210,9 +227,7 @@ class FaultInjector:
     # Processes.
 
     def _kill_role(self) -> None:
-        member = self._some_member()
-        role = MEMBER_ROLES[self._draw.randrange(len(MEMBER_ROLES))]
-        process = member.processes[role]
+        process = self._some_process()
         process.kill()
         self._keep_down((process,), self._some_ns())
 
@@ -220,14 +235,43 @@ class FaultInjector:
         """A proposer that leads a group, or tries to; any one where none does."""
         proposers = [m.processes[RoleName.PROPOSER] for m in self._cluster.members.values()]
         leading = [p for p in proposers if p.is_serving and _leads(p)] or proposers
-        process = leading[self._draw.randrange(len(leading))]
-        process.kill()
-        self._keep_down((process,), self._some_ns())
+        master = leading[self._draw.randrange(len(leading))]
+        member = self._cluster.members[master.address.member_id]
+        if self._draw.random() < 0.4:
+            self._kill_all_of([master])
+            return
+        # In its last moments half of what is said gets lost, or all accepts of one instance: votes
+        # are left at few acceptors, and, where its own acceptor dies with it, over holes.
+        self._network.hides_instance = self._draw.random() < 0.6
+        if not self._network.hides_instance:
+            self._network.options = dataclasses.replace(self._usual, loss=0.5)
+        dying = [master] if self._draw.random() < 0.2 else list(member.processes.values())
+        end_ns = self._world.now_ns + self._draw.randrange(LAST_MOMENTS_NS)
+        self._end_last_moments(dying, end_ns)
+
+    def _end_last_moments(self, dying: list[SimulatedProcess], end_ns: int) -> None:
+        now_ns = self._world.now_ns
+        has_hole = self._network.sent_over_hole > self._world.options.members
+        if not self.is_active:
+            return
+        if now_ns < end_ns and not has_hole:
+            wait = partial(self._end_last_moments, dying, end_ns)
+            self._world.scheduler.after(2 * MILLISECOND_NS, wait)
+            return
+        self._kill_all_of(dying)
+        self._restore_network()
+        self._network.show()
+
+    def _kill_all_of(self, processes: list[SimulatedProcess]) -> None:
+        """Kill, mostly for long enough that another is elected."""
+        for process in processes:
+            process.kill()
+        election_ns = self._world.options.proposer.election_timeout_ns
+        self._keep_down(processes, int(4 * election_ns * self._draw.random()))
 
     def _kill_in_a_write(self) -> None:
-        member = self._some_member()
-        role = MEMBER_ROLES[self._draw.randrange(len(MEMBER_ROLES))]
-        process = member.processes[role]
+        processes = self._cluster.processes
+        process = processes[self._draw.randrange(len(processes))]
         process.crash_in = self._draw.randrange(CRASH_OPERATIONS_MAX)
         self._world.say(f"{process.name} will be killed {process.crash_in} operations on")
         if self._draw.random() < 0.5:
@@ -238,12 +282,12 @@ class FaultInjector:
             self._keep_down((process,), self._some_ns())
 
     def _kill_member(self) -> None:
-        member = self._some_member()
+        member = self._some_writing_member()
         member.kill()
         self._keep_down(member.processes.values(), self._some_ns())
 
     def _lose_power(self) -> None:
-        member = self._some_member()
+        member = self._some_writing_member()
         member.lose_power()
         self._keep_down(member.processes.values(), self._some_ns())
 

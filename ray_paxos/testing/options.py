@@ -57,6 +57,8 @@ class NetworkOptions:
         local_straggling: As `straggling`, between processes of one member.
         local_straggle_max_ns: See `local_straggling`.
         local_duplication: As `duplication`, between processes of one member.
+        lossy_kind: Messages of this class get lost at the rate `lossy_rate` on top.
+        lossy_rate: See `lossy_kind`.
     """
 
     loss: float = 0.0
@@ -68,6 +70,8 @@ class NetworkOptions:
     local_straggling: float = 0.0
     local_straggle_max_ns: int = 0
     local_duplication: float = 0.0
+    lossy_kind: str = ""
+    lossy_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -145,16 +149,16 @@ class Options:
 
 def _differences(options: object, defaults: object) -> str:
     parts = []
-    for field in dataclasses.fields(options):  # type: ignore[arg-type]
-        found, usual = getattr(options, field.name), getattr(defaults, field.name)
-        if field.name == "members":
+    for part in dataclasses.fields(options):  # type: ignore[arg-type]
+        found, usual = getattr(options, part.name), getattr(defaults, part.name)
+        if part.name == "members":
             parts.append(f"members={found}")
         elif found == usual:
             continue
         elif dataclasses.is_dataclass(found):
-            parts.append(f"{field.name}({_differences(found, usual)})")
-        elif field.name == "fault_kinds":
+            parts.append(f"{part.name}({_differences(found, usual)})")
+        elif part.name == "fault_kinds":
             parts.append("faults=" + "+".join(kind.replace(" ", "-") for kind in found))
         else:
-            parts.append(f"{field.name}={found}")
+            parts.append(f"{part.name}={found}")
     return " ".join(parts)

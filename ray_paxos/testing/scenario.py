@@ -126,10 +126,14 @@ class _LeastOfAll(random.Random):
 class ScriptedTransport:
     """Carries everything in fixed times, but for what rules say."""
 
-    def __init__(self, world: World, deliver: Deliver) -> None:
+    def __init__(self, world: World) -> None:
         """Start without rules."""
         self.rules: list[Rule] = []
         self._world = world
+        self._deliver: Deliver | None = None
+
+    def connect(self, deliver: Deliver) -> None:
+        """Say where envelopes arrive."""
         self._deliver = deliver
 
     def send(self, sender: Address, to: Address, envelope: Envelope) -> None:
@@ -144,6 +148,7 @@ class ScriptedTransport:
 
     def carry(self, sender: Address, to: Address, envelope: Envelope) -> None:
         """Carry a message, whatever the rules say."""
+        assert self._deliver is not None, "connected before anything is sent"
         delay_ns = LOCAL_NS if node_of(sender) == node_of(to) else REMOTE_NS
         data = encode_envelopes((envelope,))
         self._world.scheduler.after(delay_ns, partial(self._deliver, sender, to, data))
@@ -154,6 +159,7 @@ class Scenario:
 
     Attributes:
         world: Its time and its judge.
+        transport: Its network.
         cluster: Its members.
     """
 
@@ -170,22 +176,12 @@ class Scenario:
         trace = Trace(print if print_trace else None)
         options = replace(options, members=members)
         self.world = World.make(options, random.Random("scenario"), trace)
-        self._transport: ScriptedTransport | None = None
-        self.cluster = SimulatedCluster(self.world, self._make_transport)
+        self.transport = ScriptedTransport(self.world)
+        self.cluster = SimulatedCluster(self.world, self.transport)
         self._clients = 0
         for member in self.cluster.members.values():
             self._start(member.member_id, list(member.processes.values()))
         self.run(ms=5)
-
-    def _make_transport(self, deliver: Deliver) -> ScriptedTransport:
-        self._transport = ScriptedTransport(self.world, deliver)
-        return self._transport
-
-    @property
-    def transport(self) -> ScriptedTransport:
-        """The network."""
-        assert self._transport is not None
-        return self._transport
 
     # Time.
 

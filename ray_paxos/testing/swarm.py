@@ -24,6 +24,9 @@ from ray_paxos.testing.options import (
 
 T = TypeVar("T")
 
+LOSSY_KINDS = ("Accept", "Accepted", "Promise", "Chosen", "Heartbeat", "LearnReply", "Submitted")
+"""Losing much of one kind and nothing else leads to places that even loss does not."""
+
 
 def draw_options(draw: random.Random, members: int) -> Options:
     """Draw the world of one seed.
@@ -53,10 +56,10 @@ def draw_options(draw: random.Random, members: int) -> Options:
             writes_wait=draw.random() < 0.3,
         ),
         clients=ClientOptions(
-            count=draw.randint(1, 4),
-            pipeline_max=draw.choice((1, 2, 4, 6)),
+            count=draw.randint(1, 5),
+            pipeline_max=draw.choice((1, 4, 8)),
             batch_max=draw.choice((1, 3, 8)),
-            think_ns=draw.choice((1, 10, 40)) * MILLISECOND_NS,
+            think_ns=draw.choice((1, 3, 10)) * MILLISECOND_NS,
             timeout_ns=draw.choice((150, 400)) * MILLISECOND_NS,
         ),
         proposer=_draw_proposer(draw),
@@ -76,12 +79,14 @@ def _draw_network(draw: random.Random) -> NetworkOptions:
     return NetworkOptions(
         loss=_often_zero(draw, (0.01, 0.05, 0.15), 0.0),
         duplication=_often_zero(draw, (0.01, 0.05, 0.2), 0.0),
-        delay_spread_ns=draw.choice((500, 2_000, 10_000)) * MICROSECOND_NS,
+        delay_spread_ns=draw.choice((500, 2_000, 10_000, 30_000)) * MICROSECOND_NS,
         straggling=_often_zero(draw, (0.01, 0.05, 0.1), 0.0),
         straggle_max_ns=draw.choice((20, 200, 2_000)) * MILLISECOND_NS,
         local_straggling=_often_zero(draw, (0.01, 0.05), 0.0),
         local_straggle_max_ns=draw.choice((5, 50)) * MILLISECOND_NS,
         local_duplication=_often_zero(draw, (0.01, 0.05), 0.0),
+        lossy_kind=_often_zero(draw, LOSSY_KINDS, ""),
+        lossy_rate=draw.choice((0.1, 0.3, 0.5)),
     )
 
 
@@ -90,7 +95,7 @@ def _draw_proposer(draw: random.Random) -> ProposerSettings:
         election_timeout_ns=draw.choice((200, 400)) * MILLISECOND_NS,
         heartbeat_interval_ns=draw.choice((40, 80)) * MILLISECOND_NS,
         retransmit_ns=draw.choice((30, 100)) * MILLISECOND_NS,
-        window_max=draw.choice((1, 3, 8)),
+        window_max=draw.choice((1, 4, 10, 10)),
         batch_bytes_max=draw.choice((100, 400, 4_000)),
         command_bytes_max=2_000,
         intake_bytes_max=draw.choice((2_000, 50_000)),

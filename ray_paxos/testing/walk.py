@@ -17,7 +17,7 @@ from ray_paxos.core.messages import RoleName
 from ray_paxos.testing.cluster import SimulatedCluster
 from ray_paxos.testing.coverage import KEPT, SeedCoverage
 from ray_paxos.testing.faults import FaultInjector
-from ray_paxos.testing.network import Deliver, SimulatedNetwork, Transport
+from ray_paxos.testing.network import SimulatedNetwork
 from ray_paxos.testing.options import SECOND_NS, Options
 from ray_paxos.testing.swarm import draw_options
 from ray_paxos.testing.trace import Trace, name_member
@@ -77,17 +77,9 @@ class Walk:
         draw = random.Random(f"{seed}/{members}")
         self.options = options if options is not None else draw_options(draw, members)
         self.world = World.make(self.options, draw, Trace(line))
-        self._network: SimulatedNetwork | None = None
-        self.cluster = SimulatedCluster(self.world, self._make_network)
-        assert self._network is not None
-        self.faults = FaultInjector(self.cluster, self._network)
-
-    def _make_network(self, deliver: Deliver) -> Transport:
-        world = self.world
-        self._network = SimulatedNetwork(
-            world.scheduler, world.random, world.options.network, deliver
-        )
-        return self._network
+        network = SimulatedNetwork(self.world.scheduler, draw, self.options.network)
+        self.cluster = SimulatedCluster(self.world, network)
+        self.faults = FaultInjector(self.cluster, network)
 
     def run(self) -> SeedResult:
         """Walk to the end, or to the first broken rule.

@@ -14,6 +14,7 @@ from ray_paxos.errors import CommandError, PlacementError
 from ray_paxos.machines import kv
 from submit_commands import command_line
 from tests.jobs.fakes import FakeCluster, FakeDigest
+from tests.jobs.replay import replay
 
 SAMPLE = "jobs/sample_commands.jsonl"
 DOCUMENT_FIELDS = [
@@ -34,21 +35,6 @@ def run(cluster: FakeCluster, *arguments: str) -> int:
         command_line.main(list(arguments), obj=cluster)
     assert isinstance(caught.value.code, int)
     return caught.value.code
-
-
-def replay(path: Path) -> list[dict[str, object]]:
-    """What a plain reading of a file without cas commands comes to."""
-    entries: dict[str, tuple[str | None, int]] = {}
-    for line in path.read_text().splitlines():
-        command = json.loads(line)
-        if command["op"] != "get":
-            version = entries.get(command["key"], (None, 0))[1] + 1
-            entries[command["key"]] = (command.get("value"), version)
-    return [
-        {"key": key, "value": value, "version": version}
-        for key, (value, version) in sorted(entries.items())
-        if value is not None
-    ]
 
 
 def test_the_sample_runs_without_any_option(capsys: pytest.CaptureFixture[str]) -> None:

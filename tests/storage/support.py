@@ -17,6 +17,7 @@ from ray_paxos.core.records import (
     JournalRecord,
     SealedInstance,
     SealSegment,
+    VoteCast,
 )
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.values import (
@@ -30,7 +31,7 @@ from ray_paxos.core.values import (
 )
 from ray_paxos.storage.folder import activate_member, stage_member
 from ray_paxos.storage.identity import Identity, checkpointer_folder, log_folder
-from ray_paxos.storage.journal import create_journal
+from ray_paxos.storage.journal import Journal, JournalSettings, create_journal, open_journal
 from ray_paxos.storage.opening import OpenedRole
 from ray_paxos.storage.segment_folders import SegmentFolder
 from ray_paxos.storage.segment_format import SegmentCodec, header_of
@@ -198,3 +199,27 @@ def learner_of(opened: OpenedRole, group: int = 1) -> Learner:
     role = opened.role.roles[group]
     assert isinstance(role, Learner)
     return role
+
+
+SMALL_FILES = JournalSettings(file_bytes=4_096, chunk_bytes=2_048, files_max=4)
+
+
+def vote(instance_id: int, *, group: int = 1, size: int = 40, ballot: Ballot = BALLOT) -> VoteCast:
+    return VoteCast(group, instance_id, ballot, bytes([instance_id % 256]) * size)
+
+
+def append(journal: Journal, *records: JournalRecord) -> None:
+    for record in records:
+        journal.append([record])
+    journal.sync()
+
+
+def reopened_journal(
+    disk: SimulatedDisk, settings: JournalSettings = SMALL_FILES
+) -> tuple[Journal, AcceptorState]:
+    disk.kill()
+    return open_journal(disk, "acceptor", settings=settings)
+
+
+def journal_files(disk: SimulatedDisk) -> list[str]:
+    return [path for path in disk.files() if path.endswith(".journal")]

@@ -13,37 +13,23 @@ from ray_paxos.core.records import (
     GroupRemoved,
     JournalRecord,
     PromiseMade,
-    VoteCast,
     VoteFloorSet,
 )
-from ray_paxos.errors import DamageError, StorageError, StorageFullError
-from ray_paxos.storage.journal import Journal, JournalSettings, create_journal, open_journal
+from ray_paxos.errors import DamageError
+from ray_paxos.storage.journal import JournalSettings, create_journal, open_journal
 from ray_paxos.storage.journal_files import END_MARK_BYTES
 from ray_paxos.storage.journal_frames import FrameKind, encode_frame, first_link, scan
 from ray_paxos.testing.disk import SimulatedDisk
-from tests.storage.support import BALLOT, fold, journal_disk, journal_opening
-
-SMALL = JournalSettings(file_bytes=4_096, chunk_bytes=2_048, files_max=4)
-
-
-def vote(instance_id: int, *, group: int = 1, size: int = 40, ballot: Ballot = BALLOT) -> VoteCast:
-    return VoteCast(group, instance_id, ballot, bytes([instance_id % 256]) * size)
-
-
-def append(journal: Journal, *records: JournalRecord) -> None:
-    for record in records:
-        journal.append([record])
-    journal.sync()
-
-
-def reopened(disk: SimulatedDisk, settings: JournalSettings = SMALL):
-    disk.kill()
-    return open_journal(disk, "acceptor", settings=settings)
-
-
-def journal_files(disk: SimulatedDisk) -> list[str]:
-    return [path for path in disk.files() if path.endswith(".journal")]
-
+from tests.storage.support import (
+    SMALL_FILES,
+    append,
+    fold,
+    journal_disk,
+    journal_files,
+    journal_opening,
+    reopened_journal,
+    vote,
+)
 
 RECORDS: list[JournalRecord] = [
     PromiseMade(1, Ballot(3, 12, 1)),
@@ -58,10 +44,10 @@ RECORDS: list[JournalRecord] = [
 
 def test_what_was_synced_is_there_again():
     disk = journal_disk()
-    journal, state = open_journal(disk, "acceptor", settings=SMALL)
+    journal, state = open_journal(disk, "acceptor", settings=SMALL_FILES)
     assert state == fold([])
     append(journal, *RECORDS)
-    journal, state = reopened(disk)
+    journal, state = reopened_journal(disk)
     assert state == fold(RECORDS)
     assert state.tombstones == {7: 4}
 
@@ -69,16 +55,16 @@ def test_what_was_synced_is_there_again():
 def test_a_clean_stop_and_a_kill_leave_the_same_state():
     for is_clean in (True, False):
         disk = journal_disk()
-        journal, _ = open_journal(disk, "acceptor", settings=SMALL)
+        journal, _ = open_journal(disk, "acceptor", settings=SMALL_FILES)
         append(journal, *RECORDS)
         if is_clean:
             journal.close()
-        assert reopened(disk)[1] == fold(RECORDS)
+        assert reopened_journal(disk)[1] == fold(RECORDS)
 
 
 def test_records_of_one_append_come_back_all_or_not_at_all():
     disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
+    journal, _ = open_journal(disk, "acceptor", settings=SMALL_FILES)
     together = [vote(instance_id, size=300) for instance_id in range(1, 8)]
     journal.append(together)
     counts = set()
@@ -92,20 +78,20 @@ def test_records_of_one_append_come_back_all_or_not_at_all():
 def test_the_state_given_out_is_the_callers_own():
     # An acceptor's state runs ahead of what it has appended; a new file must not open with that.
     disk = journal_disk()
-    journal, state = open_journal(disk, "acceptor", settings=SMALL)
+    journal, state = open_journal(disk, "acceptor", settings=SMALL_FILES)
     state.apply(vote(1))
     state.apply(VoteFloorSet(1, 50))
     state.apply(GroupRemoved(0, 1))
     records: list[JournalRecord] = [vote(instance_id, size=500) for instance_id in range(2, 20)]
     append(journal, *records)
     assert len(journal.files) > 1
-    assert reopened(disk)[1] == fold(records)
+    assert reopened_journal(disk)[1] == fold(records)
 
 
 def test_after_a_torn_tail_the_next_records_do_not_touch_the_old_ones():
     # The parent's R1: it went on at offset 0 of the file and destroyed the oldest record.
     disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
+    journal, _ = open_journal(disk, "acceptor", settings=SMALL_FILES)
     append(journal, vote(1), vote(2))
     end = len(disk.files()[journal_files(disk)[-1]].rstrip(b"\0"))
     journal.append([vote(3, size=900)])
@@ -113,21 +99,21 @@ def test_after_a_torn_tail_the_next_records_do_not_touch_the_old_ones():
     data = disk.files()[path]
     torn = disk.snapshot()
     torn.overwrite(path, data[: end + 600])
-    journal, state = reopened(torn)
+    journal, state = reopened_journal(torn)
     assert sorted(state.groups[1].votes) == [1, 2]
     append(journal, vote(3), vote(4))
-    journal, state = reopened(torn)
+    journal, state = reopened_journal(torn)
     assert state == fold([vote(1), vote(2), vote(3), vote(4)])
     append(journal, vote(5))
-    assert reopened(torn)[1] == fold([vote(i) for i in range(1, 6)])
+    assert reopened_journal(torn)[1] == fold([vote(i) for i in range(1, 6)])
 
 
 def test_what_an_opening_told_survives_any_loss_of_power():
     # Schedule 10: killed before the sync; the next life finds the vote in the page cache.
     disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
+    journal, _ = open_journal(disk, "acceptor", settings=SMALL_FILES)
     journal.append([PromiseMade(1, Ballot(5, 12, 1)), vote(1)])
-    _, told = reopened(disk)
+    _, told = reopened_journal(disk)
     assert told.groups[1].promise == Ballot(5, 12, 1)
     for seed in range(60):
         dark = disk.snapshot()
@@ -137,7 +123,7 @@ def test_what_an_opening_told_survives_any_loss_of_power():
 
 def test_files_roll_and_go_when_the_floor_has_passed_their_votes():
     disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
+    journal, _ = open_journal(disk, "acceptor", settings=SMALL_FILES)
     records: list[JournalRecord] = []
     sizes = []
     for instance_id in range(1, 200):
@@ -151,7 +137,7 @@ def test_files_roll_and_go_when_the_floor_has_passed_their_votes():
         ]
     assert journal.files[-1] > 15
     assert max(sizes) <= 4
-    assert reopened(disk)[1] == fold(records)
+    assert reopened_journal(disk)[1] == fold(records)
 
 
 def test_files_with_a_vote_above_the_floor_stay():
@@ -173,27 +159,27 @@ def test_files_with_a_vote_above_the_floor_stay():
 
 def test_a_floor_that_stands_still_does_not_pin_files_for_ever():
     disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
+    journal, _ = open_journal(disk, "acceptor", settings=SMALL_FILES)
     records: list[JournalRecord] = [vote(1, group=0)]
     append(journal, *records)
     for instance_id in range(1, 300):
         more: list[JournalRecord] = [vote(instance_id), VoteFloorSet(1, instance_id)]
         records += more
         append(journal, *more)
-        assert len(journal.files) <= SMALL.files_max + 1
-    assert reopened(disk)[1] == fold(records)
+        assert len(journal.files) <= SMALL_FILES.files_max + 1
+    assert reopened_journal(disk)[1] == fold(records)
 
 
 def test_opening_leaves_one_file_with_everything_live():
     disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
+    journal, _ = open_journal(disk, "acceptor", settings=SMALL_FILES)
     records = [vote(instance_id, size=500) for instance_id in range(1, 60)]
     append(journal, *records)
     assert len(journal.files) > 4
-    journal, state = reopened(disk)
+    journal, state = reopened_journal(disk)
     assert state == fold(records)
     assert len(journal.files) == 1 == len(journal_files(disk))
-    assert reopened(disk)[1] == fold(records)
+    assert reopened_journal(disk)[1] == fold(records)
 
 
 # What is missing or wrong is damage, never an empty journal (the parent's R3).
@@ -241,7 +227,7 @@ def test_a_live_file_without_its_end_mark_is_damage():
 def test_a_file_that_opens_otherwise_than_the_one_before_it_ends_is_damage():
     # An older copy of a file, whole in itself, put in the place of the true one.
     disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
+    journal, _ = open_journal(disk, "acceptor", settings=SMALL_FILES)
     (number,) = journal.files
     path = f"acceptor/journal/{number:016}.journal"
     opening = disk.read(path)[:END_MARK_BYTES]
@@ -255,7 +241,7 @@ def test_a_file_that_opens_otherwise_than_the_one_before_it_ends_is_damage():
     end, _ = encode_frame(FrameKind.END, b"", link=link, durable_through=len(data))
     disk.overwrite(path, data + end)
     with pytest.raises(DamageError, match="does not open with"):
-        reopened(disk)
+        reopened_journal(disk)
 
 
 def test_a_file_that_does_not_belong_there_is_damage():
@@ -295,7 +281,7 @@ def test_a_flip_in_any_durable_byte_of_any_live_file_is_damage():
     for path in journal_files(disk):
         whole = disk.read(path)
         end = len(whole.rstrip(b"\0"))
-        for at in range(0, end, 7):
+        for at in range(0, end, 13):
             flipped = bytearray(whole)
             flipped[at] ^= 1 << (at % 8)
             disk.overwrite(path, bytes(flipped))
@@ -307,7 +293,7 @@ def test_a_flip_in_any_durable_byte_of_any_live_file_is_damage():
 
 def test_a_journal_that_lost_its_end_after_a_clean_stop_is_damage():
     disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
+    journal, _ = open_journal(disk, "acceptor", settings=SMALL_FILES)
     append(journal, vote(1), vote(2))
     journal.close()
     path = journal_files(disk)[-1]
@@ -324,9 +310,9 @@ def test_a_journal_that_lost_its_end_after_a_clean_stop_is_damage():
 
 def test_a_file_that_lost_what_it_opened_with_is_damage():
     disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
+    journal, _ = open_journal(disk, "acceptor", settings=SMALL_FILES)
     append(journal, vote(1))
-    reopened(disk)
+    reopened_journal(disk)
     path = journal_files(disk)[-1]
     whole = disk.read(path)
     for size in range(0, len(whole), 64):
@@ -348,164 +334,8 @@ def test_a_journal_of_another_member_is_damage():
 
 def test_a_record_of_a_group_that_was_never_made_is_damage():
     disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
+    journal, _ = open_journal(disk, "acceptor", settings=SMALL_FILES)
     with pytest.raises(KeyError):
         append(journal, vote(1, group=99))
     with pytest.raises(DamageError, match="group 99"):
-        reopened(disk)
-
-
-# Failing disks.
-
-
-def test_after_a_failed_sync_the_journal_refuses_everything_and_syncs_no_more():
-    # F3: the first fsync says EIO, a second one would say OK and have written nothing.
-    disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
-    append(journal, vote(1))
-    journal.append([vote(2)])
-    disk.fail_next_sync("journal")
-    with pytest.raises(StorageError, match="Input/output error"):
-        journal.sync()
-    path = journal_files(disk)[-1]
-    syncs = disk.statistics[path].syncs
-    for call in (
-        journal.sync,
-        lambda: journal.append([vote(3)]),
-        lambda: journal.reserve(1),
-    ):
-        with pytest.raises(StorageError):
-            call()
-    journal.close()
-    assert disk.statistics[path].syncs == syncs
-    disk.power_loss(Random(1))
-    state = open_journal(disk, "acceptor")[1]
-    assert state == fold([vote(1)])
-
-
-def test_after_a_failed_write_the_journal_refuses_everything():
-    disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
-    append(journal, vote(1))
-    disk.fail_next_write("journal")
-    with pytest.raises(StorageError, match="cannot write"):
-        journal.append([vote(2)])
-    with pytest.raises(StorageError):
-        journal.append([vote(3)])
-    assert reopened(disk)[1] == fold([vote(1)])
-
-
-@pytest.mark.parametrize("failing", ["journal/", "current", "acceptor"])
-def test_a_failed_sync_while_rolling_stops_the_journal(failing):
-    disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
-    records: list[JournalRecord] = []
-    disk.kill()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
-    while len(journal.files) == 1 and len(records) < 30:
-        if len(records) == 5:
-            disk.fail_next_sync(failing)
-        records.append(vote(len(records) + 1, size=300))
-        try:
-            journal.append(records[-1:])
-        except StorageError:
-            records.pop()
-            break
-        if len(records) <= 4:
-            journal.sync()
-    with pytest.raises(StorageError):
-        journal.append([vote(50)])
-    for seed in range(10):
-        dark = disk.snapshot()
-        dark.power_loss(Random(seed))
-        votes = open_journal(dark, "acceptor")[1].groups[1].votes
-        assert set(range(1, 5)) <= set(votes)
-
-
-def test_a_full_disk_is_told_before_anything_is_written_and_room_heals_it():
-    disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
-    append(journal, vote(1))
-    used = sum(map(len, disk.files().values()))
-    disk.set_capacity(used)
-    assert not journal.reserve(20_000)
-    before = disk.files()
-    assert not journal.reserve(20_000)
-    assert disk.files() == before
-    assert journal.reserve(100), "room taken in advance is still there"
-    append(journal, vote(2))
-    disk.set_capacity(None)
-    assert journal.reserve(20_000)
-    append(journal, vote(3, size=19_000))
-    assert reopened(disk)[1] == fold([vote(1), vote(2), vote(3, size=19_000)])
-
-
-def test_what_was_reserved_can_be_appended_on_a_full_disk_also_where_files_roll():
-    disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
-    records: list[JournalRecord] = []
-    for instance_id in range(1, 60):
-        record = vote(instance_id, size=instance_id * 13 % 700)
-        assert journal.reserve(len(record.value) + 100)
-        disk.set_capacity(sum(map(len, disk.files().values())))
-        append(journal, record)
-        disk.set_capacity(None)
-        records.append(record)
-    assert len(journal.files) > 4
-    journal.close()
-    assert reopened(disk)[1] == fold(records)
-
-
-def test_rolling_on_a_full_disk_changes_nothing():
-    disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
-    records = [vote(instance_id, size=300) for instance_id in range(1, 4)]
-    append(journal, *records)
-    used = sum(map(len, disk.files().values()))
-    for room in range(0, 3_000, 100):
-        tight = disk.snapshot()
-        journal, state = open_journal(tight, "acceptor", settings=SMALL)
-        assert state == fold(records)
-        append(journal, vote(4))
-        tight.set_capacity(max(used, sum(map(len, tight.files().values()))) + room)
-        files = journal.files
-        if journal.reserve(3_000):
-            append(journal, vote(5, size=2_800))
-        else:
-            assert journal.files == files
-            assert tight.exists(f"acceptor/journal/{files[-1]:016}.journal")
-            assert len(journal_files(tight)) == len(files)
-        tight.power_loss(Random(room))
-        tight.set_capacity(None)
-        votes = open_journal(tight, "acceptor")[1].groups[1].votes
-        assert {1, 2, 3, 4} <= set(votes)
-
-
-def test_an_append_without_room_stops_the_journal_for_good():
-    disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor", settings=SMALL)
-    append(journal, vote(1))
-    disk.set_capacity(sum(map(len, disk.files().values())))
-    with pytest.raises(StorageFullError):
-        journal.append([vote(2, size=20_000)])
-    disk.set_capacity(None)
-    with pytest.raises(StorageError):
-        journal.append([vote(3)])
-    assert reopened(disk)[1] == fold([vote(1)])
-
-
-def test_an_append_costs_one_write_and_one_sync():
-    disk = journal_disk()
-    journal, _ = open_journal(disk, "acceptor")
-    append(journal, vote(1))
-    path = journal_files(disk)[-1]
-    writes, syncs = disk.statistics[path].writes, disk.statistics[path].syncs
-    operations = disk.operations
-    for instance_id in range(2, 12):
-        journal.append([vote(instance_id), vote(instance_id + 100)])
-        journal.sync()
-    assert disk.statistics[path].writes == writes + 10
-    assert disk.statistics[path].syncs == syncs + 10
-    assert disk.operations == operations + 20
-    journal.sync()
-    assert disk.operations == operations + 20, "nothing to sync"
+        reopened_journal(disk)

@@ -80,7 +80,7 @@ def counts(batches: list[list[JournalRecord]]) -> list[int]:
 
 
 def test_a_crash_at_each_operation_loses_nothing_that_was_synced():
-    batches = script(seed=1, count=24)
+    batches = script(seed=1, count=18)
     model = Model()
 
     def scenario(disk: SimulatedDisk) -> None:
@@ -92,7 +92,7 @@ def test_a_crash_at_each_operation_loses_nothing_that_was_synced():
     for operation, crashed in crashes(journal_disk(), scenario):
         allowed = model.states(counts(batches))
         rolled = max(rolled, len(crashed.list("acceptor/journal")))
-        for what, disk in aftermaths(crashed, range(6)):
+        for what, disk in aftermaths(crashed, range(4)):
             journal, state = open_journal(disk, "acceptor", settings=TINY)
             assert state in allowed, f"operation {operation}, {what}"
             # It goes on from there, and a loss of power takes nothing of what it told.
@@ -171,7 +171,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(steps)
 def test_any_records_and_any_crashes_leave_whole_appends_with_all_that_was_synced(steps):
     disk = journal_disk()

@@ -85,7 +85,7 @@ values = st.builds(Value, integers, st.lists(entries, max_size=4).map(tuple))
 raws = st.one_of(values.map(encode_value), st.binary(max_size=30))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(raws, min_size=1, max_size=6), st.integers(1, 200))
 def test_any_value_comes_back_byte_for_byte_whatever_it_holds(raws, block_bytes):
     instances = seal(raws)

@@ -98,6 +98,38 @@ def test_an_order_to_publish_that_comes_late_or_twice_does_nothing(codec):
     assert learner.problem == checkpointer.problem == ""
 
 
+def test_a_merged_file_is_there_for_the_learner_after_any_loss_of_power(codec):
+    disk = sealed_disk(codec, 2, 2)
+    place = segment_place(disk, codec)
+    checkpointer = MergeFolder.open(place)
+    checkpointer.merge(1, 4)
+    checkpointer.sync()
+    for seed in range(12):
+        dark = disk.snapshot()
+        dark.power_loss(Random(seed))
+        learner = reopened(dark, codec)
+        learner.publish(1, 4)
+        learner.sync()
+        assert ranges(learner) == [(1, 4)]
+
+
+def test_a_checkpointer_clears_what_its_earlier_life_left_and_keeps_nothing_in_memory(codec):
+    disk = sealed_disk(codec, 2, 2, 2)
+    place = segment_place(disk, codec)
+    checkpointer = MergeFolder.open(place)
+    checkpointer.merge(1, 4)
+    checkpointer.sync()
+    checkpointer.merge(3, 6)
+    assert len(disk.list(WORK)) == 2
+    assert checkpointer.reader._content is None
+    disk.kill()
+    checkpointer = MergeFolder.open(place)
+    assert disk.list(WORK) == []
+    checkpointer.merge(3, 6)
+    checkpointer.merge(3, 6)
+    disk.kill()
+
+
 def test_merging_damaged_segments_is_given_up_and_the_parts_stay(codec):
     disk = sealed_disk(codec, 2, 2)
     place = segment_place(disk, codec)

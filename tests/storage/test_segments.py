@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ray_paxos.core.records import SealSegment
+from ray_paxos.core.records import SealedInstance, SealSegment
 from ray_paxos.core.values import EMPTY_CHAIN
 from ray_paxos.errors import DamageError, InvariantViolationError
 from ray_paxos.storage.segment_folders import MergeFolder
-from ray_paxos.storage.segment_format import header_of
+from ray_paxos.storage.segment_format import SegmentContent, header_of, read_instances
 from ray_paxos.storage.segments import SegmentReader
 from tests.storage.support import (
     GENESIS,
@@ -233,3 +233,54 @@ def test_nothing_of_a_damaged_segment_is_given_out(codec):
     assert len(reader.read(1, 1)) == 1
     with pytest.raises(DamageError):
         reader.read(4, 1)
+
+
+def test_a_file_that_was_exchanged_after_it_was_listed_is_damage(codec):
+    disk = sealed_disk(codec, 3)
+    place = segment_place(disk, codec)
+    reader = SegmentReader(place)
+    reader.refresh()
+    others = make_instances(3, size=10)
+    header = header_of(GENESIS.hash(), 1, others, EMPTY_CHAIN, EMPTY_CHAIN)
+    disk.overwrite(place.published(1, 3), codec.encode(header, others))
+    with pytest.raises(DamageError, match="is not the file that was listed"):
+        reader.read(1, 1)
+
+
+class WrongContent:
+    """A codec's content that gives other instances than were sealed, as a fault in it would."""
+
+    def __init__(self, content: SegmentContent, block: int, instances: list[SealedInstance]):
+        self.header, self.blocks = content.header, content.blocks
+        self._content, self._block, self._instances = content, block, instances
+
+    def read(self, index: int) -> list[SealedInstance]:
+        return self._instances if index == self._block else self._content.read(index)
+
+
+def test_instances_are_compared_with_the_chain_whatever_the_codec_gives(codec):
+    instances = make_instances(9)
+    header = header_of(GENESIS.hash(), 1, instances, EMPTY_CHAIN, EMPTY_CHAIN)
+    content = codec.open(codec.encode(header, instances), "a file")
+    assert len(content.blocks) >= 3
+    for block in (0, 1, len(content.blocks) - 1):
+        whole = content.read(block)
+        first = whole[0].chosen.instance_id
+        fork = make_instances(len(whole), first=first, chain=content.blocks[block].chain_before)
+        assert fork == whole
+        fork = make_instances(
+            len(whole), first=first, chain=content.blocks[block].chain_before, size=10
+        )
+        renumbered = msgspec.structs.replace(
+            whole[0], chosen=msgspec.structs.replace(whole[0].chosen, instance_id=77)
+        )
+        for wrong in (
+            whole[:-1],
+            [*whole, whole[-1]],
+            fork,
+            [renumbered, *whole[1:]],
+            [msgspec.structs.replace(whole[0], chain=bytes(16)), *whole[1:]],
+        ):
+            with pytest.raises(DamageError):
+                list(read_instances(WrongContent(content, block, wrong), 1, "a file"))
+    assert list(read_instances(WrongContent(content, 99, []), 1, "a file")) == instances

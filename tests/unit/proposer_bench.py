@@ -108,6 +108,7 @@ class ProposerBench:
         self.config_id = configuration.config_id
         self.ballot = Ballot(0, 1, incarnation)
         self.first = 0
+        self._ticks = 0
 
     # What happens to it.
 
@@ -140,6 +141,8 @@ class ProposerBench:
 
     def tick(self, milliseconds: float = 0) -> Effects:
         """Let time pass, then call `on_deadline`."""
+        self._ticks += 1
+        assert self._ticks < 1_000, "it goes on for ever"
         self.now_ns += int(milliseconds * MS)
         effects = self._note(self.proposer.on_deadline(self.now_ns))
         deadline_ns = self.proposer.deadline_ns

@@ -141,6 +141,16 @@ def test_told_again_twice_or_late_it_knows_each_segment_once() -> None:
     assert bench.told_through() == 12
 
 
+def test_a_learner_that_tells_of_its_segments_anew_is_believed() -> None:
+    bench = Bench()
+    bench.sealed(1, 4)
+    bench.sealed(5, 8)
+    # It has published a merge that this checkpointer, in an earlier life, had made.
+    bench.sealed(1, 8, 20)
+    assert bench.sealed(9, 9, 10).records == [], "two segments, not three"
+    assert bench.sealed(10, 10, 10).records == [MergeSegments(GROUP, 1, 10)]
+
+
 def test_a_burst_with_a_hole_asks_once_not_once_a_segment() -> None:
     # Each wish makes the learner tell of all segments: one a message would multiply without end
     # wherever messages are lost or overtake each other.
@@ -158,8 +168,8 @@ def test_a_burst_with_a_hole_asks_once_not_once_a_segment() -> None:
 
 def test_a_learner_that_starts_anew_during_a_merge_leaves_no_hole() -> None:
     # It tells of its segments from the first on; the merge of 9 to 11 ends in the midst of that.
-    bench = Bench(merge_bytes_max=200)
-    told = ((1, 4, 100), (5, 8, 100), (9, 9, 15), (10, 10, 15), (11, 11, 15))
+    bench = Bench(merge_bytes_max=250)
+    told = ((1, 4, 100), (5, 8, 300), (9, 9, 15), (10, 10, 15), (11, 11, 15))
     effects = [bench.sealed(*segment) for segment in told]
     assert effects[-1].records == [MergeSegments(GROUP, 9, 11)]
     bench.sealed(*told[0])
@@ -171,7 +181,7 @@ def test_a_learner_that_starts_anew_during_a_merge_leaves_no_hole() -> None:
     for effect in again:
         if effect.records:
             bench.merged(effect)
-    # With 5 to 8 forgotten, 1 to 12 would look like 200 bytes.
+    # With 5 to 8 forgotten, 1 to 12 would look like 245 bytes.
     assert bench.sealed(12, 12, 100).records == []
 
 

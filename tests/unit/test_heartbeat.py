@@ -66,6 +66,8 @@ def test_a_new_round_is_not_confirmed_by_the_one_before() -> None:
     new.count(first, 12)
     new.begin(20 * MS, 30 * MS)
     assert not new.is_confirmed
+    new.count(first, 13)
+    assert not new.is_confirmed, "the third voter of a majority confirms nothing further"
     assert new.confirmed_ns == 10 * MS
 
 

@@ -109,6 +109,13 @@ def test_pages_that_come_twice_or_out_of_order_count_once_and_in_order() -> None
     assert phase.to_propose(0) == [vote(1, 1), None, None, vote(4, 1)]
 
 
+def test_a_voter_that_is_complete_is_asked_for_nothing_more() -> None:
+    phase = phase_one()
+    add(phase, 1, page())
+    assert add(phase, 1, page(next_instance=5)) is None
+    assert phase.next_page(11) is None
+
+
 def test_a_page_of_another_start_does_not_complete_a_voter() -> None:
     # From 5 on there is no vote: that says nothing of what lies between 1 and 5.
     phase = phase_one()

@@ -1,0 +1,72 @@
+"""One Ray cluster for all tests here, started once, with a data directory of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+import ray_paxos
+from ray_paxos.config import ClusterConfiguration, RayConfiguration, parse_configuration
+
+CONFIGURATION = "cluster: shared\nmembers: 3\nlogging: {level: WARNING}\n"
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Path]:
+    """$RAY_PAXOS_HOME of the raylet and of all its workers."""
+    # Not pytest's own: paths of sockets are limited to 107 bytes, and these stand beside it.
+    folder = Path(tempfile.mkdtemp(prefix="rpx-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def local_ray(home: Path) -> Iterator[None]:
+    """A Ray cluster of one node in this process, as `start` would make it."""
+    environment = {
+        **RayConfiguration().environment(),
+        # Decided here, not by what lies in ~/.ray: test_auth.py plays both modes.
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_PAXOS_HOME": str(home),
+    }
+    saved = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    with warnings.catch_warnings():
+        # Ray's own, of the import and of what it starts.
+        warnings.simplefilter("ignore")
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+    for name, value in saved.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def configuration() -> ClusterConfiguration:
+    """Three members."""
+    return parse_configuration(CONFIGURATION)
+
+
+@pytest.fixture(scope="session")
+def cluster(local_ray: None, configuration: ClusterConfiguration) -> Iterator[ray_paxos.Cluster]:
+    """A cluster that the tests share; each uses keys and clients of its own."""
+    started = ray_paxos.start(configuration)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def client(cluster: ray_paxos.Cluster) -> Iterator[ray_paxos.Client]:
+    """A client of the shared cluster's first group."""
+    with cluster.client(label="test") as opened:
+        yield opened

@@ -1,0 +1,102 @@
+"""How a driver comes to a Ray cluster: its own, a kept one, with and without a token."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ray.subprocesses import sandbox
+
+EMBEDDED = """
+import sys
+import ray_paxos
+from ray_paxos.config import parse_configuration
+from ray_paxos.machines import kv
+
+cluster = ray_paxos.start(parse_configuration("cluster: own\\nmembers: 1\\n"))
+with cluster.client() as client:
+    client.propose(kv.encode_put("a", b"1"))
+print(cluster.started_ray, cluster.was_running)
+if "stop" in sys.argv:
+    cluster.stop(shutdown_ray=True)
+"""
+
+KEEPING = """
+import sys
+import ray_paxos
+from ray_paxos.config import parse_configuration
+from ray_paxos.machines import kv
+
+configuration = parse_configuration("cluster: kept\\nmembers: 1\\n")
+cluster = ray_paxos.start(configuration, keep=True)
+with cluster.client() as client:
+    client.propose(kv.encode_put(sys.argv[1], b"1"))
+    for entry in kv.decode_page(client.query(kv.encode_dump())).entries:
+        print(entry.key)
+print(cluster.started_ray, cluster.was_running)
+if "stop" in sys.argv:
+    cluster.stop(shutdown_ray=True)
+"""
+
+REFUSED = """
+import sys, time
+import ray_paxos
+from ray_paxos.config import parse_configuration
+from ray_paxos.errors import ClusterError
+
+started = time.monotonic()
+try:
+    if sys.argv[1] == "start":
+        configuration = parse_configuration("cluster: own\\nmembers: 1\\n")
+        ray_paxos.start(configuration, address=sys.argv[2] or None)
+    else:
+        ray_paxos.connect("own")
+except ClusterError as error:
+    print(error)
+print(time.monotonic() - started < 20)
+"""
+
+
+def test_the_default_is_a_ray_of_the_drivers_own_whose_data_stays() -> None:
+    """Ray's default since 2.59: a local start makes a token and asks for it."""
+    with sandbox() as box:
+        assert box.run(EMBEDDED) == ["True False"]
+        assert (box.folder / ".ray" / "auth_token").exists()
+        assert (box.data / "own" / "m1" / "identity.json").exists()
+        assert box.run(EMBEDDED, "stop") == ["True False"]
+
+
+def test_a_ray_that_is_kept_is_found_by_the_next_driver_and_ended_with_it() -> None:
+    """Without a token, decided by the environment."""
+    with sandbox() as box:
+        box.environment["RAY_AUTH_MODE"] = "disabled"
+        record = box.data / "kept" / "ray_head.json"
+        assert box.run(KEEPING, "first") == ["first", "True False"]
+        try:
+            assert record.exists()
+        finally:
+            lines = box.run(KEEPING, "second", "stop")
+        assert lines == ["first", "second", "False True"]
+        assert not record.exists()
+        assert box.processes() == {}
+        assert not (box.folder / ".ray" / "auth_token").exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "variable", "expected"),
+    [
+        (["start", "127.0.0.1:1"], "", "no Ray cluster answers at 127.0.0.1:1"),
+        (["start", ""], "127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"),
+        (["start", "auto"], "", "no Ray cluster runs on this machine"),
+        (["connect"], "", "no Ray cluster runs on this machine"),
+    ],
+    ids=["argument", "RAY_ADDRESS", "auto", "connect"],
+)
+def test_an_address_without_a_ray_cluster_is_said_soon(
+    how: list[str], variable: str, expected: str
+) -> None:
+    with sandbox() as box:
+        environment = {"RAY_ADDRESS": variable} if variable else {}
+        message, is_soon = box.run(REFUSED, *how, **environment)
+        assert expected in message
+        assert is_soon == "True"
+        assert not box.data.exists()

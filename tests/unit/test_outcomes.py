@@ -1,0 +1,115 @@
+"""The futures of commands, and the results of many."""
+
+from __future__ import annotations
+
+import pytest
+
+from ray_paxos.actors.outcomes import CommandFuture, ManyFuture, ManyResults, Result
+from ray_paxos.core.results import EntryResult, Note, NoteCode
+from ray_paxos.errors import (
+    CommandError,
+    OutcomeUnknownError,
+    PaxosError,
+    SessionExpiredError,
+)
+
+
+def test_a_future_takes_its_own_part_of_an_entry() -> None:
+    future = CommandFuture(0)
+    assert future.begin()
+    future.deliver(0, EntryResult(8, 5, (b"a", b"b", None), {}), 1, 1)
+    assert future.result(0) == Result(b"b", 8, 6)
+
+
+@pytest.mark.parametrize(
+    ("note", "expected"),
+    [
+        (Note(NoteCode.KEPT, "", 4, 2), Result(b"r", 4, 2)),
+        (Note(NoteCode.ERROR, "too long", 0, 0), CommandError),
+        (Note(NoteCode.KEPT_ERROR, "too long", 4, 2), CommandError),
+        (Note(NoteCode.NO_SESSION, "", 0, 0), SessionExpiredError),
+        (Note(NoteCode.CLOSED, "", 0, 0), OutcomeUnknownError),
+    ],
+    ids=lambda value: value.code.name if isinstance(value, Note) else "",
+)
+def test_each_note_has_its_outcome(note: Note, expected: Result | type[PaxosError]) -> None:
+    entry = EntryResult(8, 5, (None, b"r"), {1: note})
+    single, many = CommandFuture(0), ManyFuture(2, 0, None)
+    single.begin()
+    many.begin()
+    single.deliver(0, entry, 1, 1)
+    many.deliver(0, entry, 0, 2)
+    results = many.result(0)
+    assert results[0] == Result(None, 8, 5)
+    if isinstance(expected, Result):
+        assert single.result(0) == results[1] == expected
+        assert results.acknowledged == 2
+        return
+    assert type(single.exception(0)) is expected
+    assert type(results.errors[1]) is expected
+    with pytest.raises(expected):
+        results[1]
+    assert results.acknowledged == (2 if expected is CommandError else 1)
+
+
+def test_a_future_that_was_cancelled_does_not_begin() -> None:
+    future = CommandFuture(0)
+    assert future.cancel()
+    assert not future.begin()
+
+
+def test_a_future_that_is_settled_stays_so() -> None:
+    future = CommandFuture(0)
+    future.begin()
+    future.set_result(Result(None, 1, 0))
+    future.fail(0, OutcomeUnknownError("late"), 1)
+    assert future.result(0) == Result(None, 1, 0)
+
+
+def test_parts_may_come_in_any_order() -> None:
+    heard: list[int] = []
+    future = ManyFuture(5, 0, heard.append)
+    future.begin()
+    future.deliver(3, EntryResult(9, 0, (b"d", b"e"), {}), 0, 2)
+    assert not future.done()
+    kept = {1: Note(NoteCode.KEPT, "", 2, 7)}
+    future.deliver(0, EntryResult(8, 10, (b"a", b"b", b"c"), kept), 0, 3)
+    assert list(future.result(0)) == [
+        Result(b"a", 8, 10),
+        Result(b"b", 2, 7),
+        Result(b"c", 8, 12),
+        Result(b"d", 9, 0),
+        Result(b"e", 9, 1),
+    ]
+    assert future.result(0)[-1] == Result(b"e", 9, 1)
+    assert heard == [2, 5]
+
+
+def test_a_kept_result_at_the_end_of_a_part_says_nothing_of_the_next_part() -> None:
+    results = ManyResults(2)
+    results.add(1, EntryResult(9, 3, (b"b",), {}), 0, 1)
+    results.add(0, EntryResult(8, 0, (b"a",), {0: Note(NoteCode.KEPT, "", 2, 7)}), 0, 1)
+    assert list(results) == [Result(b"a", 2, 7), Result(b"b", 9, 3)]
+
+
+def test_parts_without_a_result_are_errors_of_their_positions() -> None:
+    future = ManyFuture(3, 0, None)
+    future.begin()
+    future.fail(1, OutcomeUnknownError("no answer"), 2)
+    future.deliver(0, EntryResult(8, 0, (b"a",), {}), 0, 1)
+    results = future.result(0)
+    assert sorted(results.errors) == [1, 2]
+    assert results.acknowledged == 1
+    with pytest.raises(IndexError):
+        results[3]
+
+
+def test_what_a_progress_callback_raises_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(settled: int) -> None:
+        raise ZeroDivisionError
+
+    future = ManyFuture(1, 0, fail)
+    future.begin()
+    future.deliver(0, EntryResult(8, 0, (b"a",), {}), 0, 1)
+    assert future.done()
+    assert "on_progress" in caplog.text
