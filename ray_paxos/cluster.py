@@ -20,7 +20,7 @@ from ray_paxos.actors.bootstrapping import attach, bootstrap, decode_outcome
 from ray_paxos.actors.folders import live_nodes
 from ray_paxos.actors.launching import running_spec, wait_until_serving
 from ray_paxos.actors.ray_connection import Connection, connect_ray, connect_running_ray
-from ray_paxos.actors.ray_head import end_head
+from ray_paxos.actors.ray_head import end_head, recorded_address
 from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.actors.status import ClusterStatus, MemberDigest, MemberStatus, group_status
 from ray_paxos.client import Client
@@ -141,28 +141,33 @@ class Cluster:
         """Stop all roles cleanly and end their actors. The data stays.
 
         Args:
-            delete_data: Delete all members' folders, too: everything is lost for good.
+            delete_data: Delete the members' folders on all live nodes, too: what is in them is
+                lost for good.
             shutdown_ray: Also end the Ray cluster under it if a `start` of ours started it.
             timeout_s: How long roles may take to close.
 
         Raises:
             PaxosError: A folder could not be deleted.
         """
-        places: dict[str, str] = {}
-        if delete_data:
-            places = {
-                member.name: role.node_id
-                for member in self._administration.statuses()
-                for role in member.roles.values()
-                if role.node_id
-            }
         self._administration.stop(time.monotonic() + timeout_s)
-        if places:
-            folders.delete(self.name, self._spec.data_dir, places)
-        if shutdown_ray:
-            if self.started_ray:
-                ray.shutdown()
-            end_head(_record_folder(self._spec.data_dir, self.name))
+        if delete_data:
+            folders.delete(self.name, self._spec.data_dir, self._places())
+        record_folder = _record_folder(self._spec.data_dir, self.name)
+        is_kept = recorded_address(record_folder) == self._connection.address
+        if shutdown_ray and (self.started_ray or is_kept):
+            ray.shutdown()
+            if is_kept:
+                end_head(record_folder)
+
+    def _places(self) -> dict[str, str]:
+        """node_id of every member of this cluster that is on the disk of a live node."""
+        reports = folders.look_into(self.name, self._spec.data_dir, live_nodes())
+        return {
+            folder.member: report.node_id
+            for report in reports
+            for folder in report.folders
+            if folder.genesis is not None and folder.genesis.hash() == self._genesis.hash()
+        }
 
     def _group(self, group: int | None) -> int:
         groups = [spec.group for spec in self._genesis.groups]

@@ -8,6 +8,7 @@ looks at the disks again and goes on from what it finds.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,8 @@ GENESIS_FORMAT = 1
 STEPS_MAX = 8
 """Each step of a start makes another look necessary; more than four are never needed."""
 ATTEMPTS_MAX = 5
+ATTEMPT_PAUSE_S = 0.3
+"""A name stays taken for a moment after its actor has died."""
 
 
 def make_genesis(configuration: ClusterConfiguration) -> Genesis:
@@ -176,6 +179,7 @@ def bootstrap(configuration: ClusterConfiguration, timeout_s: float) -> dict[str
             )
         except RayActorError as error:
             last = folders.explain(error)
+            time.sleep(ATTEMPT_PAUSE_S)
             continue
         except RayError as error:
             raise ClusterError(

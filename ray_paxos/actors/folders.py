@@ -6,6 +6,7 @@ so that it reaches the person who started the cluster as the message it was mean
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,15 @@ HEAD_RESOURCE = "node:__internal_head__"
 LOOK_TIMEOUT_S = 30.0
 WORK_TIMEOUT_S = 60.0
 
+CARRIED = (
+    errors.ClusterError,
+    errors.ConfigurationError,
+    errors.InvariantViolationError,
+    errors.StorageError,
+    errors.WireFormatError,
+)
+"""Kinds that come through as themselves; they are made from a text."""
+
 ErrorFields = tuple[str, str]
 """Class name and text of a PaxosError."""
 
@@ -46,13 +56,10 @@ def raise_error(fields: ErrorFields, context: str = "") -> None:
         PaxosError: Of the class named; a ClusterError where this release has no such class.
     """
     name, text = fields
-    kind = getattr(errors, name, ClusterError)
-    message = f"{context}{text}"
-    if not (isinstance(kind, type) and issubclass(kind, PaxosError)):
-        raise ClusterError(message)
-    if issubclass(kind, errors.OverloadedError):
-        raise kind(message, 1.0)
-    raise kind(message)
+    kind = getattr(errors, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, CARRIED)):
+        kind = ClusterError
+    raise kind(f"{context}{text}")
 
 
 def explain(error: RayError) -> str:
@@ -269,6 +276,9 @@ def _delete(cluster: str, data_dir: str | None, member: str) -> dict[str, Any]:
         path = _root(cluster, data_dir) / member
         with storage_errors(f"cannot delete {path}"):
             shutil.rmtree(path)
+        # The cluster's own folder goes with its last member's.
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
     except PaxosError as error:
         return {"error": error_fields(error)}
     return {"error": None}

@@ -160,7 +160,7 @@ class LogActor(RoleActor):
             spec.decoded_genesis(),
             on_answer=lambda envelopes: self._inbox.post(_Answered(envelopes)),
             on_timer=lambda: self._inbox.post(_Woken()),
-            limits=FeedLimits(),
+            limits=FeedLimits.for_this_process(),
         )
 
     def _execute(self, actions: Sequence[Action], caller: Address | None) -> list[Envelope]:

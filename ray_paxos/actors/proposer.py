@@ -137,7 +137,7 @@ class ProposerActor(RoleActor):
             spec.decoded_genesis(),
             loop=self._loop,
             on_answer=self._on_answer,
-            limits=FeedLimits(),
+            limits=FeedLimits.for_this_process(),
         )
         self._set_timer(opened.driver)
 

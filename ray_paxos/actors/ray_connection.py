@@ -3,7 +3,7 @@
 Which cluster, in this order:
 
 1. the one this process is connected to already;
-2. the address given, by argument or in the configuration;
+2. the address given, by argument or in the configuration (`local` for a new one, see 6);
 3. $RAY_ADDRESS, which `ray job submit` sets;
 4. the one that an earlier `start(keep=True)` of the same cluster left running;
 5. the one that `ray start` last started on this machine, as `ray.init()` itself does;
@@ -67,7 +67,9 @@ def connect_ray(
     for name, value in configuration.environment().items():
         os.environ.setdefault(name, value)
     wanted = address or configuration.address or os.environ.get("RAY_ADDRESS")
-    if wanted is None or wanted == "auto":
+    if wanted == "local":
+        wanted = None
+    elif wanted is None or wanted == "auto":
         found = recorded_address(record_folder) or _current_address()
         if found is None and wanted == "auto":
             raise ClusterError("no Ray cluster runs on this machine; start one by `ray start`")
@@ -110,6 +112,16 @@ def _initialise(address: str | None) -> None:
         raise ClusterError(
             f"cannot {what}: {str(error).strip() or type(error).__name__}"
         ) from error
+
+
+def _history(error: BaseException) -> str:
+    """What an error and those before it say."""
+    parts: list[str] = []
+    current: BaseException | None = error
+    while current is not None:
+        parts.append(f"{type(current).__name__}: {current}")
+        current = current.__cause__ or current.__context__
+    return "; ".join(parts)
 
 
 def _own_address() -> str:

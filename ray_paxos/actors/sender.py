@@ -253,25 +253,34 @@ class CommandSender:
     # The sender's thread.
 
     def _run(self) -> None:
-        while True:
-            try:
-                event = self._events.get(timeout=self._patience_s())
-            except queue.Empty:
-                event = _nothing
-            if event is None:
-                break
-            self._is_awake = False
+        try:
+            while self._take_event():
+                self._send_all()
+        finally:
+            # Also where a bug ended the loop: nobody waits for ever.
             outcomes = Outcomes()
             with self._lock:
-                event(outcomes)
-                self._requests.on_deadline(time.monotonic_ns(), outcomes)
+                self._is_closed = True
+                self._requests.give_up(outcomes)
+                self._lock.notify_all()
             outcomes.settle()
-            self._send_all()
+            self._lookup.shutdown(wait=False)
+
+    def _take_event(self) -> bool:
+        """Wait for something to happen and take it in; False where it is the end."""
+        try:
+            event = self._events.get(timeout=self._patience_s())
+        except queue.Empty:
+            event = _nothing
+        if event is None:
+            return False
+        self._is_awake = False
         outcomes = Outcomes()
         with self._lock:
-            self._requests.give_up(outcomes)
+            event(outcomes)
+            self._requests.on_deadline(time.monotonic_ns(), outcomes)
         outcomes.settle()
-        self._lookup.shutdown(wait=False)
+        return True
 
     def _patience_s(self) -> float | None:
         now_ns = time.monotonic_ns()

@@ -121,7 +121,7 @@ class Checker:
         group, message = envelope.group, envelope.message
         if isinstance(message, ACCEPTOR_ANSWERS):
             self.acceptors[sender.member_id].sending(group, message)
-            if isinstance(message, Accepted):
+            if isinstance(message, Accepted) and group in self.ledgers:
                 self.ledgers[group].accepted(
                     message.instance_id, message.ballot, sender.member_id, envelope.config_id
                 )

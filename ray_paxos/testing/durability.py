@@ -20,7 +20,13 @@ from ray_paxos.core.invariants import (
     vouches_too_early,
 )
 from ray_paxos.core.messages import Message
-from ray_paxos.core.records import JournalRecord, Record, SealSegment
+from ray_paxos.core.records import (
+    GroupCreated,
+    GroupRemoved,
+    JournalRecord,
+    Record,
+    SealSegment,
+)
 from ray_paxos.testing.trace import name_member
 from ray_paxos.testing.violation import Violation
 
@@ -45,6 +51,7 @@ class AcceptorWatch:
         self._durable: AcceptorState | None = None
         self._unsynced: list[JournalRecord] = []
         self._held: dict[int, tuple[Ballot | None, int]] = {}
+        self._created: dict[int, int] = {}
 
     @property
     def has_unsynced(self) -> bool:
@@ -67,12 +74,18 @@ class AcceptorWatch:
         self._durable = copy_state(state)
         self._unsynced = []
         self._held = {}
+        self._created = {group: votes.replica_id for group, votes in state.groups.items()}
         self.stepped(state)
 
     def wrote(self, records: Sequence[Record]) -> None:
         """Records were handed to the store."""
         for record in records:
             assert isinstance(record, JournalRecord)
+            if isinstance(record, GroupCreated):
+                self._created[record.group] = record.replica_id
+            elif record.group not in self._created and not isinstance(record, GroupRemoved):
+                what = f"{self._member} wrote {type(record).__name__} of a group that no order made"
+                raise Violation("groups", f"group {record.group}: {what}")
             self._unsynced.append(record)
 
     def synced(self) -> None:
@@ -118,6 +131,7 @@ class SegmentWatch:
         """Start with nothing sealed."""
         self._member = name_member(member_id)
         self._through: dict[int, int] = {}
+        self._forgotten: dict[int, int] = {}
         self._unsynced: list[SealSegment] = []
 
     @property
@@ -128,6 +142,15 @@ class SegmentWatch:
     def durable_through(self, group: int) -> int:
         """Every instance up to it is durable in this member's segments."""
         return self._through.get(group, 0)
+
+    def was_durable_through(self, group: int) -> int:
+        """As `durable_through`, with what a scenario has destroyed since."""
+        return max(self.durable_through(group), self._forgotten.get(group, 0))
+
+    def forget(self, group: int) -> None:
+        """The segments were destroyed, by no fault of the code."""
+        self._forgotten[group] = self.was_durable_through(group)
+        self._through[group] = 0
 
     def opened(self, group: int, durable_through: int) -> None:
         """A new life found segments up to here, and synced their folder."""
@@ -167,9 +190,9 @@ def floor_uncovered(
     group: int, floor: int, own: SegmentWatch, voters: Sequence[SegmentWatch]
 ) -> str:
     """Why a vote floor must not be there: what is below is not durable here, or at a majority."""
-    if own.durable_through(group) < floor - 1:
+    if own.was_durable_through(group) < floor - 1:
         return f"vote floor {floor}, own segments through {own.durable_through(group)}"
-    covered = sum(1 for watch in voters if watch.durable_through(group) >= floor - 1)
+    covered = sum(1 for watch in voters if watch.was_durable_through(group) >= floor - 1)
     if 2 * covered <= len(voters):
         return f"vote floor {floor}, below it durable at {covered} of {len(voters)} voters only"
     return ""

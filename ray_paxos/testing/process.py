@@ -290,14 +290,16 @@ class SimulatedProcess:
         queued = [record for write in self._queued for record in write.records]
         needed = byte_count + ROOM_BYTES
         needed += sum(len(encode_record(record)) + ROOM_BYTES for record in queued)
+        reserve = partial(self._opened.store.reserve, needed, appends=len(self._queued) + 1)
         with self._crashing():
             try:
-                has_room = self._at_risk(partial(self._opened.store.reserve, needed))
+                has_room = self._at_risk(reserve)
             except PaxosError as error:
                 self._fail(error)
                 return False
             acceptor.storage_full = not has_room
             return True
+        # It was killed on the way.
         return False
 
     def _write(self, write: Write) -> None:

@@ -21,6 +21,7 @@ Members and roles are named `A` (all roles of a member), `A.acceptor`, or severa
 
 from __future__ import annotations
 
+import enum
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,14 @@ from functools import partial
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import GroupVotes
 from ray_paxos.core.learner import Learner
-from ray_paxos.core.messages import Address, Envelope, Message, RoleName
+from ray_paxos.core.messages import (
+    Address,
+    Chosen,
+    Envelope,
+    LearnReply,
+    Message,
+    RoleName,
+)
 from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import (
@@ -40,6 +48,7 @@ from ray_paxos.core.settings import (
 )
 from ray_paxos.core.wire import encode_envelopes
 from ray_paxos.machines.log import decode_page, encode_lines
+from ray_paxos.storage.identity import log_folder
 from ray_paxos.testing.cluster import SimulatedCluster, SimulatedMember
 from ray_paxos.testing.network import Deliver, node_of
 from ray_paxos.testing.options import MICROSECOND_NS, DiskOptions, Options
@@ -51,7 +60,7 @@ from ray_paxos.testing.world import World
 
 LOCAL_NS = 100 * MICROSECOND_NS
 REMOTE_NS = MILLISECOND_NS
-UNTIL_MS = 5_000
+UNTIL_MS = 10_000
 CLIENT_ID = 1_000
 
 CALM = Options(
@@ -59,7 +68,7 @@ CALM = Options(
     groups=1,
     disk=DiskOptions(sync_min_ns=100 * MICROSECOND_NS, sync_spread_ns=0),
     proposer=ProposerSettings(
-        election_timeout_ns=400 * MILLISECOND_NS,
+        election_timeout_ns=1_000 * MILLISECOND_NS,
         heartbeat_interval_ns=50 * MILLISECOND_NS,
         retransmit_ns=100 * MILLISECOND_NS,
         chosen_delay_ns=0,
@@ -70,6 +79,22 @@ CALM = Options(
 )
 
 
+class Fate(enum.Enum):
+    """What becomes of a message."""
+
+    LOST = "lost"
+    HELD = "held"
+    SEEN = "seen"
+    """It goes its way; the rule counts it."""
+
+
+def _instances(message: Message) -> tuple[int, ...]:
+    """Which instances a message is about."""
+    if isinstance(message, Chosen | LearnReply):
+        return tuple(chosen.instance_id for chosen in message.values)
+    return (getattr(message, "instance_id", 0),)
+
+
 @dataclass
 class Rule:
     """What a scenario does with some messages.
@@ -78,9 +103,9 @@ class Rule:
         kinds: Which classes of messages; empty for all.
         sender: Names of senders; empty for all.
         to: Names of receivers; empty for all.
-        instance: Only accepts and accepteds of this instance; 0 for all.
+        instance: Only messages about this instance; 0 for all.
         group: Only of this group; None for all.
-        holds: Whether they are held back, not lost.
+        fate: What becomes of them.
         count: How many matched.
         held: Those held back, in the order in which they were sent.
         is_active: Whether it goes on.
@@ -91,7 +116,7 @@ class Rule:
     to: tuple[str, ...]
     instance: int
     group: int | None
-    holds: bool
+    fate: Fate
     count: int = 0
     held: list[tuple[Address, Address, Envelope]] = field(default_factory=list)
     is_active: bool = True
@@ -104,7 +129,7 @@ class Rule:
             and (not self.kinds or isinstance(message, self.kinds))
             and (not self.sender or _is_named(sender, self.sender))
             and (not self.to or _is_named(to, self.to))
-            and (not self.instance or getattr(message, "instance_id", 0) == self.instance)
+            and (not self.instance or self.instance in _instances(message))
             and (self.group is None or envelope.group == self.group)
         )
 
@@ -141,9 +166,10 @@ class ScriptedTransport:
         for rule in self.rules:
             if rule.matches(sender, to, envelope):
                 rule.count += 1
-                if rule.holds:
+                if rule.fate is Fate.HELD:
                     rule.held.append((sender, to, envelope))
-                return
+                if rule.fate is not Fate.SEEN:
+                    return
         self.carry(sender, to, envelope)
 
     def carry(self, sender: Address, to: Address, envelope: Envelope) -> None:
@@ -215,7 +241,7 @@ class Scenario:
         group: int | None = None,
     ) -> Rule:
         """From now on, lose these messages (of any kind where none is given)."""
-        return self._rule(kinds, sender, to, instance, group, holds=False)
+        return self._rule(Fate.LOST, kinds, sender, to, instance, group)
 
     def hold(
         self,
@@ -226,20 +252,23 @@ class Scenario:
         group: int | None = None,
     ) -> Rule:
         """From now on, hold these messages back; `deliver` or `end` the rule later."""
-        return self._rule(kinds, sender, to, instance, group, holds=True)
+        return self._rule(Fate.HELD, kinds, sender, to, instance, group)
+
+    def watch(self, *kinds: type, sender: str = "", to: str = "", instance: int = 0) -> Rule:
+        """From now on, count these messages; those that another rule stops first do not count."""
+        return self._rule(Fate.SEEN, kinds, sender, to, instance, None)
 
     def _rule(
         self,
+        fate: Fate,
         kinds: tuple[type, ...],
         sender: str,
         to: str,
         instance: int,
         group: int | None,
-        *,
-        holds: bool,
     ) -> Rule:
         senders, receivers = tuple(sender.split()), tuple(to.split())
-        rule = Rule(kinds, senders, receivers, instance, group, holds)
+        rule = Rule(kinds, senders, receivers, instance, group, fate)
         self.transport.rules.append(rule)
         return rule
 
@@ -290,6 +319,15 @@ class Scenario:
                 process.kill()
             member.disk.power_loss(_LeastOfAll())
             member.boot_ns = self.world.now_ns
+
+    def lose_segments(self, name: str, group: int = 0) -> None:
+        """A member's chosen log is lost, as no crash loses it; its learner must be down."""
+        member = self.member(name)
+        assert not self.process(f"{name}.learner").is_up, "the learner holds what it opened"
+        folder = log_folder(group)
+        for file in member.disk.list(folder):
+            member.disk.remove(f"{folder}/{file}")
+        self.world.checker.segments[member.member_id].forget(group)
 
     def start(self, names: str) -> None:
         """Start what is down, and let it open; proposers do not stand by themselves."""
@@ -346,7 +384,10 @@ class Scenario:
 
     def lines(self, name: str, group: int = 0) -> list[bytes]:
         """What the log machine holds at a member."""
-        page = self.learner(name, group).host.query(LOG_MACHINE, encode_lines())
+        host = self.learner(name, group).host
+        if LOG_MACHINE not in [spec.name for spec in host.mounted]:
+            return []
+        page = host.query(LOG_MACHINE, encode_lines())
         return list(decode_page(page).lines)
 
     def client(self, group: int = 0) -> ScriptedClient:

@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.dataset
@@ -219,10 +221,19 @@ def test_it_runs_as_a_submitted_job(machine: Machine, mode: str) -> None:
     machine.environment["RAY_AUTH_MODE"] = mode
     if mode == "token":
         machine.run(*RAY, "get-auth-token", "--generate")
-    port = 20_000 + os.getpid() % 10_000
+    port, agent_port = free_port(), free_port()
     # Not run(): what `ray start` leaves behind would hold the pipes of its output.
     subprocess.run(
-        [*RAY, "start", "--head", "--port=0", f"--dashboard-port={port}", "--disable-usage-stats"],
+        [
+            *RAY,
+            "start",
+            "--head",
+            "--port=0",
+            f"--dashboard-port={port}",
+            # Fixed by default, and without its port the agent takes no jobs.
+            f"--dashboard-agent-listen-port={agent_port}",
+            "--disable-usage-stats",
+        ],
         env=machine.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -237,6 +248,12 @@ def test_it_runs_as_a_submitted_job(machine: Machine, mode: str) -> None:
     done = submit_once_there_is_an_agent(machine, [*submit, *job])
     assert "40 commands submitted, 40 acknowledged, 0 failed" in done.stdout + done.stderr
     assert "all members hold the same state" in done.stdout + done.stderr
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def submit_once_there_is_an_agent(

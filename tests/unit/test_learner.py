@@ -216,6 +216,12 @@ def test_it_says_how_far_it_is(bench: LearnerBench) -> None:
 # Catching up.
 
 
+def test_a_chosen_message_tells_of_what_was_missed_before_it(bench: LearnerBench) -> None:
+    effects = bench.told(chosen(3), through=3, of=proposer_of(3))
+    assert questions(effects) == [(learner_of(3), LearnRequest(1, SETTINGS.catch_up_bytes_max))]
+    assert questions(bench.told(chosen(9), through=3, of=proposer_of(3))) == [], "one at a time"
+
+
 def test_a_lost_answer_sends_it_to_another_member(bench: LearnerBench) -> None:
     bench.beat(through=5)
     assert bench.learner.deadline_ns == SETTINGS.catch_up_retry_ns

@@ -108,6 +108,11 @@ def test_enough_bytes_are_sealed_at_once(bench: LearnerBench) -> None:
     assert sealing(bench.learns(enough - 1, enough + 1)) == (1, enough + 1)
 
 
+def test_what_is_sealed_counts_no_more(bench: LearnerBench) -> None:
+    sealed_through(bench, 25)
+    assert sealing(bench.learns(26, 40)) is None
+
+
 def test_a_flush_seals_all_that_is_learned_without_waiting(bench: LearnerBench) -> None:
     bench.told(chosen(1), chosen(2), chosen(4))
     effects = flush(bench)
@@ -299,7 +304,12 @@ def test_a_chosen_message_tells_what_a_majority_has_too(bench: LearnerBench) -> 
     sealed_through(bench, 9)
     assert asked_floor(bench.told(durable=6)) == [7]
     bench.receive(acceptor_of(ME), VoteFloorRaised(7))
+    assert asked_floor(bench.told(durable=12)) == [10]
+    bench.receive(acceptor_of(ME), VoteFloorRaised(10))
     assert asked_floor(bench.told(durable=3)) == [], "late: it never falls"
+    bench.learns(10, 11)
+    flush(bench)
+    assert asked_floor(bench.sync()) == [12]
 
 
 def test_a_lost_wish_is_repeated_but_not_all_the_time(bench: LearnerBench) -> None:

@@ -1,0 +1,112 @@
+"""What passes between drivers and actors: names, specs, answers, errors."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ray_paxos import errors
+from ray_paxos.actors.answers import RolePhase, RoleState, encode_state, state_of
+from ray_paxos.actors.bootstrapping import make_genesis
+from ray_paxos.actors.feeds import FeedLimits, inline_bytes_max
+from ray_paxos.actors.folders import CARRIED, error_fields, raise_error
+from ray_paxos.actors.names import actor_name, bootstrap_name, parse_actor_name
+from ray_paxos.actors.spec import decode_spec, make_spec
+from ray_paxos.actors.status import MemberStatus, RoleStatus, group_status
+from ray_paxos.config import parse_configuration
+from ray_paxos.core.messages import RoleName
+from ray_paxos.core.wire import encode_envelopes
+
+
+def test_names_are_read_back() -> None:
+    assert parse_actor_name(actor_name("demo", "m1", RoleName.LEARNER)) == (
+        "demo",
+        "m1",
+        RoleName.LEARNER,
+    )
+    assert parse_actor_name(bootstrap_name("demo")) is None
+    assert parse_actor_name("demo/m1/broker") is None
+
+
+def test_a_genesis_has_random_ids_and_a_replica_of_its_own_for_every_voter() -> None:
+    configuration = parse_configuration("cluster: demo\nmembers: 5\ngroups: 2\n")
+    first, second = make_genesis(configuration), make_genesis(configuration)
+    assert [group.group for group in first.groups] == [0, 1, 2]
+    for group in first.groups:
+        assert len({voter.member_id for voter in group.voters}) == 5
+        assert sorted(voter.replica_id for voter in group.voters) == [1, 2, 3, 4, 5]
+        assert group.voters == tuple(sorted(group.voters))
+    assert first.groups[0].machines == ()
+    assert {m.kind for m in first.groups[1].machines} == {"kv", "log"}
+    assert first.cluster_id != second.cluster_id
+    assert not {m.member_id for m in first.members} & {m.member_id for m in second.members}
+
+
+def test_a_spec_is_read_back_and_another_format_is_refused() -> None:
+    configuration = parse_configuration("cluster: demo\nproposer: {window_max: 3}\n")
+    genesis = make_genesis(configuration)
+    spec = decode_spec(make_spec(genesis, configuration).encoded())
+    assert spec.decoded_genesis() == genesis
+    assert spec.proposer.window_max == 3
+    future = msgspec.structs.replace(spec, format=99)
+    with pytest.raises(errors.WireFormatError, match="format 99"):
+        decode_spec(future.encoded())
+    with pytest.raises(errors.WireFormatError):
+        decode_spec(b"\xff")
+
+
+def test_an_answer_is_envelopes_or_a_state() -> None:
+    state = RoleState(RolePhase.STOPPED, "fsync failed", "StorageError")
+    assert state_of(encode_state(state)) == state
+    assert state_of(encode_envelopes(())) is None
+    for garbage in (b"", b"\x09", b"\x00\xc1"):
+        with pytest.raises(errors.WireFormatError):
+            state_of(garbage)
+
+
+def test_errors_of_starting_come_through_as_themselves() -> None:
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, CARRIED)
+    ]
+    assert {errors.BootstrapError, errors.PlacementError, errors.FolderHeldError} <= set(kinds)
+    for kind in kinds:
+        with pytest.raises(kind) as raised:
+            raise_error(error_fields(kind("why")), "member m1: ")
+        assert type(raised.value) is kind
+        assert str(raised.value) == "member m1: why"
+    for unknown in ("FutureError", "annotations", "OverloadedError"):
+        with pytest.raises(errors.ClusterError):
+            raise_error((unknown, "why"))
+
+
+def test_calls_stay_within_the_inlining_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert inline_bytes_max({}) == 100 * 1024
+    assert inline_bytes_max({"RAY_max_direct_call_object_size": "2000000"}) == 2_000_000
+    monkeypatch.delenv("RAY_max_direct_call_object_size", raising=False)
+    assert FeedLimits.for_this_process().call_bytes_max < 100 * 1024
+    monkeypatch.setenv("RAY_max_direct_call_object_size", "2000000")
+    assert FeedLimits.for_this_process().call_bytes_max == FeedLimits().call_bytes_max
+
+
+def test_a_group_is_described_by_those_that_answer() -> None:
+    def member(name: str, member_id: int, applied: int | None, is_serving: bool) -> MemberStatus:
+        learner = RoleStatus("gone")
+        if applied is not None:
+            position = {
+                "learned_through": applied,
+                "applied_through": applied,
+                "durable_through": applied,
+                "stopped": "",
+            }
+            learner = RoleStatus("serving", groups={1: position})
+        proposer = RoleStatus("serving", groups={1: {"is_serving": is_serving}})
+        return MemberStatus(name, member_id, {"proposer": proposer, "learner": learner})
+
+    status = group_status(
+        1, (member("a", 10, 7, False), member("b", 20, 9, True), member("c", 30, None, False))
+    )
+    assert status.master == "b"
+    assert {name: position.lag for name, position in status.positions.items()} == {"a": 2, "b": 0}
+    assert group_status(2, (member("a", 10, 7, True),)).master is None
