@@ -28,7 +28,7 @@ class SubmissionReport:
 
     Attributes:
         cluster: Its name.
-        log_dir: The chosen log, on the first member's node.
+        log_dir: The chosen log of the first member that answers, on its node; None if none does.
         outcome: Of the commands.
         members: All members of the cluster; None for one that did not answer in time.
         skipped_lines: Bad lines passed over; None where none may be.
@@ -36,7 +36,7 @@ class SubmissionReport:
     """
 
     cluster: str
-    log_dir: str
+    log_dir: str | None
     outcome: Submitted
     members: Mapping[str, MemberDigest | None]
     skipped_lines: int | None
@@ -105,6 +105,7 @@ class SubmissionReport:
             console.say("all members hold the same state")
         else:
             console.error("not all members are known to hold the same state")
-        console.say(f"chosen log (Parquet): {self.log_dir}")
+        if self.log_dir is not None:
+            console.say(f"chosen log (Parquet): {self.log_dir}")
         for error in self.errors:
             console.error(error)

@@ -29,7 +29,7 @@ from job_console import JobConsole
 from job_exit import BAD_INPUT, GOOD, NOT_HELD, run_to_status
 from job_files import check_output, write_json, write_lines
 from ray_paxos.config import ClusterConfiguration, GroupConfiguration, load_configuration
-from ray_paxos.errors import ConfigurationError, InputError, PaxosError
+from ray_paxos.errors import ClusterError, ConfigurationError, InputError, PaxosError
 from state_dump import dump_lines
 from submission import Submission
 from submission_report import SubmissionReport
@@ -171,11 +171,12 @@ class SubmitCommands:
                 self._errors.append(outcome.failure)
             if outcome.input_error is not None:
                 self._errors.append(str(outcome.input_error))
+            members = self._compare(cluster)
             report = SubmissionReport(
                 cluster=cluster.name,
-                log_dir=cluster.log_dir(),
+                log_dir=_log_dir(cluster),
                 outcome=outcome,
-                members=self._compare(cluster),
+                members=members,
                 skipped_lines=self._skipped_lines if self._options.skip_bad_lines else None,
                 errors=self._errors,
             )
@@ -220,6 +221,16 @@ class SubmitCommands:
                 )
                 return found
             time.sleep(MEMBERS_RETRY_S)
+
+
+def _log_dir(cluster: Cluster) -> str | None:
+    """The chosen log of the first member that answers."""
+    for member in cluster.members:
+        try:
+            return cluster.log_dir(member)
+        except ClusterError:
+            continue
+    return None
 
 
 @click.command(help=__doc__.split("\n\n")[0] if __doc__ else None)

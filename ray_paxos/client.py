@@ -120,6 +120,7 @@ class Client:
             OutcomeUnknownError: No answer in time; it may be applied, at most once.
             SessionExpiredError: The session was evicted; it may have been applied.
         """
+        self._sender.check_may_wait()
         deadline = time.monotonic() + timeout_s
         future = CommandFuture(_deadline_ns(timeout_s))
         self._sender.submit_alone(machine, command, future, timeout_s)
@@ -175,6 +176,7 @@ class Client:
             PaxosError: Of the first command that was not acknowledged, as of `propose`. Use
                 `propose_many_async` to get what the others came to.
         """
+        self._sender.check_may_wait()
         results = self.propose_many_async(
             commands, machine, timeout_s=timeout_s, on_progress=on_progress
         ).result()
@@ -241,6 +243,7 @@ class Client:
         deadline = time.monotonic() + timeout_s
         at_least = 0
         if consistency == "follower":
+            self._sender.check_may_wait()
             if not self._sender.wait_for_session(timeout_s):
                 raise QueryError(f"no session within {timeout_s:g} s: the group has no master")
             at_least = self._sender.read_point()[1]

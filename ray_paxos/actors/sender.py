@@ -35,6 +35,7 @@ from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.errors import (
     ClientClosedError,
     CommandTooLargeError,
+    ConfigurationError,
     OverloadedError,
     WireFormatError,
 )
@@ -113,6 +114,18 @@ class CommandSender:
         self._thread.start()
 
     # The user's side.
+
+    def check_may_wait(self) -> None:
+        """Refuse to wait in a callback of a future, which the sender's own thread runs.
+
+        Raises:
+            ConfigurationError: This is that thread: what it waited for could never come.
+        """
+        if threading.current_thread() is self._thread:
+            raise ConfigurationError(
+                "a callback of a future must not wait for another command or read: use "
+                "propose_async, or go on in another thread"
+            )
 
     def submit(
         self, machine: str, commands: Sequence[bytes], receiver: Receiver, timeout_s: float
@@ -209,7 +222,8 @@ class CommandSender:
                 return
             self._is_closed = True
             self._lock.notify_all()
-            self._lock.wait_for(lambda: not self._requests.session.has_work, timeout_s)
+            if threading.current_thread() is not self._thread:
+                self._lock.wait_for(lambda: not self._requests.session.has_work, timeout_s)
         self._events.put(None)
 
     def abandon(self) -> None:
@@ -232,6 +246,9 @@ class CommandSender:
         def is_over() -> bool:
             return self._is_closed or requests.has_room(count, byte_count)
 
+        if threading.current_thread() is self._thread:
+            # A callback of a future: only its return makes room.
+            timeout_s = 0.0
         if not is_over() and not self._lock.wait_for(is_over, timeout_s):
             session = requests.session
             raise OverloadedError(

@@ -88,6 +88,11 @@ class Checker:
         self.segments[member_id].opened(group, durable_through)
         self.logs[group].opened(member_id, point)
 
+    def writing(self, process: Address, records: Sequence[Record]) -> None:
+        """A process is about to hand records to its store."""
+        if process.role is RoleName.ACCEPTOR:
+            self.acceptors[process.member_id].writing(records)
+
     def wrote(self, process: Address, records: Sequence[Record]) -> None:
         """A process handed records to its store."""
         if process.role is RoleName.ACCEPTOR:

@@ -77,8 +77,8 @@ class AcceptorWatch:
         self._created = {group: votes.replica_id for group, votes in state.groups.items()}
         self.stepped(state)
 
-    def wrote(self, records: Sequence[Record]) -> None:
-        """Records were handed to the store."""
+    def writing(self, records: Sequence[Record]) -> None:
+        """Records are about to be handed to the store."""
         for record in records:
             assert isinstance(record, JournalRecord)
             if isinstance(record, GroupCreated):
@@ -86,6 +86,11 @@ class AcceptorWatch:
             elif record.group not in self._created and not isinstance(record, GroupRemoved):
                 what = f"{self._member} wrote {type(record).__name__} of a group that no order made"
                 raise Violation("groups", f"group {record.group}: {what}")
+
+    def wrote(self, records: Sequence[Record]) -> None:
+        """Records were handed to the store."""
+        for record in records:
+            assert isinstance(record, JournalRecord)
             self._unsynced.append(record)
 
     def synced(self) -> None:

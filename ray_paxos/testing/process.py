@@ -319,6 +319,7 @@ class SimulatedProcess:
 
     def _hand_over(self, write: Write) -> None:
         assert self._opened is not None
+        self._world.checker.writing(self.address, write.records)
         try:
             self._at_risk(partial(self._opened.store.write, write.records))
         except StorageFullError as error:

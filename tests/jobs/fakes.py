@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from ray_paxos.config import ClusterConfiguration
-from ray_paxos.errors import CommandError, PaxosError
+from ray_paxos.errors import ClusterError, CommandError, PaxosError
 from ray_paxos.machines.base import ApplyContext, StateMachine
 from ray_paxos.machines.registry import MachineRegistry
 
@@ -91,6 +91,7 @@ class FakeCluster:
     on_command: Callable[[bytes], None] = lambda command: None
     digests: list[dict[str, FakeDigest]] = field(default_factory=list)
     starts: list[tuple[str | None, bool]] = field(default_factory=list)
+    silent: tuple[str, ...] = ()
     stopped: int = 0
     flushed: int = 0
     name: str = ""
@@ -125,8 +126,10 @@ class FakeCluster:
             return self.digests.pop(0)
         return {name: FakeDigest(7, "ab" * 16) for name in self.members}
 
-    def log_dir(self) -> str:
-        return f"/data/{self.name}/{self.members[0]}/learner/log"
+    def log_dir(self, member: str) -> str:
+        if member in self.silent:
+            raise ClusterError(f"the learner of member {member} does not answer")
+        return f"/data/{self.name}/{member}/learner/log"
 
     def stop(self) -> None:
         self.stopped += 1

@@ -10,7 +10,7 @@ import pytest
 
 import submission
 from command_input import InputLine
-from ray_paxos.errors import CommandError, InputError, OutcomeUnknownError
+from ray_paxos.errors import CommandError, InputError, OutcomeUnknownError, OverloadedError
 from ray_paxos.machines.log import LogMachine
 from submission import Submission, Submitted
 from tests.jobs.fakes import FakeClient
@@ -109,6 +109,27 @@ def test_a_chunk_without_an_outcome_counts_as_failed() -> None:
     assert outcome.failure == "the command of line 1: no answer within 5 s"
     assert outcome.acknowledged == 0
     assert outcome.failed == outcome.submitted > 0
+
+
+def test_a_client_that_takes_nothing_on_ends_it_and_lets_the_input_go() -> None:
+    class Full(FakeClient):
+        def propose_many_async(self, *_arguments: object, **_options: object):
+            raise OverloadedError("no room within 5 s", retry_after_s=1.0)
+
+    released = threading.Event()
+
+    def held() -> Generator[InputLine]:
+        try:
+            yield from lines(100_000)
+        finally:
+            released.set()
+
+    source = held()
+    outcome = submit(Full({}), source)
+    assert outcome.failure == "the command of line 1: no room within 5 s"
+    assert outcome.submitted == outcome.acknowledged == 0
+    assert released.wait(10)
+    assert list(source) == []
 
 
 def test_a_bad_line_ends_it_after_everything_before_is_acknowledged() -> None:

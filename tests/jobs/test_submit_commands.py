@@ -172,11 +172,13 @@ def test_a_member_that_does_not_answer_exits_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("submit_commands.MEMBERS_WAIT_S", 0.0)
-    digests = [{"m1": FakeDigest(7, "aa"), "m3": FakeDigest(7, "aa")}]
+    digests = [{"m2": FakeDigest(7, "aa"), "m3": FakeDigest(7, "aa")}]
     document = tmp_path / "out.json"
-    assert run(FakeCluster(digests=digests), "--json", str(document)) == 1
+    cluster = FakeCluster(digests=digests, silent=("m1",))
+    assert run(cluster, "--json", str(document)) == 1
     told = json.loads(document.read_text())
-    assert told["members"]["m2"] == {"applied_instance_id": None, "state_digest": None}
+    assert told["log_dir"] == "/data/demo/m2/learner/log"
+    assert told["members"]["m1"] == {"applied_instance_id": None, "state_digest": None}
     assert told["digests_equal"] is False
 
 
@@ -301,7 +303,7 @@ def test_data_for_a_reader_that_has_gone_ends_the_job_quietly(repository: Path) 
         "from job_exit import run_to_status\n"
         "from job_files import write_lines\n"
         "def job():\n"
-        "    write_lines('-', ['x' * 100] * 100_000)\n"
+        "    write_lines('-', ['x'])\n"
         "    return 0\n"
         "sys.exit(run_to_status(job, JobConsole()))\n"
     )
@@ -310,7 +312,8 @@ def test_data_for_a_reader_that_has_gone_ends_the_job_quietly(repository: Path) 
     os.close(read_end)
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONPATH": path},
+        # Buffered, as by default: Python flushes once more at exit.
+        env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": ""},
         stdout=write_end,
         stderr=subprocess.PIPE,
         check=False,

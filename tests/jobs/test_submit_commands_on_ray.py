@@ -22,7 +22,7 @@ from tests.jobs.replay import replay
 
 pytestmark = pytest.mark.ray
 
-RUN_LIMIT_S = 120
+RUN_LIMIT_S = 200
 JOB = [sys.executable, "jobs/submit_commands.py"]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 PRINT_MASTERS_ROLES = """

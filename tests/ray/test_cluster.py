@@ -180,6 +180,24 @@ def test_a_large_command_goes_through_the_object_store(client: ray_paxos.Client)
     assert read(client, "large").value == value
 
 
+def test_a_callback_may_submit_but_not_wait(client: ray_paxos.Client) -> None:
+    later: Future[ray_paxos.Result] = Future()
+    refused: list[Exception] = []
+
+    def go_on(done: Future[ray_paxos.Result]) -> None:
+        for wait in (client.propose, client.query):
+            try:
+                wait(kv.encode_get("callback"))
+            except ConfigurationError as error:
+                refused.append(error)
+        following = client.propose_async(kv.encode_put("callback", b"2"))
+        following.add_done_callback(lambda done: later.set_result(done.result()))
+
+    client.propose_async(kv.encode_put("callback", b"1")).add_done_callback(go_on)
+    assert version(later.result(30).value) == 2
+    assert len(refused) == 2
+
+
 def test_a_closed_client_refuses(cluster: ray_paxos.Cluster) -> None:
     client = cluster.client()
     put(client, "closed", b"1")

@@ -9,11 +9,18 @@ from __future__ import annotations
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import AcceptorState, GroupVotes
 from ray_paxos.core.chosen_log import ChosenLog
-from ray_paxos.core.driver import Driver, Observe, Read, Write
+from ray_paxos.core.driver import Action, Driver, Observe, Read, Write
 from ray_paxos.core.effects import Send
 from ray_paxos.core.learner import Learner
-from ray_paxos.core.messages import Accepted, Address, Chosen, ChosenValue, Promise
-from ray_paxos.core.messages import RaiseVoteFloor, RoleName
+from ray_paxos.core.messages import (
+    Accepted,
+    Address,
+    Chosen,
+    ChosenValue,
+    Promise,
+    RaiseVoteFloor,
+    RoleName,
+)
 from ray_paxos.core.phase_one import PhaseOne
 from ray_paxos.core.pipeline import Pipeline
 from ray_paxos.core.proposer import Proposer
@@ -167,7 +174,7 @@ def reply_ahead_of_an_earlier_record(patch):
     """An answer waits for the records of its own handler only."""
 
     def interpret(self, effects):
-        actions = [Observe(event) for event in effects.events]
+        actions: list[Action] = [Observe(event) for event in effects.events]
         if effects.records:
             self._written += 1
             write = Write(tuple(effects.records), self._written)

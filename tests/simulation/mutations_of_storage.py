@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 
 from ray_paxos.core import bootstrap
+from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import AcceptorState
 from ray_paxos.core.bootstrap import StageMissing
 from ray_paxos.core.messages import RoleName
 from ray_paxos.core.records import JournalOpening
-from ray_paxos.storage import journal, journal_frames, opening
+from ray_paxos.storage import journal_frames
 from ray_paxos.storage.checked_files import read_fields, replace_fields
-from ray_paxos.storage.identity import RoleFolder
+from ray_paxos.storage.identity import RoleFolder, open_role_folder
+from ray_paxos.storage.journal import open_journal
+from ray_paxos.storage.journal_files import begin_file
+from ray_paxos.storage.opening import open_acceptor
 from ray_paxos.storage.segment_folders import SegmentFolder
 from ray_paxos.testing.disk import SimulatedDisk, SimulatedFile
 
 
 def reuse_a_ballot(patch):
     """A proposer's incarnation is not raised over a restart."""
-    open_role_folder = opening.open_role_folder
 
     def open_unraised(disk, identity, role):
         folder = open_role_folder(disk, identity, role)
@@ -26,12 +29,11 @@ def reuse_a_ballot(patch):
             return folder
         return RoleFolder(folder.path, 1, folder._lock)
 
-    patch.setattr(opening, "open_role_folder", open_unraised)
+    patch.setattr("ray_paxos.storage.opening.open_role_folder", open_unraised)
 
 
 def share_one_incarnation(patch):
     """All roles of a member count in one file, and two of them read it before either writes."""
-    open_role_folder = opening.open_role_folder
     read_before: dict[tuple[int, RoleName], int] = {}
 
     def open_shared(disk, identity, role):
@@ -47,15 +49,15 @@ def share_one_incarnation(patch):
         replace_fields(disk, path, {**fields, "incarnation": number})
         return RoleFolder(folder.path, number, folder._lock)
 
-    patch.setattr(opening, "open_role_folder", open_shared)
+    patch.setattr("ray_paxos.storage.opening.open_role_folder", open_shared)
 
 
 def derive_the_floor_from_segments(patch):
     """The floor is not kept: an acceptor that opens takes it from the segments beside it."""
-    open_acceptor = opening.open_acceptor
 
     def open_deriving(disk, genesis, member_id, **settings):
         opened = open_acceptor(disk, genesis, member_id, **settings)
+        assert isinstance(opened.role, Acceptor)
         for group, votes in opened.role.state.groups.items():
             names = [n for n in disk.list(f"learner/log/group={group}") if n[0] != "_"]
             last = max((int(name.split(".")[0].split("-")[1]) for name in names), default=0)
@@ -68,35 +70,33 @@ def derive_the_floor_from_segments(patch):
 
 def speak_from_the_page_cache(patch):
     """A journal that opens makes nothing durable of what it found."""
-    open_journal = opening.open_journal
 
     def open_unsynced(*arguments, **settings):
         with _without_syncs(patch):
             return open_journal(*arguments, **settings)
 
-    patch.setattr(opening, "open_journal", open_unsynced)
+    patch.setattr("ray_paxos.storage.opening.open_journal", open_unsynced)
 
 
 def speak_of_unsynced_segments(patch):
     """A chosen log that opens does not sync its folder."""
-    open_folder = SegmentFolder.open.__func__
+    open_folder = SegmentFolder.open
 
-    def open_unsynced(cls, place):
+    def open_unsynced(place):
         with _without_syncs(patch):
-            return open_folder(cls, place)
+            return open_folder(place)
 
-    patch.setattr(SegmentFolder, "open", classmethod(open_unsynced))
+    patch.setattr(SegmentFolder, "open", staticmethod(open_unsynced))
 
 
 def name_before_it_is_durable(patch):
     """A new journal file is named before its opening record is durable."""
-    begin_file = journal.begin_file
 
     def begin_unsynced(*arguments, **options):
         with _without_syncs(patch):
             return begin_file(*arguments, **options)
 
-    patch.setattr(journal, "begin_file", begin_unsynced)
+    patch.setattr("ray_paxos.storage.journal.begin_file", begin_unsynced)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from ray_paxos.core.messages import (
     Prepare,
     Promise,
 )
+from ray_paxos.core.proposer import Phase
 from ray_paxos.testing.scenario import Scenario
 
 
@@ -210,7 +211,7 @@ def test_two_sessions_in_one_instance() -> None:
     first, second = play.client(), play.client()
     # Both wait in the intake while A is elected, and go into one instance.
     play.try_to_stand("A")
-    play.until(lambda: not play.proposer("A").phase.value == "following", what="A stands")
+    play.until(lambda: play.proposer("A").phase is not Phase.FOLLOWING, what="A stands")
     first.request_session("A")
     second.request_session("A")
     play.until(lambda: first.session is not None and second.session is not None, what="sessions")

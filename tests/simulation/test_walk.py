@@ -1,0 +1,62 @@
+"""The random walk: seeds that must hold every rule and converge, and runs that must be the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ray_paxos.testing.coverage import missing_shares
+from ray_paxos.testing.simulate import run_seed, run_seeds
+
+SEEDS = range(40)
+NIGHTLY_SEEDS = range(40, 1_000)
+
+
+def run_all(seeds: range, members: int) -> None:
+    coverages = []
+    for result in run_seeds(seeds, members, jobs=2):
+        assert not result.violation, (
+            f"SEED={result.seed} members={members} step={result.steps} options={result.options}\n"
+            f"{result.violation}\nreplay: python -m ray_paxos.testing.simulate "
+            f"--seeds {result.seed} --members {members} --trace"
+        )
+        assert result.coverage.is_worth_it, f"seed {result.seed} did too little"
+        coverages.append(result.coverage)
+    assert not missing_shares(coverages)
+
+
+@pytest.mark.parametrize("members", [3, 5])
+def test_seeds_hold_and_converge(members):
+    run_all(SEEDS, members)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("members", [3, 5])
+def test_many_seeds_hold_and_converge(members):
+    run_all(NIGHTLY_SEEDS, members)
+
+
+def test_a_seed_is_the_same_each_time():
+    first, second = run_seed(3, 3), run_seed(3, 3)
+    assert first == second
+    assert run_seed(4, 3).digest != first.digest
+    assert run_seed(3, 5).digest != first.digest
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "4242"])
+def test_a_seed_is_the_same_under_another_hash_seed(hash_seed, repository):
+    """Sets and dictionaries must not decide anything by their hash order."""
+    program = (
+        "from ray_paxos.testing.simulate import run_seed;"
+        "print(*[run_seed(s, m).digest for s, m in ((3, 3), (7, 3), (2, 5))])"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(repository)}
+    output = subprocess.run(
+        [sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True
+    ).stdout
+    expected = [run_seed(s, m).digest for s, m in ((3, 3), (7, 3), (2, 5))]
+    assert output.split() == expected
