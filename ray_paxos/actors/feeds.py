@@ -62,7 +62,8 @@ class FeedLimits:
         call_bytes_max: One call carries envelopes up to this many bytes (at least one).
         calls_max: Calls on their way at most.
         timeout_s: After which a call is abandoned.
-        abandoned_max: Abandoned calls without an answer at most.
+        abandoned_max: Abandoned calls without an answer at most; each counts
+        forget_s: for this long after it was abandoned.
         pause_s: First pause after a failure; doubles up to `pause_max_s`.
         pause_max_s: The longest pause.
     """
@@ -73,6 +74,7 @@ class FeedLimits:
     calls_max: int = 1
     timeout_s: float = 2.0
     abandoned_max: int = 4
+    forget_s: float = 60.0
     pause_s: float = 0.05
     pause_max_s: float = 1.0
 
@@ -270,21 +272,27 @@ class PeerFeed:
         future.add_done_callback(
             lambda done: self._loop.call_soon_threadsafe(self._on_done, call, done)
         )
-        if self._watch is None:
-            self._watch = self._loop.call_later(self._limits.timeout_s, self._on_watch)
+        if self._watch is None or self._watch.when() > call.deadline:
+            if self._watch is not None:
+                self._watch.cancel()
+            self._watch = self._loop.call_at(call.deadline, self._on_watch)
 
     def _on_watch(self) -> None:
-        """Abandon calls that are due, and look again when the next one is."""
+        """Abandon calls that are due, forget those abandoned long ago, and look again later."""
         self._watch = None
         now = self._loop.time()
-        waiting = [call for call in self._calls if not call.is_abandoned]
-        for call in waiting:
-            if call.deadline <= now:
+        due: list[float] = []
+        for call in list(self._calls):
+            if not call.is_abandoned and call.deadline <= now:
                 call.is_abandoned = True
+                call.deadline += self._limits.forget_s
                 self._in_flight -= 1
-        due = min((call.deadline for call in waiting if not call.is_abandoned), default=None)
-        if due is not None:
-            self._watch = self._loop.call_later(max(due - now, 0.001), self._on_watch)
+            if call.deadline > now:
+                due.append(call.deadline)
+            else:
+                self._calls.discard(call)
+        if due:
+            self._watch = self._loop.call_later(max(min(due) - now, 0.001), self._on_watch)
         self._pump()
 
     def _on_done(self, call: _Call, done: Future[bytes]) -> None:

@@ -105,7 +105,7 @@ class BackgroundFeeds:
         """End the thread; what is queued is dropped."""
         self._loop.call_soon_threadsafe(self._close)
         self._thread.join()
-        self._loop.close()
+        # The loop is left open: answers to calls on their way still knock at it.
 
     def _put_all(self, messages: Sequence[tuple[Address, bytes]]) -> None:
         for to, encoded in messages:

@@ -107,7 +107,9 @@ class CommandSender:
         self._handles: dict[int, Any] = {}
         self._lookup = ThreadPoolExecutor(1, thread_name_prefix="ray_paxos-lookup")
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._lock = threading.Condition(threading.Lock())
+        # Apart, since entering a lock is several times cheaper than entering its condition.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._is_awake = False
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="ray_paxos-client", daemon=True)
@@ -146,8 +148,12 @@ class CommandSender:
         byte_count = self._check_size(commands)
         with self._lock:
             self._wait_for_room(len(commands), byte_count, timeout_s)
-            self._requests.session.enqueue(machine, commands, receiver)
-        self._wake()
+            session = self._requests.session
+            session.enqueue(machine, commands, receiver)
+            # With the window full, or too little for another request, the next answer wakes it.
+            may_send = session.may_send
+        if may_send:
+            self._wake()
 
     def submit_alone(
         self, machine: str, command: bytes, receiver: Receiver, timeout_s: float
@@ -201,7 +207,7 @@ class CommandSender:
                 return True
             self._requests.want_session()
             self._wake()
-            self._lock.wait_for(
+            self._changed.wait_for(
                 lambda: self._is_closed or self._requests.session.session is not None, timeout_s
             )
             return self._requests.session.session is not None
@@ -221,9 +227,9 @@ class CommandSender:
             if self._is_closed:
                 return
             self._is_closed = True
-            self._lock.notify_all()
+            self._changed.notify_all()
             if threading.current_thread() is not self._thread:
-                self._lock.wait_for(lambda: not self._requests.session.has_work, timeout_s)
+                self._changed.wait_for(lambda: not self._requests.session.has_work, timeout_s)
         self._events.put(None)
 
     def abandon(self) -> None:
@@ -232,6 +238,8 @@ class CommandSender:
 
     def _check_size(self, commands: Sequence[bytes]) -> int:
         limit = self._settings.command_bytes_max
+        if len(commands) == 1 and len(commands[0]) <= limit:
+            return len(commands[0])
         longest = max(map(len, commands))
         if longest > limit:
             raise CommandTooLargeError(
@@ -249,7 +257,7 @@ class CommandSender:
         if threading.current_thread() is self._thread:
             # A callback of a future: only its return makes room.
             timeout_s = 0.0
-        if not is_over() and not self._lock.wait_for(is_over, timeout_s):
+        if not is_over() and not self._changed.wait_for(is_over, timeout_s):
             session = requests.session
             raise OverloadedError(
                 f"{session.held_commands:,} commands of {session.held_bytes:,} bytes wait for "
@@ -279,7 +287,7 @@ class CommandSender:
             with self._lock:
                 self._is_closed = True
                 self._requests.give_up(outcomes)
-                self._lock.notify_all()
+                self._changed.notify_all()
             outcomes.settle()
             self._lookup.shutdown(wait=False)
 
@@ -361,7 +369,7 @@ class CommandSender:
             self._on_failure(call, error)
             return
         self._requests.on_answer(call, envelopes, time.monotonic_ns(), outcomes)
-        self._lock.notify_all()
+        self._changed.notify_all()
 
     def _on_failure(self, call: Call, error: Exception) -> None:
         _logger.debug("call to member %d: %s: %s", call.member_id, type(error).__name__, error)

@@ -165,6 +165,7 @@ class ClientSession:
         self._request_count = 0
         self._in_flight = 0
         self._rewinding = False
+        self._waiting_commands = 0
         self.session: SessionId | None = None
         self.held_commands = 0
         self.held_bytes = 0
@@ -181,6 +182,7 @@ class ClientSession:
         """
         byte_count = sum(map(len, commands))
         self._waiting.append(_Queued(machine, commands, receiver, byte_count))
+        self._waiting_commands += len(commands)
         self.held_commands += len(commands)
         self.held_bytes += byte_count
 
@@ -193,6 +195,11 @@ class ClientSession:
     def in_flight(self) -> int:
         """How many requests are on their way."""
         return self._in_flight
+
+    @property
+    def may_send(self) -> bool:
+        """Whether `next_submit` may have something to give; False only where it has not."""
+        return self._in_flight < self._window_max and self._is_worth_a_request()
 
     @property
     def lowest_open(self) -> int:
@@ -223,7 +230,7 @@ class ClientSession:
                 return None
             self._rewinding = False
         request = next((r for r in self._requests.values() if not r.is_sent), None)
-        if request is None:
+        if request is None and self._is_worth_a_request():
             request = self._form_request()
         if request is None:
             return None
@@ -238,6 +245,17 @@ class ClientSession:
         )
         return Submit(request.request_id, batches)
 
+    def _is_worth_a_request(self) -> bool:
+        """Whether what waits is enough for a request of its own while others are on their way.
+
+        With nothing on its way it always is. Otherwise the window is shared out: a request takes
+        its part of all commands without an outcome, so that a thousand in flight do not become
+        hundreds of small requests. An answer is on its way then, and asks again.
+        """
+        return (
+            not self._in_flight or self._waiting_commands * self._window_max >= self.held_commands
+        )
+
     def _form_request(self) -> _Request | None:
         """Number what waits, up to the limits of one request."""
         batches: list[PendingBatch] = []
@@ -247,6 +265,7 @@ class ClientSession:
             queued = self._waiting[0]
             if not queued.begin():
                 self._waiting.popleft()
+                self._waiting_commands -= len(queued.commands)
                 self._release(len(queued.commands), queued.byte_count)
                 continue
             count, byte_count = self._fitting(queued, room_bytes, room_commands, not batches)
@@ -255,6 +274,7 @@ class ClientSession:
             end = queued.taken + count
             self._add(batches, queued, queued.commands[queued.taken : end], byte_count)
             queued.taken = end
+            self._waiting_commands -= count
             if end == len(queued.commands):
                 self._waiting.popleft()
             room_bytes -= byte_count + count * COMMAND_OVERHEAD_BYTES
@@ -414,6 +434,7 @@ class ClientSession:
         parts: list[Part] = []
         for queued in dropped:
             left = queued.commands[queued.taken :]
+            self._waiting_commands -= len(left)
             self._release(len(left), sum(map(len, left)))
             if queued.begin():
                 parts.append((queued.receiver, queued.taken, len(left)))

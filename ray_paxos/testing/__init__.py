@@ -1,1 +1,20 @@
-"""Shipped for users, too: the simulator, its faults and invariants. No Ray, no pyarrow."""
+"""Shipped for users, too: the deterministic simulator, with its faults and checks (no Ray).
+
+One seed decides everything that happens in a run: virtual time (`clock`), what the network does
+(`network`), what the disks lose (`disk`), which processes die, are suspended or lose power
+(`faults`), how fast each one's clock runs, what clients ask for (`client`, `workload`). Everything
+else is the real thing: roles, driver, wire format, journal, segments and the opening of folders.
+
+```
+python -m ray_paxos.testing.simulate --seeds 0:200        many seeds; replay one with --trace
+walk        one seed: a safety phase full of faults, then a liveness phase that must converge
+swarm       draws a seed's world;  options  what there is to draw;  coverage  what it must see
+cluster     members, each with a disk and four processes (process, storage_shell, opening)
+checker     judges every step:  votes  what is chosen;  durability  what is on disk;
+            log_watch and reference  what is applied;  violation  what it raises
+scenario    scripted schedules, for regression tests;  scripted_client  their clients
+```
+
+To add a feature's faults and checks: a kind in `options.FAULT_KINDS` with its method in `faults`,
+its messages in `checker.sending`, and a row in `coverage.SITUATIONS` for what seeds must see of it.
+"""

@@ -139,15 +139,31 @@ class Checker:
             ledger.used(message.ballot, sender.member_id, envelope.incarnation, life)
             if isinstance(message, Accept):
                 ledger.proposed(message.instance_id, message.ballot, message.value)
+            elif isinstance(message, Heartbeat):
+                self._check_claims(sender, group, message)
         elif isinstance(message, Chosen | LearnReply):
             for chosen in message.values:
                 self.ledgers[group].claimed(chosen.instance_id, chosen.value, name_address(sender))
+            if isinstance(message, Chosen):
+                self._check_claims(sender, group, message)
+            else:
+                self.ledgers[group].claimed_through(message.learned_through, name_address(sender))
         elif isinstance(message, LearnerStatus):
             wrong = status_contradicts(message)
             if wrong:
                 raise Violation("R6", f"group {group}: {name_address(sender)} {wrong}")
+            self.ledgers[group].claimed_through(message.learned_through, name_address(sender))
             self.segments[sender.member_id].vouching(group, message.durable_through)
             self.logs[group].told(sender.member_id, message)
+
+    def _check_claims(self, sender: Address, group: int, message: Heartbeat | Chosen) -> None:
+        by = name_address(sender)
+        self.ledgers[group].claimed_through(message.chosen_through, by)
+        told = message.majority_durable
+        durable = [w.was_durable_through(group) for w in self._voters[group]]
+        if 2 * sum(through >= told for through in durable) <= len(durable):
+            what = f"{by} says that a majority is durable through {told}; it is {durable}"
+            raise Violation("floor", f"group {group}: {what}")
 
     def _check_floor(self, group: int, member_id: int, floor: int) -> None:
         if floor <= 1:

@@ -17,6 +17,7 @@ from functools import partial
 from ray_paxos.core.messages import (
     Address,
     Envelope,
+    Flush,
     Message,
     OpenSession,
     Query,
@@ -169,6 +170,8 @@ class SimulatedClient:
             self._call()
         if self._random.random() < 0.1:
             self._read()
+        if self._random.random() < 0.02:
+            self._send_to(self._some_learner(), Flush())
 
     def _call(self) -> None:
         assert self._session is not None
@@ -203,10 +206,11 @@ class SimulatedClient:
         at_least = self._last_instance if self._random.random() < 0.5 else 0
         request_id = self._new_request()
         self._reads[request_id] = PendingRead(machine, request, at_least)
-        member = self._members[self._random.randrange(len(self._members))]
-        self._send_to(
-            Address(member, RoleName.LEARNER), Query(request_id, machine, request, at_least)
-        )
+        self._send_to(self._some_learner(), Query(request_id, machine, request, at_least))
+
+    def _some_learner(self) -> Address:
+        member_id = self._members[self._random.randrange(len(self._members))]
+        return Address(member_id, RoleName.LEARNER)
 
     def _lowest_open(self) -> int:
         """The lowest number without an answer."""

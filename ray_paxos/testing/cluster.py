@@ -54,11 +54,8 @@ class SimulatedMember:
 
     def lose_power(self) -> None:
         """All processes die, and of what was not synced only some is left."""
-        checker = self._world.checker
         for process in self.processes.values():
-            if checker.has_unsynced(process.address):
-                checker.coverage.seen[UNSYNCED_LOSS] += 1
-            process.kill()
+            process.kill(situation=UNSYNCED_LOSS)
         self._world.say(f"{name_member(self.member_id)} loses power")
         self.disk.power_loss(self._world.random)
         self.boot_ns = self._world.now_ns

@@ -78,6 +78,7 @@ class SeedCoverage:
         deliveries: Messages handled by a process.
         commands: Commands acknowledged, each checked.
         faults: Injected, by kind.
+        messages: Lost, repeated, delayed and cut off, by kind.
         seen: Situations, by name, how often.
         virtual_ns: How long it lasted, in its own time.
     """
@@ -85,6 +86,7 @@ class SeedCoverage:
     deliveries: int = 0
     commands: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    messages: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
     virtual_ns: int = 0
 

@@ -26,6 +26,7 @@ SUPERVISION_NS = 20 * MILLISECOND_NS
 CRASH_OPERATIONS_MAX = 12
 ABSENT_GROUP = 99
 LAST_MOMENTS_NS = 400 * MILLISECOND_NS
+WRITING_NS = 100 * MILLISECOND_NS
 ROLE_FOLDERS = ("acceptor", "learner", "checkpointer")
 
 Link = tuple[int, int]
@@ -63,6 +64,7 @@ class FaultInjector:
             "killed in a write": self._kill_in_a_write,
             "killed master": self._kill_master,
             "killed member": self._kill_member,
+            "clean restart": self._restart_cleanly,
             "power loss of a member": self._lose_power,
             "power loss of all": self._lose_all_power,
             "paused process": self._pause_process,
@@ -89,8 +91,8 @@ class FaultInjector:
         for member in self._cluster.members.values():
             member.disk.set_capacity(None)
         for process in self._cluster.processes:
-            process.sync_factor = 1
-            process.crash_in = None
+            process.faults.sync_factor = 1
+            process.faults.crash_in = None
             process.resume()
 
     # Going on.
@@ -147,9 +149,23 @@ class FaultInjector:
     def _some_process(self) -> SimulatedProcess:
         """Any process, but half the time one that has unsynced records, if there is any."""
         processes = self._cluster.processes
-        if self._draw.random() < 0.5:
+        if self._draw.random() < 0.7:
             processes = [p for p in processes if self._has_unsynced(p)] or processes
         return processes[self._draw.randrange(len(processes))]
+
+    def _when_writing(self, strike: Callable[[], None], end_ns: int | None = None) -> None:
+        """Strike as soon as some process has unsynced records, or after a while."""
+        if not self.is_active:
+            return
+        if end_ns is None:
+            end_ns = self._world.now_ns + WRITING_NS
+        if self._world.now_ns < end_ns and not any(
+            map(self._has_unsynced, self._cluster.processes)
+        ):
+            again = partial(self._when_writing, strike, end_ns)
+            self._world.scheduler.after(MILLISECOND_NS // 2, again)
+        else:
+            strike()
 
     def _some_writing_member(self) -> SimulatedMember:
         return self._cluster.members[self._some_process().address.member_id]
@@ -237,12 +253,12 @@ class FaultInjector:
         leading = [p for p in proposers if p.is_serving and _leads(p)] or proposers
         master = leading[self._draw.randrange(len(leading))]
         member = self._cluster.members[master.address.member_id]
-        if self._draw.random() < 0.4:
+        if self._draw.random() < 0.3:
             self._kill_all_of([master])
             return
         # In its last moments half of what is said gets lost, or all accepts of one instance: votes
         # are left at few acceptors, and, where its own acceptor dies with it, over holes.
-        self._network.hides_instance = self._draw.random() < 0.6
+        self._network.hides_instance = self._draw.random() < 0.7
         if not self._network.hides_instance:
             self._network.options = dataclasses.replace(self._usual, loss=0.5)
         dying = [master] if self._draw.random() < 0.2 else list(member.processes.values())
@@ -272,13 +288,13 @@ class FaultInjector:
     def _kill_in_a_write(self) -> None:
         processes = self._cluster.processes
         process = processes[self._draw.randrange(len(processes))]
-        process.crash_in = self._draw.randrange(CRASH_OPERATIONS_MAX)
-        self._world.say(f"{process.name} will be killed {process.crash_in} operations on")
+        process.faults.crash_in = self._draw.randrange(CRASH_OPERATIONS_MAX)
+        self._world.say(f"{process.name} will be killed {process.faults.crash_in} operations on")
         if self._draw.random() < 0.5:
             # In the middle of opening, then.
-            crash_in = process.crash_in
+            crash_in = process.faults.crash_in
             process.kill()
-            process.crash_in = crash_in
+            process.faults.crash_in = crash_in
             self._keep_down((process,), self._some_ns())
 
     def _kill_member(self) -> None:
@@ -286,12 +302,23 @@ class FaultInjector:
         member.kill()
         self._keep_down(member.processes.values(), self._some_ns())
 
+    def _restart_cleanly(self) -> None:
+        process = self._some_process()
+        process.stop()
+        self._keep_down((process,), self._some_ns())
+
     def _lose_power(self) -> None:
+        self._when_writing(self._lose_power_now)
+
+    def _lose_power_now(self) -> None:
         member = self._some_writing_member()
         member.lose_power()
         self._keep_down(member.processes.values(), self._some_ns())
 
     def _lose_all_power(self) -> None:
+        self._when_writing(self._lose_all_power_now)
+
+    def _lose_all_power_now(self) -> None:
         for member in self._cluster.members.values():
             member.lose_power()
             self._keep_down(member.processes.values(), self._some_ns())
@@ -323,12 +350,12 @@ class FaultInjector:
     def _slow_disk(self) -> None:
         processes = list(self._some_member().processes.values())
         for process in processes:
-            process.sync_factor = self._world.options.disk.slow_factor
+            process.faults.sync_factor = self._world.options.disk.slow_factor
         self._later(partial(self._quicken, processes))
 
     def _quicken(self, processes: list[SimulatedProcess]) -> None:
         for process in processes:
-            process.sync_factor = 1
+            process.faults.sync_factor = 1
 
     def _fill_disk(self) -> None:
         member = self._some_member()

@@ -14,13 +14,14 @@ from ray_paxos.core.values import (
     extend_chain,
     value_hash,
 )
-from ray_paxos.machines.kv import Get, decode_result
-from ray_paxos.machines.log import decode_page
+from ray_paxos.machines.host import MachineHost
+from ray_paxos.machines.kv import Get, decode_result, encode_get
+from ray_paxos.machines.log import decode_page, encode_lines
 from ray_paxos.testing.reference import ReferenceGroup
 from ray_paxos.testing.trace import name_member
 from ray_paxos.testing.violation import Violation, expect
 from ray_paxos.testing.votes import VoteLedger
-from ray_paxos.testing.workload import LOG_MACHINE
+from ray_paxos.testing.workload import KEYS, KV_MACHINE, LOG_MACHINE
 
 _decode_get = msgspec.msgpack.Decoder(Get).decode
 
@@ -110,6 +111,22 @@ class LogWatch:
             return decode_page(result).length, self.reference.lines_at(instance_id)
         key = _decode_get(request).key
         return decode_result(result), self.reference.key_at(key, instance_id)
+
+    def converged(self, member_id: int, host: MachineHost) -> None:
+        """In the end: the machines of a member hold what the plain execution holds."""
+        at = self.reference.applied_through
+        mounted = {spec.name for spec in host.mounted}
+        if KV_MACHINE in mounted:
+            for key in KEYS:
+                found = decode_result(host.query(KV_MACHINE, encode_get(key)))
+                expected = self.reference.key_at(key, at)
+                if found != expected:
+                    what = f"{name_member(member_id)} has {found} under {key}, it is {expected}"
+                    raise Violation("R6", self._at(what))
+        if LOG_MACHINE in mounted:
+            lines = decode_page(host.query(LOG_MACHINE, encode_lines())).lines
+            if list(lines) != self.reference.lines:
+                raise Violation("R6", self._at(f"{name_member(member_id)} has other lines"))
 
     def _at(self, what: str) -> str:
         return f"group {self._group}: {what}"

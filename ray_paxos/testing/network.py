@@ -82,7 +82,7 @@ class SimulatedNetwork:
             self._carry_locally(sender, to, data)
             return
         if self._cuts[source, target]:
-            self.counts["messages cut off"] += 1
+            self.counts["cut off"] += 1
             return
         draw = self._random.random
         options = self.options
@@ -93,11 +93,11 @@ class SimulatedNetwork:
         if options.lossy_kind and type(envelope.message).__name__ == options.lossy_kind:
             loss = max(loss, options.lossy_rate)
         if loss and draw() < loss:
-            self.counts["messages lost"] += 1
+            self.counts["lost"] += 1
             return
         self._carry(sender, to, data)
         if options.duplication and draw() < options.duplication:
-            self.counts["messages repeated"] += 1
+            self.counts["repeated"] += 1
             self._carry(sender, to, data)
 
     def _hides(self, envelope: Envelope) -> bool:
@@ -123,7 +123,7 @@ class SimulatedNetwork:
         delay_ns = options.delay_min_ns + int(draw() * options.delay_spread_ns)
         if options.straggling and draw() < options.straggling:
             delay_ns += int(draw() * options.straggle_max_ns)
-            self.counts["messages delayed"] += 1
+            self.counts["delayed"] += 1
         self._arrive(delay_ns, sender, to, data)
 
     def _carry_locally(self, sender: Address, to: Address, data: bytes) -> None:
@@ -134,7 +134,7 @@ class SimulatedNetwork:
             delay_ns += int(draw() * options.local_straggle_max_ns)
         self._arrive(delay_ns, sender, to, data)
         if options.local_duplication and draw() < options.local_duplication:
-            self.counts["messages repeated"] += 1
+            self.counts["repeated"] += 1
             delay_ns += int(draw() * options.local_straggle_max_ns)
             self._arrive(delay_ns, sender, to, data)
 

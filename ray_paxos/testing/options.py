@@ -31,6 +31,7 @@ FAULT_KINDS = (
     "killed in a write",
     "killed master",
     "killed member",
+    "clean restart",
     "power loss of a member",
     "power loss of all",
     "paused process",

@@ -11,9 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
-
-import msgspec
 
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.driver import Action, Driver, Observe, Read, Transmit, Write
@@ -22,7 +19,7 @@ from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.wire import decode_envelopes
-from ray_paxos.errors import PaxosError, StorageFullError
+from ray_paxos.errors import PaxosError
 from ray_paxos.storage.opening import OpenedRole
 from ray_paxos.testing.clock import ProcessClock
 from ray_paxos.testing.coverage import UNSYNCED_KILL
@@ -30,19 +27,13 @@ from ray_paxos.testing.disk import CrashedError, SimulatedDisk
 from ray_paxos.testing.network import Transport
 from ray_paxos.testing.opening import open_process
 from ray_paxos.testing.options import MICROSECOND_NS
+from ray_paxos.testing.storage_shell import StorageFaults, StorageShell
 from ray_paxos.testing.trace import describe, name_address
 from ray_paxos.testing.world import World
 
 OPENING_NS = MILLISECOND_NS
 READ_NS = 200 * MICROSECOND_NS
 REOPEN_NS = 50 * MILLISECOND_NS
-REWRITE_NS = 20 * MILLISECOND_NS
-
-T = TypeVar("T")
-encode_record = msgspec.msgpack.Encoder().encode
-
-ROOM_BYTES = 200
-"""What a record takes beyond the message that asked for it."""
 
 
 class SimulatedProcess:
@@ -58,9 +49,7 @@ class SimulatedProcess:
         is_up: Whether it runs at all (opening, serving or stopped).
         is_suspended: Whether it is stopped in its tracks.
         timers_frozen: Deadlines pass unnoticed, messages do not; for scripted scenarios.
-        syncs_held: Syncs that begin do not end until `release_syncs`; for scripted scenarios.
-        sync_factor: How many times longer than usual its syncs take.
-        crash_in: After so many operations on its disk it is killed; None for never.
+        faults: What is wrong with its disk.
     """
 
     def __init__(
@@ -74,9 +63,7 @@ class SimulatedProcess:
         self.is_up = False
         self.is_suspended = False
         self.timers_frozen = False
-        self.syncs_held = False
-        self.sync_factor = 1
-        self.crash_in: int | None = None
+        self.faults = StorageFaults()
         self._world = world
         self._transport = transport
         self._driver: Driver | None = None
@@ -84,9 +71,7 @@ class SimulatedProcess:
         self._clock = ProcessClock(0, 0)
         self._held: list[Callable[[], None]] = []
         self._timer_ns: int | None = None
-        self._syncing: int | None = None
-        self._handed_over = 0
-        self._queued: list[Write] = []
+        self._storage: StorageShell | None = None
 
     # Life and death.
 
@@ -103,15 +88,22 @@ class SimulatedProcess:
         drift = self._world.options.drift_ppm
         self._clock = ProcessClock(boot_ns, self._world.random.randint(-drift, drift))
         self._world.say(f"{self.name} starts")
-        self._later(OPENING_NS, self._try_to_open)
+        self.later(OPENING_NS, self._try_to_open)
 
-    def kill(self) -> None:
-        """End the process, as `kill -9` does: what it wrote stays in the page cache."""
+    def kill(self, *, situation: str = UNSYNCED_KILL) -> None:
+        """End the process, as `kill -9` does: what it wrote stays in the page cache.
+
+        Args:
+            situation: What it is counted as where it leaves unsynced records.
+        """
         if not self.is_up:
             return
         self._world.say(f"{self.name} is killed")
         if self._world.checker.has_unsynced(self.address):
-            self._world.checker.coverage.seen[UNSYNCED_KILL] += 1
+            self._world.checker.coverage.seen[situation] += 1
+        if self._storage is not None:
+            self._storage.end()
+            self._storage = None
         self.disk.kill()
         self.disk.crash_at(None)
         self.is_up = False
@@ -120,9 +112,17 @@ class SimulatedProcess:
         self._opened = None
         self._held = []
         self._timer_ns = None
-        self._syncing = None
-        self._queued = []
-        self.crash_in = None
+        self.faults.crash_in = None
+
+    def stop(self) -> None:
+        """End the process as it wants to: its store is closed first."""
+        if self._storage is not None and not self.is_suspended:
+            with self._crashing():
+                try:
+                    self._storage.close()
+                except PaxosError as error:
+                    self._world.say(f"{self.name} cannot close its folder: {error}")
+        self.kill()
 
     def suspend(self) -> None:
         """Stop it in its tracks (SIGSTOP)."""
@@ -157,20 +157,25 @@ class SimulatedProcess:
         now_ns = self._clock.read(self._world.now_ns)
         with self._crashing():
             try:
-                opened = self._at_risk(
-                    partial(open_process, self._world, self.address, self.disk, now_ns)
-                )
+                call = partial(open_process, self._world, self.address, self.disk, now_ns)
+                opened = self.faults.at_risk(self.disk, call)
             except PaxosError as error:
                 self._world.say(f"{self.name} cannot open its folder: {error}")
                 self.disk.kill()
-                self._later(REOPEN_NS, self._try_to_open)
+                self.later(REOPEN_NS, self._try_to_open)
                 return
             self._opened = opened
             self._driver = opened.driver
-            self._handed_over = 0
+            self._storage = StorageShell(
+                self._world, self.address, self.disk, opened, self.faults, self
+            )
             self._note_opened()
             self._world.say(f"{self.name} serves, incarnation {opened.incarnation}")
             self._arm()
+
+    def _at_storage(self) -> StorageShell:
+        assert self._storage is not None, f"{self.name} is not open"
+        return self._storage
 
     def _note_opened(self) -> None:
         role, checker = self.role, self._world.checker
@@ -194,7 +199,10 @@ class SimulatedProcess:
         if driver is None or driver.stopped:
             return
         (envelope,) = decode_envelopes(data)
-        if self.address.role is RoleName.ACCEPTOR and not self._make_room(len(data)):
+        if self.address.role is RoleName.ACCEPTOR:
+            with self._crashing():
+                self._at_storage().make_room(len(data))
+        if self._driver is not driver:
             return
         self._world.checker.coverage.deliveries += 1
         self._world.trace.note(self._world.now_ns, self.name, data)
@@ -222,9 +230,9 @@ class SimulatedProcess:
                         self._world.trace.say(self._world.now_ns, f"{self.name}: {event}"[:300])
                     self._world.checker.event(self.address, event)
                 case Write():
-                    self._write(action)
+                    self._at_storage().write(action)
                 case Read():
-                    self._later(READ_NS, partial(self._read, action))
+                    self.later(READ_NS, partial(self._read, action))
 
     def _narrate(self, verb: str, other: Address, envelope: Envelope) -> None:
         trace = self._world.trace
@@ -246,7 +254,7 @@ class SimulatedProcess:
         due_ns = self._clock.when(deadline_ns)
         if self._timer_ns is None or due_ns < self._timer_ns:
             self._timer_ns = max(due_ns, self._world.now_ns + 1)
-            self._later(self._timer_ns - self._world.now_ns, partial(self._ring, self._timer_ns))
+            self.later(self._timer_ns - self._world.now_ns, partial(self._ring, self._timer_ns))
 
     def _ring(self, timer_ns: int) -> None:
         if self._timer_ns != timer_ns:
@@ -269,7 +277,7 @@ class SimulatedProcess:
         self._timer_ns = None
         self._arm()
 
-    def _later(self, delay_ns: int, action: Callable[[], None]) -> None:
+    def later(self, delay_ns: int, action: Callable[[], None]) -> None:
         """Do something later, if this life lasts; a suspended process does it when it goes on."""
         self._world.scheduler.after(delay_ns, partial(self._do_later, self.life, action))
 
@@ -279,136 +287,38 @@ class SimulatedProcess:
         if self.is_suspended:
             self._held.append(partial(self._do_later, life, action))
             return
-        action()
+        with self._crashing():
+            action()
 
     # Its storage.
 
-    def _make_room(self, byte_count: int) -> bool:
-        """Tell the acceptor whether its disk has room for what this message may make it write."""
-        acceptor = self.role
-        assert isinstance(acceptor, Acceptor) and self._opened is not None
-        queued = [record for write in self._queued for record in write.records]
-        needed = byte_count + ROOM_BYTES
-        needed += sum(len(encode_record(record)) + ROOM_BYTES for record in queued)
-        reserve = partial(self._opened.store.reserve, needed, appends=len(self._queued) + 1)
-        with self._crashing():
-            try:
-                has_room = self._at_risk(reserve)
-            except PaxosError as error:
-                self._fail(error)
-                return False
-            acceptor.storage_full = not has_room
-            return True
-        # It was killed on the way.
-        return False
+    def durable(self, number: int) -> None:
+        """Tell the driver that writes up to this number are durable."""
+        driver = self._driver
+        assert driver is not None, "a dead process syncs nothing"
+        self._world.trace.note(self._world.now_ns, self.name + " synced")
+        self._run(partial(driver.on_durable, number, self._now_ns()))
 
-    def _write(self, write: Write) -> None:
-        waits = self._syncing is not None and self._world.options.disk.writes_wait
-        if waits or self._queued:
-            self._queued.append(write)
-        else:
-            self._hand_over(write)
-
-    def _hand_over_queued(self) -> None:
-        queued, self._queued = self._queued, []
-        for write in queued:
-            if self._queued:
-                self._queued.append(write)
-            else:
-                self._hand_over(write)
-
-    def _hand_over(self, write: Write) -> None:
-        assert self._opened is not None
-        self._world.checker.writing(self.address, write.records)
-        try:
-            self._at_risk(partial(self._opened.store.write, write.records))
-        except StorageFullError as error:
-            if self.address.role is RoleName.ACCEPTOR:
-                self._fail(error)
-                return
-            # Nothing was written: a learner tries again until there is room.
-            self._queued.append(write)
-            self._later(REWRITE_NS, self._write_again)
-            return
-        except PaxosError as error:
-            self._fail(error)
-            return
-        self._world.checker.wrote(self.address, write.records)
-        self._handed_over = write.number
-        if self._syncing is None:
-            self._begin_sync()
-
-    def _write_again(self) -> None:
-        with self._crashing():
-            if self.is_serving and self._syncing is None:
-                self._hand_over_queued()
-
-    def _begin_sync(self) -> None:
-        self._syncing = self._handed_over
-        if self.syncs_held:
-            return
-        disk = self._world.options.disk
-        spread_ns = int(disk.sync_spread_ns * self._world.random.random())
-        self._later((disk.sync_min_ns + spread_ns) * self.sync_factor, self._end_sync)
+    def storage_failed(self, error: Exception) -> None:
+        """Stop, and stay up."""
+        assert self._driver is not None, "a dead process fails no more"
+        self._world.say(f"{self.name} stops: {error}")
+        self._do(self._driver.on_storage_failed(str(error)))
 
     def release_syncs(self) -> None:
         """Let syncs end again, with one that began meanwhile."""
-        self.syncs_held = False
-        if self._syncing is not None:
-            self._begin_sync()
-
-    def _end_sync(self) -> None:
-        with self._crashing():
-            self._finish_sync()
-
-    def _finish_sync(self) -> None:
-        driver, number = self._driver, self._syncing
-        if driver is None or driver.stopped or number is None:
-            return
-        assert self._opened is not None
-        self._world.trace.note(self._world.now_ns, self.name + " synced")
-        try:
-            self._at_risk(self._opened.store.sync)
-        except PaxosError as error:
-            self._fail(error)
-            return
-        self._world.checker.synced(self.address)
-        self._syncing = None
-        self._hand_over_queued()
-        self._run(partial(driver.on_durable, number, self._now_ns()))
-        if self._syncing is None and self._handed_over > number:
-            self._begin_sync()
-
-    def _at_risk(self, call: Callable[[], T]) -> T:
-        """Use the disk; `crash_in` operations from when it was set, the process is killed there."""
-        if self.crash_in is None:
-            return call()
-        before = self.disk.operations
-        self.disk.crash_at(before + self.crash_in)
-        try:
-            return call()
-        finally:
-            self.disk.crash_at(None)
-            self.crash_in = max(0, self.crash_in - (self.disk.operations - before))
-
-    def _fail(self, error: Exception) -> None:
-        assert self._driver is not None
-        self._world.say(f"{self.name} stops: {error}")
-        self._syncing = None
-        self._queued = []
-        self._do(self._driver.on_storage_failed(str(error)))
+        self.faults.syncs_held = False
+        if self._storage is not None:
+            self._storage.release_syncs()
 
     def _read(self, action: Read) -> None:
-        driver = self._driver
-        if driver is None or driver.stopped:
+        driver, storage = self._driver, self._storage
+        if driver is None or storage is None:
             return
-        assert self._opened is not None
-        try:
-            values = self._opened.store.read(action.read)
-        except PaxosError as error:
-            self._world.say(f"{self.name} cannot read: {error}")
-            return
-        self._run(partial(driver.on_read, action.read, action.reader, values, self._now_ns()))
+        values = storage.read(action.read)
+        if values is not None:
+            call = partial(driver.on_read, action.read, action.reader, values, self._now_ns())
+            self._run(call)
 
     def _crashing(self) -> _Crashing:
         return _Crashing(self)

@@ -123,6 +123,11 @@ class ReferenceGroup:
             return Read(False, 0, None)
         return Read(found[1] is not None, found[2], found[1])
 
+    @property
+    def lines(self) -> list[bytes]:
+        """All lines of the log machine."""
+        return [line for _, line in self._lines]
+
     def lines_at(self, instance_id: int) -> int:
         """How many lines the log machine has on a member that applied through an instance."""
         return sum(1 for applied, _ in self._lines if applied <= instance_id)

@@ -92,6 +92,7 @@ class Summary:
         """For `--json`."""
         violation = self.violation
         faults = sum((c.faults for c in self.coverages), Counter[str]())
+        messages = sum((c.messages for c in self.coverages), Counter[str]())
         return {
             "members": self.members,
             "seeds": len(self.results),
@@ -100,6 +101,7 @@ class Summary:
             "deliveries": sum(c.deliveries for c in self.coverages),
             "commands_checked": sum(c.commands for c in self.coverages),
             "faults": dict(sorted(faults.items())),
+            "messages": dict(sorted(messages.items())),
             "situations": {
                 s.name: round(seen_share(self.coverages, s.name), 4) for s in SITUATIONS
             },
@@ -120,13 +122,18 @@ class Summary:
             f"{document['commands_checked']} commands checked"
         )
         faults = sum((c.faults for c in self.coverages), Counter[str]())
-        listed = ", ".join(f"{kind} {count}" for kind, count in sorted(faults.items()))
-        print(f"{sum(faults.values())} faults: {listed}")
+        messages = sum((c.messages for c in self.coverages), Counter[str]())
+        print(f"{sum(faults.values())} faults injected: {_listed(faults)}")
+        print(f"network: {_listed(messages)}")
         print("seeds that saw:")
         for situation in SITUATIONS:
             share = seen_share(self.coverages, situation.name)
             print(f"  {share:6.1%} {situation.name} (at least {situation.share:.0%})")
         print(f"violations: {document['violations']}")
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
 
 
 def report_violation(result: SeedResult, members: int) -> None:

@@ -52,7 +52,7 @@ def draw_options(draw: random.Random, members: int) -> Options:
         journal_files=draw.choice((2, 4)),
         network=_draw_network(draw),
         disk=DiskOptions(
-            sync_spread_ns=draw.choice((300, 3_000, 10_000)) * MICROSECOND_NS,
+            sync_spread_ns=draw.choice((500, 4_000, 15_000)) * MICROSECOND_NS,
             writes_wait=draw.random() < 0.3,
         ),
         clients=ClientOptions(

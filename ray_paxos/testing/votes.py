@@ -35,11 +35,13 @@ class VoteLedger:
 
     Attributes:
         chosen: By instance, what is chosen there, and at which ballot first.
+        chosen_through: Every instance up to it is chosen.
     """
 
     def __init__(self, group: int, configuration: Configuration) -> None:
         """Start with nothing proposed."""
         self.chosen: dict[int, ChosenValue] = {}
+        self.chosen_through = 0
         self._group = group
         self._configurations = {configuration.config_id: configuration}
         self._proposed: dict[tuple[int, Ballot], Proposed] = {}
@@ -100,6 +102,14 @@ class VoteLedger:
                 f"{first.ballot} and {_name(chosen.value)} at {chosen.ballot}"
             )
             raise Violation("R1", self._at(what))
+        while self.chosen_through + 1 in self.chosen:
+            self.chosen_through += 1
+
+    def claimed_through(self, instance_id: int, by: str) -> None:
+        """Somebody says, or acts on it, that everything up to an instance is chosen."""
+        if instance_id > self.chosen_through:
+            what = f"{by} takes all up to {instance_id} for chosen: it is so up to "
+            raise Violation("R1", self._at(what + str(self.chosen_through)))
 
     def claimed(self, instance_id: int, value: bytes, by: str) -> None:
         """Somebody says, or acts on it, that a value is chosen."""

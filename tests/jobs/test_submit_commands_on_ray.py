@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tests.jobs.replay import replay
 
 pytestmark = pytest.mark.ray
 
-RUN_LIMIT_S = 200
+RUN_LIMIT_S = 100
 JOB = [sys.executable, "jobs/submit_commands.py"]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 PRINT_MASTERS_ROLES = """
@@ -94,6 +94,14 @@ class Machine:
                     found.append(int(process.name))
         return found
 
+    def wait_until_empty(self) -> None:
+        """Until nothing runs here any more."""
+        deadline = time.monotonic() + RUN_LIMIT_S
+        while processes := self.processes():
+            names = [read_name(process) for process in processes]
+            assert time.monotonic() < deadline, f"still running: {names}"
+            time.sleep(0.1)
+
     def kill(self) -> None:
         """`kill -9` of everything."""
         while processes := self.processes():
@@ -119,11 +127,12 @@ def read_lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def wait_for(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.05)
+def read_name(process: int) -> str:
+    """The command line of a process, for messages."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return "(ended)"
 
 
 def wait_for_line(job: subprocess.Popen[bytes], start: bytes) -> None:
@@ -165,7 +174,7 @@ def test_real_commands_are_in_state_and_log_and_survive(
     )
 
     # Nothing of the first run is left but the data.
-    wait_for(lambda: not machine.processes())
+    machine.wait_until_empty()
     empty = tmp_path / "empty"
     empty.touch()
     machine.run(*JOB, "--input", str(empty), *outputs)
@@ -213,7 +222,7 @@ def test_a_kept_cluster_takes_kills_and_is_found_again(machine: Machine, tmp_pat
     machine.run(*JOB, "--input", str(empty), "--keep", *outputs)
     assert read_lines(state) == before
     machine.run(sys.executable, "-c", STOP)
-    wait_for(lambda: not machine.processes())
+    machine.wait_until_empty()
 
 
 @pytest.mark.parametrize("mode", ["token", "disabled"])
@@ -285,4 +294,4 @@ def test_an_interrupted_job_leaves_nothing_running(machine: Machine) -> None:
     job.stdout.close()
     assert b"interrupted; what was acknowledged stays" in rest
     assert b"Traceback" not in rest
-    wait_for(lambda: not machine.processes())
+    machine.wait_until_empty()

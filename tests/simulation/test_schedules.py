@@ -163,7 +163,7 @@ def test_repeated_prepare() -> None:
     """
     play = Scenario(3)
     play.cut("C", "A B")
-    play.process("B.acceptor").syncs_held = True
+    play.process("B.acceptor").faults.syncs_held = True
     prepares = play.watch(Prepare, sender="A", to="B")
     promises = play.watch(Promise, sender="B")
     play.try_to_stand("A")
@@ -172,7 +172,7 @@ def test_repeated_prepare() -> None:
     assert play.votes("B").promise is not None
     assert promises.count == 0
     play.cut_power("B")
-    play.process("B.acceptor").syncs_held = False
+    play.process("B.acceptor").faults.syncs_held = False
     play.start("B")
     assert play.votes("B").promise is None
 
@@ -189,12 +189,12 @@ def test_known_to_nobody() -> None:
     client.call("A", b"one")
     play.run(ms=200)
     for process in ("A.learner", "B.learner", "C.learner"):
-        play.process(process).syncs_held = True
+        play.process(process).faults.syncs_held = True
     play.lose(Chosen, LearnReply, Heartbeat, to="B.learner C.learner")
     two = client.call("A", b"two")
     play.cut_power("A")
     for process in ("A.learner", "B.learner", "C.learner"):
-        play.process(process).syncs_held = False
+        play.process(process).faults.syncs_held = False
     play.start("A")
     assert play.learner("A").learned_through < two.instance_id
     assert play.learner("B").learned_through < two.instance_id

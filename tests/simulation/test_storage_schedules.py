@@ -58,12 +58,12 @@ def test_page_cache() -> None:
     play.stand("A")
     client = play.client()
     client.open("A")
-    play.process("B.acceptor").syncs_held = True
+    play.process("B.acceptor").faults.syncs_held = True
     number = client.submit("A", b"kept")
     play.until(lambda: 3 in play.votes("B").votes, what="B votes")
     assert play.world.checker.acceptors[2].has_unsynced
     play.kill("B.acceptor")
-    play.process("B.acceptor").syncs_held = False
+    play.process("B.acceptor").faults.syncs_held = False
     play.start("B.acceptor")
     assert 3 in play.votes("B").votes
     play.until(lambda: number in client.results, what="the line is acknowledged")
@@ -85,7 +85,7 @@ def test_unsynced_folder(operation: int) -> None:
     play.stand("A")
     client = play.client()
     client.call("A", b"sealed")
-    play.process("B.learner").crash_in = operation
+    play.process("B.learner").faults.crash_in = operation
     play.run(ms=200)
     assert play.process("B.learner").is_up == (operation >= SEAL_OPERATIONS)
     play.start("B.learner")
@@ -240,12 +240,12 @@ def test_killed_between_naming_and_first_record(operation: int, power_goes: bool
     for kill_first in (True, False):
         if kill_first:
             process.kill()
-        process.crash_in = operation
+        process.faults.crash_in = operation
         play.start("B.acceptor")
         for number in range(4):
             client.call("A", b"%d" % number * 400)
         if process.is_up:
-            process.crash_in = None
+            process.faults.crash_in = None
         if power_goes:
             play.cut_power("B")
         play.start("B")

@@ -141,6 +141,27 @@ def test_the_window_bounds_what_is_on_its_way() -> None:
     assert session.next_submit() is None
 
 
+def test_the_window_is_shared_out_between_many_commands() -> None:
+    session = open_session(request_bytes_max=100_000, window_max=4)
+    for _ in range(100):
+        session.enqueue("kv", [b"x"], Collector())
+    first = sent(session)
+    assert len(first.batches[0].commands) == 100
+    for number in range(60):
+        assert session.may_send == (number >= 34)
+        submit = session.next_submit() if number < 34 else None
+        assert submit is None, "less than a fourth of all waits"
+        session.enqueue("kv", [b"y"], Collector())
+    assert len(sent(session).batches[0].commands) == 60
+    settle(session, first, entries(first))
+    session.enqueue("kv", [b"z"], Collector())
+    assert session.next_submit() is None
+    session.on_lost()
+    assert len(sent(session).batches[0].commands) == 60, "what is sent again is not held back"
+    session.on_lost()
+    assert session.may_send
+
+
 def test_lowest_open_follows_the_outcomes() -> None:
     session = open_session(request_bytes_max=1)
     for _ in range(4):

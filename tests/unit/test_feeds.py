@@ -162,6 +162,18 @@ def test_a_peer_that_answers_nothing_gets_a_bounded_number_of_calls() -> None:
     run(scenario, timeout_s=0.02, abandoned_max=3)
 
 
+def test_calls_that_nobody_ever_answers_are_forgotten_in_the_end() -> None:
+    async def scenario(h: Harness) -> None:
+        h.put(1)
+        await h.peer.next_call()
+        h.put(2)
+        await asyncio.sleep(0.1)
+        assert h.peer.calls == []
+        assert (await h.peer.next_call())[0] == [2]
+
+    run(scenario, timeout_s=0.02, abandoned_max=1, forget_s=0.2)
+
+
 def test_a_dead_actor_is_looked_up_again_and_an_unavailable_one_is_not() -> None:
     async def scenario(h: Harness) -> None:
         h.put(1)
