@@ -273,7 +273,7 @@ def _log_dir(cluster: Cluster) -> str | None:
 @click.option("--json", metavar="FILE", help="Write what happened as one JSON document.")
 @click.option("--keep", is_flag=True, help="Leave the cluster running.")
 @click.option("--skip-bad-lines", is_flag=True, help="Pass over bad lines, and count them.")
-@click.option("--address", metavar="ADDRESS", help="Address of the Ray cluster, or auto.")
+@click.option("--address", metavar="ADDRESS", help="Of the Ray cluster: HOST:PORT, auto or local.")
 @click.option(
     "--timeout-s",
     type=click.FloatRange(min=0, min_open=True),

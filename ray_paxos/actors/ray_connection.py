@@ -26,6 +26,7 @@ from ray.exceptions import RayError
 
 from ray_paxos.actors.ray_head import (
     LISTEN_TIMEOUT_S,
+    end_head,
     is_listening,
     recorded_address,
     start_head,
@@ -67,6 +68,7 @@ def connect_ray(
     for name, value in configuration.environment().items():
         os.environ.setdefault(name, value)
     wanted = address or configuration.address or os.environ.get("RAY_ADDRESS")
+    found = None
     if wanted == "local":
         wanted = None
     elif wanted is None or wanted == "auto":
@@ -79,12 +81,18 @@ def connect_ray(
             f"no Ray cluster answers at {wanted} within {LISTEN_TIMEOUT_S:g} s. Check the "
             "address (HOST:PORT of its GCS, as `ray start` printed it), or leave it out"
         )
-    has_started = False
-    if wanted is None and keep:
+    is_ours = wanted is None and keep
+    if is_ours:
         wanted = start_head(record_folder)
-        has_started = True
-    _initialise(wanted)
-    return Connection(_own_address(), has_started or wanted is None)
+    if is_ours or found is not None:
+        _use_token_of_this_machine()
+    try:
+        _initialise(wanted)
+    except ClusterError:
+        if is_ours:
+            end_head(record_folder)
+        raise
+    return Connection(_own_address(), is_ours or wanted is None)
 
 
 def connect_running_ray(address: str | None, record_folder: Path) -> Connection:
@@ -109,9 +117,28 @@ def _initialise(address: str | None) -> None:
     except (ConnectionError, RuntimeError, ValueError, RayError, SystemExit) as error:
         # Ray ends the process by SystemExit where a GCS does not answer.
         what = f"connect to the Ray cluster at {address}" if address else "start Ray here"
-        raise ClusterError(
-            f"cannot {what}: {str(error).strip() or type(error).__name__}"
-        ) from error
+        reason = str(error).strip() or type(error).__name__
+        if "AuthenticationError" in _history(error):
+            reason = (
+                "it asks for another token. Set RAY_AUTH_MODE=token here, and have that cluster's "
+                "token in ~/.ray/auth_token or $RAY_AUTH_TOKEN; or set RAY_ADDRESS=local for a Ray "
+                "cluster of your own"
+            )
+        raise ClusterError(f"cannot {what}: {reason}") from error
+
+
+def _use_token_of_this_machine() -> None:
+    """Show the token of this machine if it has one, as Ray does where it finds a cluster by itself.
+
+    `ray start` and `ray.init` ask for it by default. To an address that was given it is not
+    shown, unless $RAY_AUTH_MODE says so.
+    """
+    try:
+        from ray._private.authentication import authentication_token_setup as token_setup
+    except ImportError:
+        # Private to Ray, and may move: then $RAY_AUTH_MODE alone decides.
+        return
+    token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _history(error: BaseException) -> str:

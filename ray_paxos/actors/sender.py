@@ -29,8 +29,8 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.names import NAMESPACE
 from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.pending import Receiver
 from ray_paxos.core.requests import Call, ClientRequests, ClientSettings, Outcomes
-from ray_paxos.core.session import Receiver
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.errors import (
     ClientClosedError,

@@ -26,9 +26,10 @@ class RayConfiguration(Section):
     address: str | None = Field(
         None,
         min_length=1,
-        description="Address of a running Ray cluster, or `auto`. Without one: $RAY_ADDRESS, "
-        "else the Ray cluster that runs on this machine, else one is started here.",
-        json_schema_extra={"allowed": "HOST:PORT, auto, or nothing"},
+        description="Address of a running Ray cluster; `auto`: the one that runs on this machine; "
+        "`local`: a new one. Without any: $RAY_ADDRESS, else as `auto` where one runs, else as "
+        "`local`.",
+        json_schema_extra={"allowed": "HOST:PORT, auto, local, or nothing"},
     )
     nodes_min: int = whole_field(
         1,

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ray_paxos.core.master_guess import MasterGuess
 from ray_paxos.core.messages import (
     Envelope,
     OpenSession,
@@ -23,8 +24,9 @@ from ray_paxos.core.messages import (
     Submit,
     Submitted,
 )
+from ray_paxos.core.pending import Part, PendingBatch
 from ray_paxos.core.results import EntryResult, NoteCode
-from ray_paxos.core.session import ClientSession, MasterGuess, Part, PendingBatch
+from ray_paxos.core.session import ClientSession
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.values import SessionId
 from ray_paxos.errors import (

@@ -22,94 +22,19 @@ A command gets its number once, when it is first sent, and keeps it until its ou
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
 
 from ray_paxos.core.messages import Submit
+from ray_paxos.core.pending import NOBODY, Part, PendingBatch, Receiver
 from ray_paxos.core.results import EntryResult, NoteCode
 from ray_paxos.core.values import CommandBatch, SessionId
-from ray_paxos.errors import PaxosError
 
 BATCH_COMMANDS_MAX = 20_000
 """Of one request: above it more commands make a request slower, not cheaper."""
 COMMAND_OVERHEAD_BYTES = 5
 """What the wire form adds to a command, at most."""
-
-
-class Receiver(Protocol):
-    """Who wants the outcome of some commands that were submitted together.
-
-    Attributes:
-        deadline_ns: Until when, on the client's clock.
-    """
-
-    deadline_ns: int
-
-    def begin(self) -> bool:
-        """The commands are about to be numbered; False where they were cancelled before."""
-
-    def deliver(self, start: int, entry: EntryResult, offset: int, count: int) -> None:
-        """Take the outcome of some of the commands.
-
-        Args:
-            start: Position of the first of them among those submitted together.
-            entry: Has their results,
-            offset: from here on.
-            count: How many.
-        """
-
-    def fail(self, start: int, error: PaxosError, count: int) -> None:
-        """`count` commands from position `start` on have no result."""
-
-
-class _Nobody:
-    """Stands for a receiver that was told that its time is over."""
-
-    deadline_ns = sys.maxsize
-
-    def begin(self) -> bool:
-        return True
-
-    def deliver(self, start: int, entry: EntryResult, offset: int, count: int) -> None:
-        pass
-
-    def fail(self, start: int, error: PaxosError, count: int) -> None:
-        pass
-
-
-Part: TypeAlias = tuple[Receiver, int, int]
-"""Commands of one receiver: who gets their outcome, position of the first there, how many."""
-
-_NOBODY = _Nobody()
-
-
-@dataclass(slots=True, eq=False)
-class PendingBatch:
-    """Numbered commands without a known outcome.
-
-    Attributes:
-        machine: For which machine.
-        first_number: Of the first command; the others follow one by one.
-        commands: In order.
-        receivers: Whose they are, in order.
-        byte_count: Of the commands.
-    """
-
-    machine: str
-    first_number: int
-    commands: list[bytes]
-    receivers: list[Part]
-    byte_count: int
-
-    def deliver(self, entry: EntryResult) -> None:
-        """Hand the outcome to everyone who waits for a part of it."""
-        offset = 0
-        for receiver, start, count in self.receivers:
-            receiver.deliver(start, entry, offset, count)
-            offset += count
 
 
 @dataclass(slots=True, eq=False)
@@ -416,7 +341,7 @@ class ClientSession:
                 for place, (receiver, start, count) in enumerate(batch.receivers):
                     if receiver.deadline_ns <= now_ns:
                         numbered.append((receiver, start, count))
-                        batch.receivers[place] = (_NOBODY, start, count)
+                        batch.receivers[place] = (NOBODY, start, count)
         late = [queued for queued in self._waiting if queued.receiver.deadline_ns <= now_ns]
         return numbered, self._drop(late)
 
@@ -451,58 +376,3 @@ class ClientSession:
     def _release(self, commands: int, byte_count: int) -> None:
         self.held_commands -= commands
         self.held_bytes -= byte_count
-
-
-class MasterGuess:
-    """Which member to send to: the last one known to lead, or the next one to ask.
-
-    Invariants: `member_id` is one of the members.
-    """
-
-    def __init__(self, members: Sequence[int], first: int = 0) -> None:
-        """Begin with the member at place `first`, taken modulo their number.
-
-        Args:
-            members: Their ids; at least one.
-            first: So that many clients do not all begin with the same one.
-        """
-        assert members, "a cluster has members"
-        self._members = tuple(members)
-        self._position = first % len(self._members)
-        self.is_known = False
-
-    @property
-    def member_id(self) -> int:
-        """Whom to send to."""
-        return self._members[self._position]
-
-    def answered(self, member_id: int) -> None:
-        """That member has answered as the master."""
-        self._take(member_id)
-
-    def redirected(self, asked: int, master: int | None) -> None:
-        """A member named the master, or knew of none.
-
-        Args:
-            asked: Who said so; ignored where somebody else is already believed to lead.
-            master: Whom it named.
-        """
-        if asked != self.member_id:
-            return
-        if master is None or master == asked or master not in self._members:
-            self._next()
-        else:
-            self._take(master)
-
-    def failed(self, asked: int) -> None:
-        """A member did not answer."""
-        if asked == self.member_id:
-            self._next()
-
-    def _take(self, member_id: int) -> None:
-        self._position = self._members.index(member_id)
-        self.is_known = True
-
-    def _next(self) -> None:
-        self._position = (self._position + 1) % len(self._members)
-        self.is_known = False

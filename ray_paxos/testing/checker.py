@@ -121,6 +121,12 @@ class Checker:
 
     # Messages.
 
+    def receiving(self, to: Address, envelope: Envelope) -> None:
+        """A process is about to handle a message."""
+        promise = envelope.message
+        if isinstance(promise, Promise) and promise.ballot.member_id == to.member_id:
+            self.ledgers[envelope.group].promises.promised(envelope.sender.member_id, promise)
+
     def sending(self, sender: Address, life: int, envelope: Envelope) -> None:
         """A process's message leaves now."""
         group, message = envelope.group, envelope.message

@@ -53,11 +53,11 @@ class Situation:
 
 SITUATIONS = (
     Situation(ADOPTED, 0.5),
-    Situation(HOLE, 0.04),
+    Situation(HOLE, 0.08),
     Situation(FLOOR, 0.5),
     Situation(GAP, 0.3),
     Situation(UNSYNCED_KILL, 0.3),
-    Situation(UNSYNCED_LOSS, 0.15),
+    Situation(UNSYNCED_LOSS, 0.2),
     Situation(CAUGHT_UP, 0.5),
     Situation(MASTERS, 0.7),
     Situation(PAGES, 0.1),

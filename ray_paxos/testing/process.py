@@ -204,6 +204,7 @@ class SimulatedProcess:
                 self._at_storage().make_room(len(data))
         if self._driver is not driver:
             return
+        self._world.checker.receiving(self.address, envelope)
         self._world.checker.coverage.deliveries += 1
         self._world.trace.note(self._world.now_ns, self.name, data)
         self._narrate("gets", envelope.sender, envelope)

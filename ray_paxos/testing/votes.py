@@ -13,6 +13,7 @@ from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.messages import ChosenValue
 from ray_paxos.core.values import value_hash
+from ray_paxos.testing.promises import PromiseLedger
 from ray_paxos.testing.trace import name_member
 from ray_paxos.testing.violation import Violation
 
@@ -36,12 +37,15 @@ class VoteLedger:
     Attributes:
         chosen: By instance, what is chosen there, and at which ballot first.
         chosen_through: Every instance up to it is chosen.
+        promises: What was promised, for P2c.
     """
 
     def __init__(self, group: int, configuration: Configuration) -> None:
         """Start with nothing proposed."""
         self.chosen: dict[int, ChosenValue] = {}
         self.chosen_through = 0
+        self.promises = PromiseLedger(group)
+        self._majority = configuration.majority
         self._group = group
         self._configurations = {configuration.config_id: configuration}
         self._proposed: dict[tuple[int, Ballot], Proposed] = {}
@@ -70,6 +74,7 @@ class VoteLedger:
         known = self._proposed.get(key)
         if known is None:
             self._proposed[key] = Proposed(value)
+            self.promises.proposed(instance_id, ballot, value, self._majority)
             chosen = self.chosen.get(instance_id)
             if chosen is not None and ballot > chosen.ballot and value != chosen.value:
                 what = f"{ballot} proposes another value at {instance_id} than was chosen at "

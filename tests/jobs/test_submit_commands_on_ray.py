@@ -130,7 +130,7 @@ def read_lines(path: Path) -> list[dict[str, object]]:
 def read_name(process: int) -> str:
     """The command line of a process, for messages."""
     try:
-        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     except OSError:
         return "(ended)"
 
@@ -184,6 +184,8 @@ def test_real_commands_are_in_state_and_log_and_survive(
 def test_a_kept_cluster_takes_kills_and_is_found_again(machine: Machine, tmp_path: Path) -> None:
     state, document = tmp_path / "out.jsonl", tmp_path / "out.json"
     outputs = ["--dump-state", str(state), "--json", str(document)]
+    # As after any earlier run: Ray starts ask for a token where this file is.
+    machine.run(*RAY, "get-auth-token", "--generate")
     first = tmp_path / "first.jsonl"
     first.write_bytes(put_lines(0, 99))
     machine.run(*JOB, "--input", str(first), "--keep", *outputs)

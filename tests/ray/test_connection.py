@@ -77,7 +77,7 @@ def test_a_ray_that_is_kept_is_found_by_the_next_driver_and_ended_with_it() -> N
             lines = box.run(KEEPING, "second", "stop")
         assert lines == ["first", "second", "False True"]
         assert not record.exists()
-        assert box.processes() == {}
+        assert box.ended() == {}
         assert not (box.folder / ".ray" / "auth_token").exists()
 
 

@@ -50,11 +50,16 @@ def on_disk():
     return {folder.name: folder.parent.parent.name for folder in found}
 
 
-def wait_for(condition, timeout_s=40):
+def wait_for(condition, timeout_s=90):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "took too long"
         time.sleep(0.2)
+
+
+def all_serve():
+    roles = [role for member in cluster.status().members for role in member.roles.values()]
+    return all(role.phase == "serving" for role in roles)
 
 
 nodes = Cluster()
@@ -87,7 +92,7 @@ with cluster.client() as client:
     said["attached without n2"] = ray_paxos.start(configuration).was_running
     said["soon"] = time.monotonic() - started < 30
     raylets["n2"] = add_node(nodes, "n2")
-    wait_for(lambda: cluster.status().members[1].roles["learner"].phase == "serving")
+    wait_for(all_serve)
     wait_for(lambda: set(cluster.member_digests()) == {"m1", "m2", "m3"})
 said["n2 is back"] = places(cluster)
 said["digests"] = len({d.digest for d in cluster.member_digests().values()})

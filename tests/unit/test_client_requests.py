@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from ray_paxos.core.master_guess import MasterGuess
 from ray_paxos.core.messages import (
     Address,
     Envelope,
@@ -303,3 +304,22 @@ def test_a_call_that_was_not_made_is_made_at_once_to_the_same_member() -> None:
     call = client.call()
     client.requests.on_not_made(call, client.now_ns)
     assert client.call().member_id == call.member_id
+
+
+def test_the_guess_follows_answers_redirects_and_failures() -> None:
+    guess = MasterGuess((10, 20, 30), first=4)
+    assert guess.member_id == 20
+    guess.redirected(20, 30)
+    assert (guess.member_id, guess.is_known) == (30, True)
+    guess.redirected(20, 10)
+    assert guess.member_id == 30, "a late redirect of a member that is not asked any more"
+    guess.redirected(30, None)
+    assert (guess.member_id, guess.is_known) == (10, False)
+    guess.failed(30)
+    assert guess.member_id == 10
+    guess.failed(10)
+    assert guess.member_id == 20
+    guess.answered(30)
+    assert guess.member_id == 30
+    guess.redirected(30, 99)
+    assert guess.member_id == 10, "a member that is not of this cluster is not believed"

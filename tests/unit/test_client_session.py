@@ -10,7 +10,7 @@ import pytest
 
 from ray_paxos.core.messages import Submit
 from ray_paxos.core.results import EntryResult, Note, NoteCode
-from ray_paxos.core.session import ClientSession, MasterGuess
+from ray_paxos.core.session import ClientSession
 from ray_paxos.core.values import CommandBatch, SessionId
 from ray_paxos.errors import PaxosError
 
@@ -390,22 +390,3 @@ def test_under_loss_and_reordering_every_command_is_applied_once_in_order(seed: 
     assert [r for c in receivers for _, r in sorted(c.results.items())] == [
         b"r" + command for command in commands
     ]
-
-
-def test_the_guess_follows_answers_redirects_and_failures() -> None:
-    guess = MasterGuess((10, 20, 30), first=4)
-    assert guess.member_id == 20
-    guess.redirected(20, 30)
-    assert (guess.member_id, guess.is_known) == (30, True)
-    guess.redirected(20, 10)
-    assert guess.member_id == 30, "a late redirect of a member that is not asked any more"
-    guess.redirected(30, None)
-    assert (guess.member_id, guess.is_known) == (10, False)
-    guess.failed(30)
-    assert guess.member_id == 10
-    guess.failed(10)
-    assert guess.member_id == 20
-    guess.answered(30)
-    assert guess.member_id == 30
-    guess.redirected(30, 99)
-    assert guess.member_id == 10, "a member that is not of this cluster is not believed"

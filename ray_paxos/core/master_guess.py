@@ -1,0 +1,60 @@
+"""Which member a client takes for the master."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class MasterGuess:
+    """Which member to send to: the last one known to lead, or the next one to ask.
+
+    Invariants: `member_id` is one of the members.
+    """
+
+    def __init__(self, members: Sequence[int], first: int = 0) -> None:
+        """Begin with the member at place `first`, taken modulo their number.
+
+        Args:
+            members: Their ids; at least one.
+            first: So that many clients do not all begin with the same one.
+        """
+        assert members, "a cluster has members"
+        self._members = tuple(members)
+        self._position = first % len(self._members)
+        self.is_known = False
+
+    @property
+    def member_id(self) -> int:
+        """Whom to send to."""
+        return self._members[self._position]
+
+    def answered(self, member_id: int) -> None:
+        """That member has answered as the master."""
+        self._take(member_id)
+
+    def redirected(self, asked: int, master: int | None) -> None:
+        """A member named the master, or knew of none.
+
+        Args:
+            asked: Who said so; ignored where somebody else is already believed to lead.
+            master: Whom it named.
+        """
+        if asked != self.member_id:
+            return
+        if master is None or master == asked or master not in self._members:
+            self._next()
+        else:
+            self._take(master)
+
+    def failed(self, asked: int) -> None:
+        """A member did not answer."""
+        if asked == self.member_id:
+            self._next()
+
+    def _take(self, member_id: int) -> None:
+        self._position = self._members.index(member_id)
+        self.is_known = True
+
+    def _next(self) -> None:
+        self._position = (self._position + 1) % len(self._members)
+        self.is_known = False

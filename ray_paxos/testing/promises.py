@@ -1,0 +1,62 @@
+"""Whether what a proposer proposes is safe by what it was promised ("Paxos Made Simple", P2c).
+
+The checker sees which promises arrived, not which of them the proposer counted. So a value is
+judged against all majorities of them: some majority must allow it, which means that the vote at
+the highest ballot among its promises, if there is any, is for that very value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.messages import Promise, Vote
+from ray_paxos.testing.violation import Violation
+
+
+@dataclass
+class _Told:
+    """What one acceptor told with its promises for one ballot."""
+
+    votes: dict[int, Vote] = field(default_factory=dict)
+    is_complete: bool = False
+
+
+class PromiseLedger:
+    """Promises and proposals of one group."""
+
+    def __init__(self, group: int) -> None:
+        """Start with nothing promised."""
+        self._group = group
+        self._told: dict[Ballot, dict[int, _Told]] = {}
+
+    def promised(self, member_id: int, promise: Promise) -> None:
+        """A promise, or a page of one, has arrived at the proposer that asked for it."""
+        told = self._told.setdefault(promise.ballot, {}).setdefault(member_id, _Told())
+        for vote in promise.votes:
+            # Votes at the ballot itself came after the first promise for it.
+            if vote.ballot < promise.ballot:
+                told.votes.setdefault(vote.instance_id, vote)
+        told.is_complete = told.is_complete or promise.next_instance is None
+
+    def proposed(self, instance_id: int, ballot: Ballot, value: bytes, majority: int) -> None:
+        """A value is proposed at a ballot for the first time."""
+        promises = [told for told in self._told.get(ballot, {}).values() if told.is_complete]
+        if len(promises) < majority:
+            what = f"proposes at {instance_id}, {ballot}, with {len(promises)} promises"
+            raise Violation("P2c", f"group {self._group}: {what}")
+        votes = [told.votes.get(instance_id) for told in promises]
+        if not any(votes):
+            return
+        for chosen in combinations(votes, majority):
+            highest = max((v for v in chosen if v is not None), key=_ballot, default=None)
+            if highest is None or highest.value == value:
+                return
+        found = ", ".join(str(vote.ballot) for vote in votes if vote is not None)
+        what = f"proposes at {instance_id}, {ballot}, what no majority allows; votes at {found}"
+        raise Violation("P2c", f"group {self._group}: {what}")
+
+
+def _ballot(vote: Vote) -> Ballot:
+    return vote.ballot
