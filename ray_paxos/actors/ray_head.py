@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import ray
@@ -144,19 +144,48 @@ def _processes(token: str) -> Iterator[tuple[int, str]]:
 
 
 def _end_processes(token: str) -> None:
+    # Ray's agents rename themselves, which may overwrite the environment that /proc shows: they
+    # are known as children of those that have the token, from before these end.
+    doomed = _with_descendants({process_id for process_id, _ in _processes(token)})
     for number, patience_s in ((signal.SIGTERM, END_TIMEOUT_S), (signal.SIGKILL, END_TIMEOUT_S)):
         deadline = time.monotonic() + patience_s
-        for process_id, _ in _processes(token):
-            try:
+        for process_id in _alive(doomed):
+            with suppress(ProcessLookupError):
                 os.kill(process_id, number)
-            except ProcessLookupError:
-                continue
-        while any(_processes(token)):
+        while _alive(doomed):
             if time.monotonic() > deadline:
                 break
             time.sleep(END_POLL_S)
         else:
             return
+
+
+def _with_descendants(process_ids: set[int]) -> dict[int, int]:
+    """These processes and all below them, each with when it started."""
+    known = {int(f.name): _stat(int(f.name)) for f in Path("/proc").iterdir() if f.name.isdigit()}
+    found = set(process_ids)
+    grown = True
+    while grown:
+        below = {pid for pid, stat in known.items() if stat is not None and stat[0] in found}
+        grown = not below <= found
+        found |= below
+    found.discard(os.getpid())
+    return {pid: stat[1] for pid in found if (stat := known.get(pid)) is not None}
+
+
+def _alive(processes: Mapping[int, int]) -> list[int]:
+    """Those that still run: the same number, started at the same time, and no zombie."""
+    return [pid for pid, started in processes.items() if (s := _stat(pid)) and s[1] == started]
+
+
+def _stat(process_id: int) -> tuple[int, int] | None:
+    """(parent, start time in ticks) of a process; None where it has ended."""
+    try:
+        text = Path(f"/proc/{process_id}/stat").read_text()
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else (int(fields[1]), int(fields[19]))
 
 
 def _free_port() -> int:
