@@ -53,7 +53,7 @@ class Situation:
 
 SITUATIONS = (
     Situation(ADOPTED, 0.5),
-    Situation(HOLE, 0.08),
+    Situation(HOLE, 0.06),
     Situation(FLOOR, 0.5),
     Situation(GAP, 0.3),
     Situation(UNSYNCED_KILL, 0.3),
@@ -66,7 +66,7 @@ SITUATIONS = (
 """Features that come later add their rows here: a membership entry adopted in a prepare, a
 checkpoint installed, a lease released."""
 
-SEEDS_MIN = 20
+SEEDS_MIN = 80
 """Shares are asked of runs with at least so many seeds."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
 import traceback
 from collections import Counter
@@ -54,7 +55,8 @@ def run_seeds(seeds: Sequence[int], members: int, jobs: int = 1) -> Iterator[See
     if jobs == 1:
         yield from (run_seed(seed, members) for seed in seeds)
         return
-    pool = ProcessPoolExecutor(jobs)
+    # Not forked: the caller may have threads, and each seed is to start from nothing but itself.
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
     try:
         yield from pool.map(partial(run_seed, members=members), seeds)
     finally:
