@@ -1,8 +1,11 @@
 """Whether what a proposer proposes is safe by what it was promised ("Paxos Made Simple", P2c).
 
 The checker sees which promises arrived, not which of them the proposer counted. So a value is
-judged against all majorities of them: some majority must allow it, which means that the vote at
-the highest ballot among its promises, if there is any, is for that very value.
+judged against all majorities of the acceptors that have promised and told of this instance: some
+majority must allow it, which means that the vote at the highest ballot among its promises, if
+there is any, is for that very value. An acceptor whose later pages are still missing has promised
+all the same, and what it told of an instance cannot change any more: it may be one of them. But a
+majority must have told everything before anything is proposed, or a vote further up is missed.
 """
 
 from __future__ import annotations
@@ -17,10 +20,19 @@ from ray_paxos.testing.violation import Violation
 
 @dataclass
 class _Told:
-    """What one acceptor told with its promises for one ballot."""
+    """What one acceptor told with its promises for one ballot.
 
+    Attributes:
+        next_instance: Everything below it was told, from where the proposer asked; None for all.
+        votes: By instance.
+    """
+
+    next_instance: int | None
     votes: dict[int, Vote] = field(default_factory=dict)
-    is_complete: bool = False
+
+    def covers(self, instance_id: int) -> bool:
+        """Whether it has told its vote of an instance, or that it has none."""
+        return self.next_instance is None or instance_id < self.next_instance
 
 
 class PromiseLedger:
@@ -33,20 +45,27 @@ class PromiseLedger:
 
     def promised(self, member_id: int, promise: Promise) -> None:
         """A promise, or a page of one, has arrived at the proposer that asked for it."""
-        told = self._told.setdefault(promise.ballot, {}).setdefault(member_id, _Told())
+        first = _Told(promise.from_instance)
+        told = self._told.setdefault(promise.ballot, {}).setdefault(member_id, first)
         for vote in promise.votes:
             # Votes at the ballot itself came after the first promise for it.
             if vote.ballot < promise.ballot:
                 told.votes.setdefault(vote.instance_id, vote)
-        told.is_complete = told.is_complete or promise.next_instance is None
+        is_next = told.next_instance is not None and promise.from_instance <= told.next_instance
+        if promise.next_instance is None and is_next:
+            told.next_instance = None
+        elif promise.next_instance is not None and is_next:
+            assert told.next_instance is not None
+            told.next_instance = max(told.next_instance, promise.next_instance)
 
     def proposed(self, instance_id: int, ballot: Ballot, value: bytes, majority: int) -> None:
         """A value is proposed at a ballot for the first time."""
-        promises = [told for told in self._told.get(ballot, {}).values() if told.is_complete]
-        if len(promises) < majority:
-            what = f"proposes at {instance_id}, {ballot}, with {len(promises)} promises"
+        promises = self._told.get(ballot, {}).values()
+        complete = sum(told.next_instance is None for told in promises)
+        if complete < majority:
+            what = f"proposes at {instance_id}, {ballot}, with {complete} whole promises"
             raise Violation("P2c", f"group {self._group}: {what}")
-        votes = [told.votes.get(instance_id) for told in promises]
+        votes = [told.votes.get(instance_id) for told in promises if told.covers(instance_id)]
         if not any(votes):
             return
         for chosen in combinations(votes, majority):
