@@ -67,6 +67,7 @@ from ray_paxos.core.messages import (
 from ray_paxos.core.phase_one import PhaseOne
 from ray_paxos.core.records import ReadSegments, Record
 from ray_paxos.core.reign import Reign
+from ray_paxos.core.session_order import SessionOrder
 from ray_paxos.core.settings import MILLISECOND_NS, ProposerSettings
 
 
@@ -131,6 +132,7 @@ class Proposer:
         self._master: Ballot | None = None
         self._status: LearnerStatus | None = None
         self._intake = Intake(settings)
+        self._order = SessionOrder()
         self._phase_one: PhaseOne | None = None
         self._reign: Reign | None = None
         self._retry_ns = now_ns
@@ -162,7 +164,9 @@ class Proposer:
         if self.phase is Phase.FOLLOWING:
             return self._election_ns if self._replica_id else None
         if self._reign is not None:
-            return self._reign.deadline_ns
+            due_ns = self._order.due_ns
+            deadline_ns = self._reign.deadline_ns
+            return deadline_ns if due_ns is None else min(deadline_ns, due_ns)
         return min(self._retry_ns, self._election_ns)
 
     def handle(self, envelope: Envelope, now_ns: int) -> Effects:
@@ -196,6 +200,9 @@ class Proposer:
         """Do what is due."""
         effects = Effects()
         if self._reign is not None:
+            for arrival in self._order.expire(now_ns):
+                self._offer(arrival.client, arrival.submit, effects)
+            self._reign.pump(now_ns, effects)
             reason = self._reign.on_deadline(now_ns, effects)
             self._end_or_go_on(reason, now_ns, effects)
         elif self.phase is Phase.FOLLOWING:
@@ -227,12 +234,22 @@ class Proposer:
         if self.phase is Phase.FOLLOWING:
             self._redirect(client, message.request_id, effects)
             return
-        refused = self._intake.offer(client, message)
-        if refused is not None:
-            self._send(client, refused, effects)
-            return
+        if isinstance(message, Submit):
+            for arrival in self._order.arrive(client, message, now_ns):
+                self._offer(arrival.client, arrival.submit, effects)
+        else:
+            self._offer(client, message, effects)
         if self._reign is not None:
             self._reign.pump(now_ns, effects)
+
+    def _offer(self, client: Address, message: Submit | OpenSession, effects: Effects) -> None:
+        refused = self._intake.offer(client, message)
+        if refused is None:
+            return
+        self._send(client, refused, effects)
+        if isinstance(message, Submit):
+            for arrival in self._order.refused(message):
+                self._offer(arrival.client, arrival.submit, effects)
 
     def _redirect(self, client: Address, request_id: int, effects: Effects) -> None:
         master = self.master_id
@@ -354,6 +371,8 @@ class Proposer:
         self._reign = None
         self._enter(Phase.FOLLOWING, now_ns)
         self._redirect_all(pending, effects)
+        for arrival in self._order.drain():
+            self._redirect(arrival.client, arrival.submit.request_id, effects)
 
     def _redirect_all(self, requests: Sequence[Request], effects: Effects) -> None:
         for request in requests:
