@@ -220,6 +220,12 @@ class ClusterConfiguration(Section):
                 f"({len(self.members)})",
                 ("ray", "nodes_min"),
             )
+        if proposer.retained_bytes_max < learner.seal_bytes:
+            raise refuse(
+                f"found {proposer.retained_bytes_max:,}; allowed: at least learner.seal_bytes "
+                f"({learner.seal_bytes:,}), or the master waits for a segment that is not full yet",
+                ("proposer", "retained_bytes_max"),
+            )
         largest = max(proposer.batch_bytes_max, proposer.command_bytes_max)
         for section, field, limit in (
             ("proposer", "intake_bytes_max", proposer.intake_bytes_max),

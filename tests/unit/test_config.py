@@ -291,6 +291,11 @@ def test_a_long_list_of_wrong_things_is_cut() -> None:
         ),
         ("proposer: {intake_bytes_max: 5000}", "proposer.intake_bytes_max", "found 5,000"),
         ("proposer: {retained_bytes_max: 5000}", "proposer.retained_bytes_max", "found 5,000"),
+        (
+            "proposer: {retained_bytes_max: 3000000}",
+            "proposer.retained_bytes_max",
+            "found 3,000,000; allowed: at least learner.seal_bytes (4,000,000)",
+        ),
         ("learner: {pending_bytes_max: 5000}", "learner.pending_bytes_max", "found 5,000"),
         ("ray: {address: 'ray://h:10001'}", "ray.address", "Ray Client is not supported"),
     ],
