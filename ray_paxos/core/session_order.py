@@ -37,6 +37,10 @@ class Arrival:
     client: Address
     submit: Submit
 
+    def is_same(self, other: Arrival) -> bool:
+        """Whether both are copies of one request."""
+        return (self.client, self.submit.request_id) == (other.client, other.submit.request_id)
+
 
 @dataclass(slots=True)
 class _Session:
@@ -101,6 +105,10 @@ class SessionOrder:
         session.next_number = max(session.next_number, first.lowest_open)
         if first.first_number <= session.next_number:
             return [arrival, *self._follow(session, submit)]
+        early = session.early.get(first.first_number)
+        if early is not None and early.is_same(arrival):
+            # Sent again while it waits: one answer serves both.
+            return []
         if not self._may_wait(session, first, submit):
             return [arrival]
         session.early[first.first_number] = arrival
