@@ -28,8 +28,9 @@ from command_input import CommandFile, InputLine
 from job_console import JobConsole
 from job_exit import BAD_INPUT, GOOD, NOT_HELD, run_to_status
 from job_files import check_output, write_json, write_lines
-from ray_paxos.config import ClusterConfiguration, GroupConfiguration, load_configuration
-from ray_paxos.errors import ClusterError, ConfigurationError, InputError, PaxosError
+from job_groups import choose_group, machine_of_kind
+from ray_paxos.config import ClusterConfiguration, load_configuration
+from ray_paxos.errors import ClusterError, InputError, PaxosError
 from state_dump import dump_lines
 from submission import Submission
 from submission_report import SubmissionReport
@@ -81,34 +82,15 @@ def make_plan(options: Options, console: JobConsole) -> Plan:
     configuration = load_configuration(options.config)
     for warning in configuration.warnings:
         console.warn(f"{options.config}: {warning}")
-    group = _choose_group(configuration, options.group)
-    machine = _machine_of_kind(group, MACHINE_KINDS[options.format], "--format " + options.format)
+    group = choose_group(configuration, options.group)
+    machine = machine_of_kind(group, MACHINE_KINDS[options.format], "--format " + options.format)
     dump_machine = None
     if options.dump_state is not None:
-        dump_machine = _machine_of_kind(group, "kv", "--dump-state")
+        dump_machine = machine_of_kind(group, "kv", "--dump-state")
     check_output(options.json, "--json")
     check_output(options.dump_state, "--dump-state")
     commands = CommandFile(options.input, repeat=options.repeat)
     return Plan(configuration, group.group, machine, dump_machine, commands)
-
-
-def _choose_group(configuration: ClusterConfiguration, wanted: int | None) -> GroupConfiguration:
-    if wanted is None:
-        return min(configuration.groups, key=lambda group: group.group)
-    for group in configuration.groups:
-        if group.group == wanted:
-            return group
-    known = ", ".join(str(group.group) for group in configuration.groups)
-    raise ConfigurationError(f"--group: found {wanted}; allowed: {known}")
-
-
-def _machine_of_kind(group: GroupConfiguration, kind: str, option: str) -> str:
-    names = sorted(name for name, its_kind in group.machines.items() if its_kind == kind)
-    if not names:
-        raise ConfigurationError(
-            f"{option} needs a machine of kind {kind}, and group {group.group} has none"
-        )
-    return kind if kind in names else names[0]
 
 
 class Start(Protocol):

@@ -18,31 +18,24 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
-from typing import Any
 
-import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
-
-from ray_paxos.actors.answers import state_of
-from ray_paxos.actors.names import NAMESPACE, actor_name
+from ray_paxos.actors.names import actor_name
 from ray_paxos.actors.outcomes import CommandFuture, ManyFuture, ManyResults, Result
-from ray_paxos.actors.sender import ActorProposers, CommandSender
+from ray_paxos.actors.reader import Reader, consistency_of
+from ray_paxos.actors.sender import WAIT_MAX_S, ActorProposers, CommandSender, check_name
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
-from ray_paxos.core.messages import Address, Envelope, Query, QueryFailed, QueryResult, RoleName
-from ray_paxos.core.requests import ClientRequests, ClientSettings, outcome_unknown
-from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+from ray_paxos.core.client_calls import ClientSettings
+from ray_paxos.core.client_errors import outcome_unknown
+from ray_paxos.core.messages import Consistency, RoleName
+from ray_paxos.core.requests import ClientRequests
 from ray_paxos.errors import (
     CommandError,
     ConfigurationError,
-    NotAppliedError,
-    QueryError,
+    WithdrawnError,
 )
 
-CONSISTENCIES = ("follower", "stale")
-NOT_YET = ("linearizable", "lease")
 CLOSE_TIMEOUT_S = 5.0
-QUERY_TRY_S = 2.0
-QUERY_PAUSE_S = 0.02
+SETTLE_NS = 5_000_000_000
 
 
 class Client:
@@ -56,6 +49,8 @@ class Client:
             group: Which group.
             label: What a person calls this client.
         """
+        if label:
+            check_name("label", label)
         self._arguments = (spec, group, label)
         decoded = decode_spec(spec)
         genesis = decoded.decoded_genesis()
@@ -63,10 +58,14 @@ class Client:
         self._group = group
         self._names = {member.member_id: member.name for member in genesis.members}
         self._cluster = genesis.cluster
-        self._learners: dict[int, Any] = {}
-        self._query_count = 0
         client_id = secrets.randbits(63) | 1
-        self._address = Address(client_id, RoleName.CLIENT)
+        self._reader = Reader(
+            cluster=self._cluster,
+            genesis=self._genesis_hash,
+            group=group,
+            names=self._names,
+            has_lease=decoded.proposer.lease_ns > 0,
+        )
         settings = _settings(decoded)
         requests = ClientRequests(
             tuple(self._names), label=label, first=client_id >> 1, settings=settings
@@ -85,7 +84,7 @@ class Client:
             ),
         )
         # A client that is dropped without `close` ends its thread, too.
-        self._finalizer = weakref.finalize(self, self._sender.abandon)
+        self._finalizer = weakref.finalize(self, self._sender.drop)
 
     def __reduce__(self) -> tuple[type[Client], tuple[bytes, int, str]]:
         return (Client, self._arguments)
@@ -116,19 +115,23 @@ class Client:
 
         Raises:
             CommandError: The machine refused it; the command counts as applied.
-            NotAppliedError: It was certainly not applied (too large, no room, client closed).
-            OutcomeUnknownError: No answer in time; it may be applied, at most once.
+            NotAppliedError: It was certainly not applied, and will not be; which of its kinds says
+                why: no master, no room, too large, a failed machine, client closed.
+            OutcomeUnknownError: No answer in time; it may be applied, at most once. Its `number`
+                is for `outcome` and `abandon`.
             SessionExpiredError: The session was evicted; it may have been applied.
+            ConfigurationError: An argument means nothing; nothing was sent.
         """
+        deadline_ns = _deadline_ns(timeout_s)
         self._sender.check_may_wait()
-        deadline = time.monotonic() + timeout_s
-        future = CommandFuture(_deadline_ns(timeout_s))
+        future = CommandFuture(deadline_ns)
         self._sender.submit_alone(machine, command, future, timeout_s)
-        try:
-            return future.result(max(deadline - time.monotonic(), 0.0))
-        except FutureTimeoutError:
-            pass
-        return _late(future, timeout_s)
+        if not _is_done_by(future, deadline_ns):
+            # The sender's thread would tell it too, some time later.
+            self._sender.part_with_overdue(max(deadline_ns, time.monotonic_ns()))
+            # Known now, unless the outcome came in this very moment, in another thread.
+            _is_done_by(future, time.monotonic_ns() + SETTLE_NS)
+        return future.result(0)
 
     def propose_async(
         self, command: bytes, machine: str = "kv", *, timeout_s: float = 30.0
@@ -148,6 +151,7 @@ class Client:
             OverloadedError: There was no room in time; nothing was sent.
             CommandTooLargeError: As it says; nothing was sent.
             ClientClosedError: As it says; nothing was sent.
+            ConfigurationError: An argument means nothing; nothing was sent.
         """
         future = CommandFuture(_deadline_ns(timeout_s))
         self._sender.submit(machine, (command,), future, timeout_s)
@@ -200,12 +204,80 @@ class Client:
         Returns:
             All results, later; errors of single commands are in its `errors`, by position.
         """
-        future = ManyFuture(len(commands), _deadline_ns(timeout_s), on_progress)
+        deadline_ns = _deadline_ns(timeout_s)
+        if isinstance(commands, bytes | str) or not isinstance(commands, Sequence):
+            kind = type(commands).__qualname__
+            raise ConfigurationError(f"commands: found {kind}; allowed: a sequence of bytes")
+        # A list that its owner goes on changing must not change what was submitted.
+        commands = tuple(commands)
+        future = ManyFuture(len(commands), deadline_ns, on_progress)
         if commands:
             self._sender.submit(machine, commands, future, timeout_s)
         else:
             future.set_result(ManyResults(0))
         return future
+
+    # Outcomes that were not known in time.
+
+    def outcome(self, number: int, *, timeout_s: float = 30.0) -> Result:
+        """What became of a command after all, of which an `OutcomeUnknownError` was told.
+
+        The client goes on sending the command by itself until that is known; this waits for it.
+        Asking again gives the same. The latest 10,000 outcomes that came late are kept.
+
+        Args:
+            number: The error's.
+            timeout_s: How long to wait.
+
+        Returns:
+            The command's result: it was applied.
+
+        Raises:
+            CommandError: The machine refused it; the command counts as applied.
+            WithdrawnError: It was abandoned, and certainly not applied.
+            OutcomeUnknownError: It is still not known; ask again.
+            SessionExpiredError: It can never be known any more, other than from the state.
+            ConfigurationError: The number is none of those, or its outcome is not kept any more.
+        """
+        return self._ask(number, timeout_s, withdraw=False)
+
+    def abandon(self, number: int, *, timeout_s: float = 30.0) -> Result | None:
+        """Give up a command of which an `OutcomeUnknownError` was told, and hear what became of it.
+
+        The number is withdrawn: if the log does not have the command yet, it never will. Commands
+        behind it stay in their order. Once this was called the command is not sent any more, also
+        where no answer comes in time.
+
+        Args:
+            number: The error's.
+            timeout_s: How long to wait.
+
+        Returns:
+            The result, where the command had been applied; None where it was not, and never will
+            be.
+
+        Raises:
+            As `outcome`, but for WithdrawnError.
+        """
+        try:
+            return self._ask(number, timeout_s, withdraw=True)
+        except WithdrawnError:
+            return None
+
+    def _ask(self, number: int, timeout_s: float, *, withdraw: bool) -> Result:
+        deadline_ns = _deadline_ns(timeout_s)
+        if type(number) is not int:
+            raise ConfigurationError(f"number: found {number!r}; allowed: a whole number")
+        self._sender.check_may_wait()
+        future = CommandFuture(deadline_ns)
+        self._sender.ask(number, future, withdraw=withdraw)
+        try:
+            _is_done_by(future, deadline_ns)
+        finally:
+            self._sender.leave(number, future)
+        if not future.done():
+            raise outcome_unknown(number, f"no answer within {timeout_s:g} s")
+        return future.result(0)
 
     # Reads.
 
@@ -214,7 +286,9 @@ class Client:
         request: bytes,
         machine: str = "kv",
         *,
-        consistency: str = "follower",
+        consistency: str = "linearizable",
+        at_least: int | None = None,
+        max_staleness_ms: int | None = None,
         timeout_s: float = 10.0,
     ) -> bytes:
         """Read from a machine's state; adds nothing to the log.
@@ -222,9 +296,15 @@ class Client:
         Args:
             request: For the machine.
             machine: Its name in the group.
-            consistency: `follower`: the state holds everything that this client was acknowledged,
-                and everything that anybody was acknowledged before this client's session was
-                opened. `stale`: whatever the member asked has applied.
+            consistency: `linearizable`: the state holds every command that anybody was
+                acknowledged before this call. `lease`: the same, without a round of messages, or
+                not at all. `follower`: of any member, as fresh as the next two arguments say.
+                `stale`: whatever the member asked has applied.
+            at_least: The state holds everything up to this instance, such as the `instance_id` of
+                a result. With `follower` by default what this client was acknowledged: it reads
+                its own writes.
+            max_staleness_ms: With `follower`: the state holds everything that anybody was
+                acknowledged so long before the answer, or earlier.
             timeout_s: How long to try.
 
         Returns:
@@ -232,78 +312,30 @@ class Client:
 
         Raises:
             QueryError: The machine refused the request, or no member answered in time.
-            ConfigurationError: There is no such consistency.
+            StaleReadError: No member was fresh enough in time.
+            LeaseError: With `lease`, no master held one in time.
+            ConfigurationError: There is no such consistency, or an argument means nothing.
         """
-        if consistency not in CONSISTENCIES:
-            offered = ", ".join(CONSISTENCIES)
-            later = " (not offered yet)" if consistency in NOT_YET else ""
+        wanted = consistency_of(consistency)
+        _deadline_ns(timeout_s)
+        for name, number in (("at_least", at_least), ("max_staleness_ms", max_staleness_ms)):
+            if number is not None and (type(number) is not int or number < 0):
+                raise ConfigurationError(f"{name}: found {number!r}; allowed: 0 or more")
+        if max_staleness_ms is not None and wanted is not Consistency.FOLLOWER:
             raise ConfigurationError(
-                f"consistency: found {consistency!r}{later}; allowed: {offered}"
+                f"max_staleness_ms goes with consistency follower, not {consistency}"
             )
-        deadline = time.monotonic() + timeout_s
-        at_least = 0
-        if consistency == "follower":
-            self._sender.check_may_wait()
-            if not self._sender.wait_for_session(timeout_s):
-                raise QueryError(f"no session within {timeout_s:g} s: the group has no master")
-            at_least = self._sender.read_point()[1]
-        first = self._sender.read_point()[0]
-        ids = list(self._names)
-        position = ids.index(first)
-        problem = "no member answered"
-        while True:
-            remaining_s = deadline - time.monotonic()
-            if remaining_s <= 0:
-                raise QueryError(f"no answer within {timeout_s:g} s: {problem}")
-            outcome = self._ask(ids[position], request, machine, at_least, remaining_s)
-            if isinstance(outcome, bytes):
-                return outcome
-            problem = outcome
-            position = (position + 1) % len(ids)
-            time.sleep(QUERY_PAUSE_S)
-
-    def _ask(
-        self, member_id: int, request: bytes, machine: str, at_least: int, timeout_s: float
-    ) -> bytes | str:
-        """One try at one member: its answer, or why there is none."""
-        name = self._names[member_id]
-        self._query_count += 1
-        query = Query(self._query_count, machine, request, at_least)
-        envelope = Envelope(self._genesis_hash, self._group, self._address, 0, 0, 0, query)
-        try:
-            answer = ray.get(
-                self._learner(member_id).deliver.remote(encode_envelopes((envelope,))),
-                timeout=min(timeout_s, QUERY_TRY_S),
-            )
-        except GetTimeoutError:
-            return f"member {name} took longer than {QUERY_TRY_S:g} s"
-        except ValueError as error:
-            return str(error)
-        except RayError as error:
-            if isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError):
-                self._learners.pop(member_id, None)
-            return f"member {name}: {type(error).__name__}"
-        state = state_of(answer)
-        if state is not None:
-            return f"member {name}: {state}"
-        for reply in decode_envelopes(answer):
-            match reply.message:
-                case QueryResult(result=result):
-                    return result
-                case QueryFailed(retry=False, message=message):
-                    raise QueryError(message)
-                case QueryFailed(message=message):
-                    return f"member {name}: {message}"
-                case _:
-                    continue
-        return f"member {name} does not have group {self._group}"
-
-    def _learner(self, member_id: int) -> Any:
-        learner = self._learners.get(member_id)
-        if learner is None:
-            name = actor_name(self._cluster, self._names[member_id], RoleName.LEARNER)
-            learner = self._learners[member_id] = ray.get_actor(name, namespace=NAMESPACE)
-        return learner
+        self._sender.check_may_wait()
+        if at_least is None:
+            at_least = self._sender.read_point()[1] if wanted is Consistency.FOLLOWER else 0
+        return self._reader.read(
+            request,
+            machine,
+            wanted,
+            at_least=at_least,
+            max_staleness_ms=max_staleness_ms,
+            timeout_s=timeout_s,
+        )
 
     def close(self, *, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """End the client; calling it again does nothing.
@@ -311,7 +343,11 @@ class Client:
         Args:
             timeout_s: How long to wait for commands without an outcome. What is left then fails:
                 with `ClientClosedError` if it was never sent, else with `OutcomeUnknownError`.
+
+        Raises:
+            ConfigurationError: The time means nothing; the client is as before.
         """
+        _deadline_ns(timeout_s)
         self._sender.close(timeout_s)
 
 
@@ -323,14 +359,15 @@ def _settings(spec: ClusterSpec) -> ClientSettings:
 
 
 def _deadline_ns(timeout_s: float) -> int:
-    if not timeout_s >= 0:
+    if not isinstance(timeout_s, int | float) or not timeout_s >= 0:
         raise ConfigurationError(f"timeout_s: found {timeout_s!r}; allowed: seconds, 0 or more")
-    return time.monotonic_ns() + int(min(timeout_s, 1e9) * 1e9)
+    return time.monotonic_ns() + int(min(timeout_s, WAIT_MAX_S) * 1e9)
 
 
-def _late(future: CommandFuture, timeout_s: float) -> Result:
-    if future.cancel():
-        raise NotAppliedError(f"not sent within {timeout_s:g} s: the group has no master")
-    if future.done():
-        return future.result()
-    raise outcome_unknown()
+def _is_done_by(future: CommandFuture, deadline_ns: int) -> bool:
+    """Wait for an outcome, whatever it is."""
+    try:
+        future.exception(max(deadline_ns - time.monotonic_ns(), 0) / 1e9)
+    except FutureTimeoutError:
+        return False
+    return True

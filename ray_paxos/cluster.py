@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import ray
@@ -19,6 +20,7 @@ from ray_paxos.actors.administration import Administration
 from ray_paxos.actors.bootstrapping import attach, bootstrap, decode_outcome
 from ray_paxos.actors.folders import live_nodes
 from ray_paxos.actors.launching import running_spec, wait_until_serving
+from ray_paxos.actors.masters import Master, Masters, MasterWatch
 from ray_paxos.actors.ray_connection import Connection, connect_ray, connect_running_ray
 from ray_paxos.actors.ray_head import end_head, recorded_address
 from ray_paxos.actors.spec import ClusterSpec
@@ -56,6 +58,7 @@ class Cluster:
         self._genesis = spec.decoded_genesis()
         self._connection = connection
         self._administration = Administration(self._genesis)
+        self._masters = Masters(self._genesis, self._administration)
         self.name = self._genesis.cluster
         self.members = tuple(member.name for member in self._genesis.members)
         self.was_running = was_running
@@ -130,10 +133,78 @@ class Cluster:
             ConfigurationError: No such member.
             ClusterError: Its learner does not answer.
         """
-        name = member if member is not None else self.members[0]
-        if name not in self.members:
-            raise ConfigurationError(f"member: found {name!r}; allowed: {', '.join(self.members)}")
+        name = self._checked(member) if member is not None else self.members[0]
         return self._administration.log_folder(name)
+
+    def master(self, group: int | None = None) -> Master | None:
+        """The latest master of a group that any member knows of; None before the first.
+
+        Args:
+            group: Which group; by default as of `client`.
+        """
+        return self._masters.latest(self._group(group))
+
+    def wait_for_master(
+        self, group: int | None = None, *, after_version: int = 0, timeout_s: float = 30.0
+    ) -> Master | None:
+        """Wait for a master later than a known one.
+
+        Args:
+            group: Which group; by default as of `client`.
+            after_version: The known one's version; 0 for any.
+            timeout_s: How long to wait.
+
+        Returns:
+            The later one; None where none came in time.
+        """
+        return self._masters.wait_for_later(self._group(group), after_version, timeout_s)
+
+    def watch_master(
+        self, callback: Callable[[Master], None], group: int | None = None
+    ) -> MasterWatch:
+        """Be called back with the master of a group, and with every later one.
+
+        Args:
+            callback: Called from a thread of its own, one call at a time. Masters that are gone
+                again before anybody asks may be left out.
+            group: Which group; by default as of `client`.
+
+        Returns:
+            The watch, to be closed.
+        """
+        return MasterWatch(self._masters, self._group(group), callback)
+
+    def drop_master(self, group: int | None = None, *, timeout_s: float = 10.0) -> str | None:
+        """Have the master of a group give up the lead, and stand back for a while.
+
+        Args:
+            group: Which group; by default as of `client`.
+            timeout_s: How long to try.
+
+        Returns:
+            The member that was asked to lead next; None where none answers.
+
+        Raises:
+            TransferError: It was refused, or nobody answered as the master in time.
+        """
+        return self._masters.hand_over(self._group(group), None, timeout_s)
+
+    def transfer_master(
+        self, member: str, group: int | None = None, *, timeout_s: float = 10.0
+    ) -> None:
+        """Have the master of a group hand over to another member.
+
+        Args:
+            member: Name of the member to lead next; nothing happens where it leads already.
+            group: Which group; by default as of `client`.
+            timeout_s: How long to try.
+
+        Raises:
+            ConfigurationError: No such member.
+            TransferError: It was refused (the member does not answer, or is too far behind), or
+                nobody answered as the master in time.
+        """
+        self._masters.hand_over(self._group(group), self._checked(member), timeout_s)
 
     def stop(
         self, *, delete_data: bool = False, shutdown_ray: bool = False, timeout_s: float = 30.0
@@ -168,6 +239,12 @@ class Cluster:
             for folder in report.folders
             if folder.genesis is not None and folder.genesis.hash() == self._genesis.hash()
         }
+
+    def _checked(self, member: str) -> str:
+        if member not in self.members:
+            allowed = ", ".join(self.members)
+            raise ConfigurationError(f"member: found {member!r}; allowed: {allowed}")
+        return member
 
     def _group(self, group: int | None) -> int:
         groups = [spec.group for spec in self._genesis.groups]

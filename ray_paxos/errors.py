@@ -9,7 +9,8 @@ PaxosError
 ├── ClusterError              the cluster cannot be started or reached
 │   ├── ClusterNotFoundError
 │   ├── PlacementError        too few nodes or resources for the members
-│   └── BootstrapError        the data directories do not allow a safe start
+│   ├── BootstrapError        the data directories do not allow a safe start
+│   └── TransferError         the lead of a group was not handed over
 ├── StorageError              a folder cannot be used
 │   ├── FolderHeldError       another process holds it
 │   ├── ForeignFolderError    it belongs to another cluster, member or role
@@ -18,13 +19,19 @@ PaxosError
 │   └── DamageError           a checksum, a hash or a file is wrong or missing
 ├── CommandError              raised by a state machine; a result, the same on all members
 ├── RequestError              one request of a client failed
-│   ├── NotAppliedError       certainly not applied
+│   ├── NotAppliedError       certainly not applied, and never will be
 │   │   ├── CommandTooLargeError
-│   │   ├── OverloadedError
+│   │   ├── OverloadedError       no room for more work now
+│   │   ├── NoMasterError         nobody led the group in time
+│   │   ├── MachineStoppedError   a machine failed on all members; refused until it is mended
+│   │   ├── WithdrawnError        its client abandoned it before it was applied
+│   │   ├── SessionUnknownError   the group never opened the client's session
 │   │   └── ClientClosedError
-│   ├── OutcomeUnknownError   may have been applied; asking again with the same number tells
-│   ├── SessionExpiredError   open commands may have been applied
+│   ├── OutcomeUnknownError   may have been applied; asking again by its number tells
+│   ├── SessionExpiredError   the client's session is gone; says whether it may have been applied
 │   └── QueryError            a read failed; reads change nothing
+│       ├── LeaseError        no master held a lease
+│       └── StaleReadError    no member was fresh enough
 ├── ApplyStoppedError         a state machine failed: one group stops applying on one member
 ├── WireFormatError           bytes of another format or version
 └── InvariantViolationError   our own bug: the group stops on that member
@@ -113,6 +120,7 @@ class ApplyStoppedError(PaxosError):
     it needs on that node) and restart the member.
 
     Attributes:
+        group: Which group.
         machine: Name of the machine in its group.
         instance_id: The instance that was being applied.
         cause: What the machine raised, or what is wrong with what it returned.
@@ -126,17 +134,32 @@ class ApplyStoppedError(PaxosError):
             f"machine {machine!r} of group {group} failed at instance {instance_id}: {cause}; "
             "this member applies nothing more in this group until the machine is mended"
         )
+        self.group = group
         self.machine = machine
         self.instance_id = instance_id
         self.cause = cause
+
+    def __reduce__(self) -> tuple[object, ...]:
+        arguments = (self.group, self.machine, self.instance_id, self.cause)
+        return (ApplyStoppedError, arguments, self.__dict__)
 
 
 class RequestError(PaxosError):
     """One request of a client failed."""
 
+    def __init__(self, message: str = "", retry_after_s: float | None = None) -> None:
+        """Say what happened, and after how many seconds trying again makes sense."""
+        super().__init__(message)
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
 
 class NotAppliedError(RequestError):
-    """The command was certainly not applied, and will not be."""
+    """The command was certainly not applied, and will not be: submitting it anew is safe.
+
+    Either no copy of it ever left the client; or every copy that did was sent back by a proposer
+    before it was proposed; or the log itself says that its number was closed unapplied.
+    """
 
 
 class CommandTooLargeError(NotAppliedError):
@@ -144,12 +167,27 @@ class CommandTooLargeError(NotAppliedError):
 
 
 class OverloadedError(NotAppliedError):
-    """The cluster took on no more work; try again after `retry_after_s`."""
+    """There was no room for more work in time; try again after `retry_after_s`."""
 
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        """Say how long to wait, in seconds."""
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+
+class NoMasterError(NotAppliedError):
+    """Nobody led the group in time: its members are starting, electing, or out of reach."""
+
+
+class MachineStoppedError(NotAppliedError):
+    """A state machine failed on all members of the group, at the instance that the message names.
+
+    The group takes no commands until the machine is mended and its members are restarted; other
+    groups go on.
+    """
+
+
+class WithdrawnError(NotAppliedError):
+    """The client withdrew the command before it was applied, and the log says so."""
+
+
+class SessionUnknownError(NotAppliedError):
+    """The group never opened the session: it is another group than the client has spoken to."""
 
 
 class ClientClosedError(NotAppliedError):
@@ -157,23 +195,64 @@ class ClientClosedError(NotAppliedError):
 
 
 class OutcomeUnknownError(RequestError):
-    """No answer in time: the command may have been applied, or may still be.
+    """No answer in time: the command may have been applied, or may still be, once.
 
-    The client goes on sending it under the same number, ahead of later ones; it is applied at
-    most once. Asking again tells the outcome.
+    The client goes on sending it under its number, ahead of later ones. `Client.outcome(number)`
+    waits for what became of it; `Client.abandon(number)` gives it up, and says whether it was
+    applied all the same.
+
+    Attributes:
+        number: Of the command, in its client; None where asking again is not possible.
     """
 
     may_have_applied = True
 
+    def __init__(
+        self, message: str = "", number: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        """Name the command."""
+        super().__init__(message, retry_after_s)
+        self.number = number
+
+    def __str__(self) -> str:
+        """The message, with the number."""
+        message = super().__str__()
+        return message if self.number is None else f"number {self.number}: {message}"
+
+    def for_number(self, number: int) -> OutcomeUnknownError:
+        """The same, of another command."""
+        return OutcomeUnknownError(self.args[0], number, self.retry_after_s)
+
 
 class SessionExpiredError(RequestError):
-    """The session was evicted; commands without a result may have been applied."""
+    """The group has forgotten the client's session, which was not used for long.
+
+    The client goes on in a new session, but never sends this command again by itself. Where
+    `may_have_applied` is true, read the state before submitting it anew.
+    """
 
     may_have_applied = True
+
+    def __init__(self, message: str = "", may_have_applied: bool = True) -> None:
+        """Say whether a copy of the command may have been applied before."""
+        super().__init__(message)
+        self.may_have_applied = may_have_applied
 
 
 class QueryError(RequestError):
     """A read failed. Reads change nothing; asking again is safe."""
+
+
+class LeaseError(QueryError):
+    """No master held a lease in time; a `linearizable` read does without one."""
+
+
+class StaleReadError(QueryError):
+    """No member that answered was as fresh as asked for; ask the master, or for less."""
+
+
+class TransferError(ClusterError):
+    """The lead of a group was not handed over; the master goes on, or is being elected."""
 
 
 class WireFormatError(PaxosError):

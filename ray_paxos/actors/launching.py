@@ -17,7 +17,7 @@ from ray_paxos.actors.folders import explain, raise_error
 from ray_paxos.actors.log_actors import CheckpointerActor, LearnerActor
 from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name, parse_actor_name
 from ray_paxos.actors.placement import Pin, RayNode
-from ray_paxos.actors.proposer import ProposerActor
+from ray_paxos.actors.proposer import WATCHERS_MAX, ProposerActor
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.core.messages import RoleName
 from ray_paxos.core.quorum import majority
@@ -120,8 +120,9 @@ def launch(
                 **placing,
             }
             if role is RoleName.PROPOSER:
-                # More than the intake holds, so that no call of a peer waits behind clients'.
-                options["max_concurrency"] = 2 * spec.proposer.intake_requests_max + 1_000
+                # More than may wait there, so that no call of a peer waits behind clients'.
+                waiting = spec.proposer.intake_requests_max + spec.proposer.reads_max
+                options["max_concurrency"] = 2 * waiting + WATCHERS_MAX + 1_000
             remote: Any = ray.remote
             remote(**options)(role_class).remote(spec.encoded(), member)
 

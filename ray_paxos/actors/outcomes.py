@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from operator import itemgetter
 
-from ray_paxos.core.requests import session_expired
+from ray_paxos.core.client_errors import session_expired, session_unknown
 from ray_paxos.core.results import EntryResult, Note, NoteCode
 from ray_paxos.errors import (
     CommandError,
     OutcomeUnknownError,
     PaxosError,
+    WithdrawnError,
 )
 
 _logger = logging.getLogger(__name__)
@@ -62,8 +63,12 @@ def error_of(note: Note) -> PaxosError | None:
             return CommandError(note.message)
         case NoteCode.KEPT:
             return None
-        case NoteCode.NO_SESSION:
+        case NoteCode.WITHDRAWN:
+            return WithdrawnError("the client withdrew the command before it was applied")
+        case NoteCode.SESSION_EXPIRED:
             return session_expired()
+        case NoteCode.SESSION_UNKNOWN:
+            return session_unknown()
         case _:
             return OutcomeUnknownError(
                 "the group no longer knows whether this command was applied: its session has "
@@ -189,6 +194,11 @@ class ManyResults(Sequence[Result]):
 
     def add_errors(self, start: int, error: PaxosError, count: int) -> None:
         """`count` commands from position `start` on have no result."""
+        if isinstance(error, OutcomeUnknownError) and error.number is not None:
+            first = error.number
+            for offset in range(count):
+                self.errors[start + offset] = error.for_number(first + offset)
+            return
         self.errors.update((position, error) for position in range(start, start + count))
 
 

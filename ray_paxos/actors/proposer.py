@@ -21,15 +21,18 @@ from ray_paxos.actors.outbound import Feeds
 from ray_paxos.actors.role import RoleActor, own_handle
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.core.driver import Action, Driver, Observe, Transmit
+from ray_paxos.core.events import MasterChanged
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.messages import (
     Address,
     Envelope,
     OpenSession,
+    ReadIndex,
     RefusalCode,
     Refused,
     RoleName,
     Submit,
+    TransferMaster,
 )
 from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.role import GroupRouter
@@ -37,6 +40,8 @@ from ray_paxos.core.wire import decode_envelopes, encode_envelope, encode_envelo
 from ray_paxos.storage.disk import LocalDisk
 from ray_paxos.storage.opening import OpenedRole, open_proposer
 
+WATCHERS_MAX = 1_000
+WATCH_TIMEOUT_S = 60.0
 REPLY_TIMEOUT_S = 10.0
 """A client's call that is not answered by then returns with nothing; clients give up sooner."""
 
@@ -64,7 +69,8 @@ class ProposerActor(RoleActor):
         """Take a client's requests in, and return once all of them are answered.
 
         Args:
-            batch: Encoded envelopes of one client, each a Submit or an OpenSession.
+            batch: Encoded envelopes of one client, each a Submit, an OpenSession, a ReadIndex or a
+                TransferMaster.
 
         Returns:
             Encoded envelopes with the answers there are, or this role's state.
@@ -77,7 +83,7 @@ class ProposerActor(RoleActor):
         waiters: dict[RequestKey, asyncio.Future[Envelope]] = {}
         for envelope in decode_envelopes(batch):
             message = envelope.message
-            if not isinstance(message, Submit | OpenSession):
+            if not isinstance(message, Submit | OpenSession | ReadIndex | TransferMaster):
                 continue
             if not self._has_group(opened, envelope.group):
                 replies.append(self._unknown_group(envelope, message.request_id))
@@ -98,6 +104,34 @@ class ProposerActor(RoleActor):
             elif self._waiters.get(key) is waiter:
                 del self._waiters[key]
         return encode_envelopes(replies)
+
+    async def watch_master(
+        self, group: int, known_version: int, timeout_s: float
+    ) -> tuple[int, int]:
+        """Return once a later master record than the known one is applied here, or in time.
+
+        Args:
+            group: Whose.
+            known_version: The caller's; 0 for none.
+            timeout_s: How long to wait for another.
+
+        Returns:
+            (member_id of the latest master, version of its record); zeros before the first, or
+            where this role does not serve the group.
+        """
+        opened = self._serving_role()
+        if opened is None or not self._has_group(opened, group):
+            return 0, 0
+        deadline = self._loop.time() + min(timeout_s, WATCH_TIMEOUT_S)
+        while True:
+            master, version = self._proposer(opened, group).master_record
+            remaining_s = deadline - self._loop.time()
+            if version > known_version or remaining_s <= 0 or len(self._watchers) >= WATCHERS_MAX:
+                return master, version
+            watcher = self._loop.create_future()
+            self._watchers.add(watcher)
+            await asyncio.wait((watcher,), timeout=remaining_s)
+            self._watchers.discard(watcher)
 
     async def wake(self) -> None:
         """The role was opened: begin to serve."""
@@ -131,6 +165,7 @@ class ProposerActor(RoleActor):
         self._loop = asyncio.get_running_loop()
         self._genesis_hash = spec.decoded_genesis().hash()
         self._waiters: dict[RequestKey, asyncio.Future[Envelope]] = {}
+        self._watchers: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._feeds = Feeds(
@@ -178,8 +213,15 @@ class ProposerActor(RoleActor):
                         self._feeds.put(to, encoded)
                 case Observe(event=event):
                     self._events.observe(event)
+                    if isinstance(event, MasterChanged):
+                        self._tell_watchers()
                 case other:
                     raise AssertionError(f"a proposer does not {type(other).__name__}")
+
+    def _tell_watchers(self) -> None:
+        for watcher in self._watchers:
+            if not watcher.done():
+                watcher.set_result(None)
 
     def _answer_client(self, to: Address, envelope: Envelope) -> None:
         request_id = getattr(envelope.message, "request_id", None)
@@ -232,16 +274,27 @@ class ProposerActor(RoleActor):
             settings=spec.proposer,
             random=self._random(),
             now_ns=self._clock(),
+            priorities=spec.priorities,
         )
+
+    @staticmethod
+    def _proposer(opened: OpenedRole, group: int) -> Proposer:
+        assert isinstance(opened.role, GroupRouter)
+        proposer = opened.role.roles[group]
+        assert isinstance(proposer, Proposer)
+        return proposer
 
     def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:
         assert isinstance(opened.role, GroupRouter)
         described = {}
-        for group, proposer in opened.role.roles.items():
-            assert isinstance(proposer, Proposer)
+        for group in opened.role.roles:
+            proposer = self._proposer(opened, group)
             described[group] = {
                 "phase": proposer.phase.value,
                 "is_serving": proposer.is_serving,
                 "master_id": proposer.master_id,
+                "lease_ms": max(proposer.lease_until_ns - self._clock(), 0) // 1_000_000,
+                "reads": proposer.read_counts[0],
+                "read_rounds": proposer.read_counts[1],
             }
         return described

@@ -7,6 +7,8 @@ form, and `describe` of any actor gives it back to drivers that attach later.
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 
 from ray_paxos.config import ClusterConfiguration
@@ -34,6 +36,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
         learner: Of every group's learner.
         checkpointer: Of every group's checkpointer.
         log_level: Least severity that actors write to their logs.
+        priorities: By member_id, of the members that have another one than 1.
     """
 
     format: int
@@ -44,6 +47,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     learner: LearnerSettings
     checkpointer: CheckpointerSettings
     log_level: str
+    priorities: dict[int, int]
 
     def encoded(self) -> bytes:
         """The form that actors are made from."""
@@ -56,16 +60,28 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 def make_spec(genesis: Genesis, configuration: ClusterConfiguration) -> ClusterSpec:
     """The spec of a cluster that starts: members by its genesis, settings by the file."""
+    priorities = {member.name: member.priority for member in configuration.members}
     return ClusterSpec(
         format=SPEC_FORMAT,
         genesis=genesis.encoded(),
         data_dir=configuration.data_dir,
         proposer=configuration.proposer.settings(),
-        acceptor=configuration.acceptor.settings(),
+        acceptor=_acceptor_settings(configuration),
         learner=configuration.learner.settings(),
         checkpointer=configuration.checkpointer.settings(),
         log_level=configuration.logging.level,
+        priorities={
+            member.member_id: priority
+            for member in genesis.members
+            if (priority := priorities.get(member.name, 1)) != 1
+        },
     )
+
+
+def _acceptor_settings(configuration: ClusterConfiguration) -> AcceptorSettings:
+    settings = configuration.acceptor.settings()
+    timeout_ns = configuration.proposer.settings().election_timeout_ns
+    return dataclasses.replace(settings, hearsay_ns=min(settings.hearsay_ns, timeout_ns))
 
 
 def decode_spec(data: bytes) -> ClusterSpec:

@@ -29,6 +29,7 @@ MEMBERS_MAX = 15
 GROUPS_MAX = 1_024
 GROUP_NUMBER_MAX = 1_000_000
 MACHINES_MAX = 64
+PRIORITY_MAX = 100
 
 _LABEL_PART = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?")
 _KINDS = {kind: version for kind, version in MachineRegistry().kinds}
@@ -48,6 +49,13 @@ class MemberConfiguration(Section):
         min_length=1,
         description="Custom Ray resource that the member's node has (`ray start --resources`).",
         json_schema_extra={"allowed": "the name of a custom Ray resource"},
+    )
+    priority: int = Field(
+        1,
+        ge=0,
+        le=PRIORITY_MAX,
+        description="Who has the highest stands first, and is handed the lead once it keeps up.",
+        json_schema_extra={"allowed": f"a whole number from 0 to {PRIORITY_MAX}"},
     )
 
     @field_validator("node_labels")
@@ -206,6 +214,15 @@ class ClusterConfiguration(Section):
                 f"heartbeat_interval_ms ({show(proposer.heartbeat_interval_ms)}), or one late "
                 "heartbeat unseats the master",
                 ("proposer", "election_timeout_ms"),
+            )
+        if proposer.lease_ms and (
+            proposer.lease_ms < 2 * proposer.heartbeat_interval_ms or proposer.lease_ms % 1
+        ):
+            raise refuse(
+                f"found {show(proposer.lease_ms)}; allowed: 0, or whole milliseconds, at least "
+                f"twice heartbeat_interval_ms ({show(proposer.heartbeat_interval_ms)}), or one "
+                "late heartbeat ends the lease",
+                ("proposer", "lease_ms"),
             )
         if proposer.learner_gap_ms <= learner.catch_up_retry_ms:
             raise refuse(

@@ -31,6 +31,12 @@ class ProposerConfiguration(Section):
         "confirmed master; a master that no majority confirms for this long steps down.",
         low=10,
     )
+    lease_ms: float = milliseconds_field(
+        _PROPOSER.lease_ns,
+        "For how long after it asked a master that a majority confirms believes that nobody else "
+        "can lead, and answers reads without asking; whole milliseconds; 0: no leases.",
+        low=0,
+    )
     heartbeat_interval_ms: float = milliseconds_field(
         _PROPOSER.heartbeat_interval_ns, "Between two rounds of heartbeats of a master."
     )
@@ -72,6 +78,26 @@ class ProposerConfiguration(Section):
         _PROPOSER.learner_gap_ns,
         "A master whose learner misses, for this long, what nobody gives it prepares again.",
     )
+    disk_stall_ms: float = milliseconds_field(
+        _PROPOSER.disk_stall_ns,
+        "A master whose own acceptor confirms nothing for this long steps down.",
+    )
+    transfer_timeout_ms: float = milliseconds_field(
+        _PROPOSER.transfer_timeout_ns,
+        "A master that cannot finish what it proposed in this time does not hand over.",
+    )
+    reads_max: int = whole_field(
+        _PROPOSER.reads_max, 1, 1_000_000, "Linearizable reads that wait for a round at most."
+    )
+    preferred_delay_ms: float = milliseconds_field(
+        _PROPOSER.preferred_delay_ns,
+        "So much later a member stands that has not the highest priority.",
+        low=0,
+    )
+    preferred_settled_ms: float = milliseconds_field(
+        _PROPOSER.preferred_settled_ns,
+        "A member of higher priority that has kept up for so long is handed the lead.",
+    )
 
     def settings(self) -> ProposerSettings:
         """As the core takes them."""
@@ -86,6 +112,19 @@ class AcceptorConfiguration(Section):
         1_000,
         256_000_000,
         "Values in one page of a promise (at least one vote).",
+    )
+    clock_drift_ppm: int = whole_field(
+        _ACCEPTOR.clock_drift_ppm,
+        0,
+        500_000,
+        "By how many parts in a million any clock may be fast or slow: a lease is kept so much "
+        "longer than it is believed in. The same on all members.",
+    )
+    hearsay_ms: float = milliseconds_field(
+        _ACCEPTOR.hearsay_ns,
+        "So long after a heartbeat of a confirmed master nobody else gets a pre-vote; at most "
+        "proposer.election_timeout_ms.",
+        low=0,
     )
 
     def settings(self) -> AcceptorSettings:

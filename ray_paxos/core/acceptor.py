@@ -11,7 +11,12 @@ Rules ("Paxos Made Simple", section 2.2, with the whole open log under one promi
    It answers `BelowFloor` there: never "no vote", never accepted.
 5. It answers under one configuration. A sender with an older one is told so; with a newer one it
    has to wait until this member has learned that one (R5).
-6. Only an order makes a group, and only for a replica_id above every one held here before; a
+6. While a lease that it granted runs, it promises no other member anything; after a restart it
+   promises nobody anything for as long as it ever granted (`lease`). Accepts are never barred: who
+   sends them has a majority's promises. It confirms a round, and grants, only at or above its
+   promise, raising the promise first: one that confirmed below it would keep a deposed master
+   believing in itself (design section 6).
+7. Only an order makes a group, and only for a replica_id above every one held here before; a
    message for a group that is not here is dropped (design section 9).
 """
 
@@ -30,6 +35,7 @@ from ray_paxos.core.events import (
     PromiseGranted,
 )
 from ray_paxos.core.genesis import Voter
+from ray_paxos.core.lease import LeaseGrants, held_ms
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
@@ -40,11 +46,14 @@ from ray_paxos.core.messages import (
     Envelope,
     Heartbeat,
     HeartbeatConfirmed,
+    LeaseRelease,
     Message,
     Nack,
     NackReason,
     OrderDone,
     Prepare,
+    PreVote,
+    PreVoteGranted,
     Promise,
     RaiseVoteFloor,
     RemoveGroup,
@@ -56,13 +65,14 @@ from ray_paxos.core.records import (
     GroupCreated,
     GroupRemoved,
     JournalRecord,
+    LeaseLengthened,
     PromiseMade,
     ReadSegments,
     Record,
     VoteCast,
     VoteFloorSet,
 )
-from ray_paxos.core.settings import AcceptorSettings
+from ray_paxos.core.settings import MILLISECOND_NS, AcceptorSettings
 
 
 class Acceptor:
@@ -71,18 +81,25 @@ class Acceptor:
     Invariants: those of `GroupVotes`; `state` equals the fold of the records emitted so far.
     """
 
-    def __init__(self, state: AcceptorState, *, member_id: int, settings: AcceptorSettings) -> None:
+    def __init__(
+        self, state: AcceptorState, *, member_id: int, settings: AcceptorSettings, now_ns: int
+    ) -> None:
         """Go on from a recovered state.
 
         Args:
             state: As the journal gave it; owned by the acceptor from here on.
             member_id: Whose acceptor this is.
             settings: Limits.
+            now_ns: This process's clock.
         """
         self.state = state
         self.storage_full = False
         self._member_id = member_id
         self._settings = settings
+        self._leases: dict[int, LeaseGrants] = {}
+        self._first_promises = {group: votes.promise for group, votes in state.groups.items()}
+        for group, votes in state.groups.items():
+            self._grants(group).opened(now_ns, votes.longest_lease_ms)
 
     @property
     def deadline_ns(self) -> int | None:
@@ -125,11 +142,15 @@ class Acceptor:
             return effects
         match message:
             case Accept():
-                self._on_accept(envelope, message, votes, effects)
+                self._on_accept(envelope, message, votes, now_ns, effects)
             case Prepare():
-                self._on_prepare(envelope, message, votes, effects)
+                self._on_prepare(envelope, message, votes, now_ns, effects)
             case Heartbeat():
-                self._on_heartbeat(envelope, message, votes, effects)
+                self._on_heartbeat(envelope, message, votes, now_ns, effects)
+            case PreVote():
+                self._on_pre_vote(envelope, message, votes, now_ns, effects)
+            case LeaseRelease(ballot=Ballot(member_id=envelope.sender.member_id)):
+                self._grants(envelope.group).release(message.ballot)
             case RaiseVoteFloor():
                 self._on_raise_vote_floor(envelope, message, votes, effects)
             case _:
@@ -173,16 +194,43 @@ class Acceptor:
             refused = "the disk is full"
         else:
             self._emit(GroupRemoved(group, order.replica_id), effects)
+            self._leases.pop(group, None)
+            self._first_promises.pop(group, None)
         self._reply(envelope, OrderDone(order.replica_id, refused), effects)
 
     # The protocol.
 
-    def _on_prepare(
-        self, envelope: Envelope, prepare: Prepare, votes: GroupVotes, effects: Effects
+    def _on_pre_vote(
+        self,
+        envelope: Envelope,
+        pre_vote: PreVote,
+        votes: GroupVotes,
+        now_ns: int,
+        effects: Effects,
     ) -> None:
-        reason = self._refusal(envelope, prepare.ballot, prepare.from_instance, votes)
+        ballot = pre_vote.ballot
+        reason = self._refusal(envelope, ballot, None, votes)
+        wait_ns = self._grants(envelope.group).bars_pre_vote_ns(ballot.member_id, now_ns)
+        if reason is None and wait_ns:
+            reason = NackReason.LEASED
         if reason is not None:
-            self._nack(envelope, prepare.ballot, 0, reason, votes, effects)
+            self._nack(envelope, ballot, 0, reason, votes, effects, wait_ns)
+            return
+        self._reply(envelope, PreVoteGranted(ballot), effects)
+
+    def _on_prepare(
+        self, envelope: Envelope, prepare: Prepare, votes: GroupVotes, now_ns: int, effects: Effects
+    ) -> None:
+        ballot = prepare.ballot
+        reason = self._refusal(envelope, ballot, prepare.from_instance, votes)
+        grants = self._grants(envelope.group)
+        if reason is None and prepare.released is not None:
+            grants.release(prepare.released)
+        wait_ns = grants.bars_promise_ns(ballot.member_id, now_ns)
+        if reason is None and wait_ns and votes.promise != ballot:
+            reason = NackReason.LEASED
+        if reason is not None:
+            self._nack(envelope, ballot, 0, reason, votes, effects, wait_ns)
             return
         if votes.promise != prepare.ballot:
             self._emit(PromiseMade(envelope.group, prepare.ballot), effects)
@@ -196,7 +244,7 @@ class Acceptor:
         )
 
     def _on_accept(
-        self, envelope: Envelope, accept: Accept, votes: GroupVotes, effects: Effects
+        self, envelope: Envelope, accept: Accept, votes: GroupVotes, now_ns: int, effects: Effects
     ) -> None:
         reason = self._refusal(envelope, accept.ballot, accept.instance_id, votes)
         if reason is not None:
@@ -215,21 +263,67 @@ class Acceptor:
         else:
             record = VoteCast(envelope.group, accept.instance_id, accept.ballot, accept.value)
             self._emit(record, effects)
-        self._reply(envelope, Accepted(accept.ballot, accept.instance_id), effects)
+        sequence = accept.sequence
+        if sequence and self._bars_grant_ns(envelope.group, accept.ballot, now_ns):
+            sequence = 0
+        if sequence:
+            self._grant(envelope.group, accept.ballot, accept.lease_ms, votes, now_ns, effects)
+        self._reply(envelope, Accepted(accept.ballot, accept.instance_id, sequence), effects)
 
     def _on_heartbeat(
-        self, envelope: Envelope, heartbeat: Heartbeat, votes: GroupVotes, effects: Effects
+        self,
+        envelope: Envelope,
+        heartbeat: Heartbeat,
+        votes: GroupVotes,
+        now_ns: int,
+        effects: Effects,
     ) -> None:
-        # Confirmed only at or above the promise, which is raised to the ballot first: an acceptor
-        # that confirmed below its promise would keep a deposed master believing (design 6).
-        reason = self._refusal(envelope, heartbeat.ballot, None, votes)
-        if reason is not None:
-            self._nack(envelope, heartbeat.ballot, 0, reason, votes, effects)
+        ballot, grants = heartbeat.ballot, self._grants(envelope.group)
+        if not grants.may_grant(ballot):
+            # Late: its holder has released it, and waits for no answer.
             return
-        if votes.promise != heartbeat.ballot:
-            self._emit(PromiseMade(envelope.group, heartbeat.ballot), effects)
-        confirmed = HeartbeatConfirmed(heartbeat.ballot, heartbeat.sequence)
-        self._reply(envelope, confirmed, effects)
+        reason = self._refusal(envelope, ballot, None, votes)
+        wait_ns = self._bars_grant_ns(envelope.group, ballot, now_ns)
+        if reason is None and wait_ns:
+            reason = NackReason.LEASED
+        if reason is not None:
+            self._nack(envelope, ballot, 0, reason, votes, effects, wait_ns)
+            return
+        if votes.promise != ballot:
+            self._emit(PromiseMade(envelope.group, ballot), effects)
+        self._grant(envelope.group, ballot, heartbeat.lease_ms, votes, now_ns, effects)
+        if heartbeat.confirmed:
+            grants.heard(ballot, now_ns + self._settings.hearsay_ns)
+        self._reply(envelope, HeartbeatConfirmed(ballot, heartbeat.sequence), effects)
+
+    def _grant(
+        self,
+        group: int,
+        ballot: Ballot,
+        lease_ms: int,
+        votes: GroupVotes,
+        now_ns: int,
+        effects: Effects,
+    ) -> None:
+        """Promise nobody else anything, for as long as the master asked by its own clock."""
+        grants = self._grants(group)
+        if not lease_ms or not grants.may_grant(ballot):
+            return
+        length_ms = held_ms(lease_ms, self._settings.clock_drift_ppm)
+        if length_ms > votes.longest_lease_ms:
+            # Durable before the answer leaves: another life keeps this one's word.
+            self._emit(LeaseLengthened(group, length_ms), effects)
+        grants.grant(ballot, now_ns + length_ms * MILLISECOND_NS)
+
+    def _bars_grant_ns(self, group: int, ballot: Ballot, now_ns: int) -> int:
+        first_promise = self._first_promises.get(group)
+        return self._grants(group).bars_grant_ns(ballot, first_promise, now_ns)
+
+    def _grants(self, group: int) -> LeaseGrants:
+        grants = self._leases.get(group)
+        if grants is None:
+            grants = self._leases[group] = LeaseGrants()
+        return grants
 
     def _on_raise_vote_floor(
         self, envelope: Envelope, message: RaiseVoteFloor, votes: GroupVotes, effects: Effects
@@ -288,9 +382,11 @@ class Acceptor:
         reason: NackReason,
         votes: GroupVotes,
         effects: Effects,
+        wait_ns: int = 0,
     ) -> None:
         config_id = votes.configuration.config_id
-        nack = Nack(ballot, instance_id, reason, votes.promise, config_id)
+        wait_ms = -(-wait_ns // MILLISECOND_NS) if reason is NackReason.LEASED else 0
+        nack = Nack(ballot, instance_id, reason, votes.promise, config_id, wait_ms)
         self._reply(envelope, nack, effects)
         effects.events.append(AcceptRejected(envelope.group, ballot, reason))
 

@@ -17,6 +17,7 @@ from ray_paxos.core.records import (
     GroupRemoved,
     JournalOpening,
     JournalRecord,
+    LeaseLengthened,
     PromiseMade,
     VoteCast,
     VoteFloorSet,
@@ -67,6 +68,9 @@ class AcceptorState:
                 self.groups[group].raise_promise(ballot)
             case VoteFloorSet(group=group, floor=floor):
                 self._raise_floor(self.groups[group], floor)
+            case LeaseLengthened(group=group, held_ms=held_ms):
+                votes = self.groups[group]
+                votes.longest_lease_ms = max(votes.longest_lease_ms, held_ms)
             case GroupCreated(group=group):
                 self.groups[group] = GroupVotes(
                     record.replica_id, record.configuration, record.floor

@@ -68,6 +68,14 @@ class MasterStarted(msgspec.Struct, frozen=True):
     instance_id: int
 
 
+class MasterChanged(msgspec.Struct, frozen=True):
+    """A member's proposer heard that its learner applied a later master record."""
+
+    group: int
+    master: int
+    version: int
+
+
 class MasterStopped(msgspec.Struct, frozen=True):
     """A proposer stopped leading, or gave up an attempt to."""
 
@@ -153,6 +161,7 @@ Event: TypeAlias = (
     | ValueAdopted
     | HoleFilled
     | MasterStarted
+    | MasterChanged
     | MasterStopped
     | InstanceChosen
     | InstanceApplied

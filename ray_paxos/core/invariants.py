@@ -47,7 +47,7 @@ def acceptor_forgot(before: AcceptorState, after: AcceptorState) -> str:
         after: What was found later, for instance by opening the journal.
 
     Returns:
-        The promise, floor, vote, group or tombstone that is lower or gone.
+        The promise, floor, lease length, vote, group or tombstone that is lower or gone.
     """
     for group, held in before.groups.items():
         found = after.groups.get(group)
@@ -59,6 +59,9 @@ def acceptor_forgot(before: AcceptorState, after: AcceptorState) -> str:
             return f"group {group}: promise {held.promise} is now {found.promise}"
         if found.floor < held.floor:
             return f"group {group}: vote floor {held.floor} is now {found.floor}"
+        if found.longest_lease_ms < held.longest_lease_ms:
+            lengths = f"{held.longest_lease_ms} ms is now {found.longest_lease_ms}"
+            return f"group {group}: longest lease {lengths}"
         forgotten = votes_forgotten(held.votes, found)
         if forgotten:
             return f"group {group}: {forgotten}"

@@ -9,7 +9,8 @@ Rules:
 3. It alone publishes segments of the chosen log; what it reports durable is in sealed segments.
 4. It raises its acceptor's vote floor only over what is contiguous, durable here, and by the
    master's word durable at a majority.
-5. A machine that fails, or chains that differ from the master's, stop *applying*, with an alarm;
+5. It answers reads, as fresh as they ask for, from what it has applied (`learner_reads`).
+6. A machine that fails, or chains that differ from the master's, stop *applying*, with an alarm;
    learning and sealing go on (R12).
 """
 
@@ -35,6 +36,8 @@ from ray_paxos.core.events import (
     SegmentsSealed,
 )
 from ray_paxos.core.genesis import Configuration
+from ray_paxos.core.learner_reads import LearnerReads
+from ray_paxos.core.lease import Notice
 from ray_paxos.core.messages import (
     Address,
     Applied,
@@ -48,11 +51,14 @@ from ray_paxos.core.messages import (
     LearnerStatus,
     LearnReply,
     LearnRequest,
+    LeaseNotice,
     Message,
     Query,
     QueryFailed,
+    QueryProblem,
     QueryResult,
     RaiseVoteFloor,
+    RevokeLease,
     RoleName,
     SegmentMerged,
     SegmentSealed,
@@ -73,7 +79,13 @@ from ray_paxos.errors import ApplyStoppedError, QueryError
 from ray_paxos.machines.host import MachineHost
 
 POINTS_MAX = 4096
-REFUSALS = (NoteCode.GAP, NoteCode.CLOSED, NoteCode.NO_SESSION)
+REFUSALS = (
+    NoteCode.GAP,
+    NoteCode.CLOSED,
+    NoteCode.SESSION_EXPIRED,
+    NoteCode.SESSION_UNKNOWN,
+    NoteCode.OVERLOADED,
+)
 
 
 class Learner:
@@ -95,6 +107,7 @@ class Learner:
         settings: LearnerSettings,
         random: random.Random,
         now_ns: int,
+        incarnation: int,
         sealed: Iterable[SealedInstance],
         segments: Sequence[tuple[int, int, int]],
     ) -> None:
@@ -110,6 +123,7 @@ class Learner:
             settings: Limits and times.
             random: Chooses whom to ask; not shared.
             now_ns: This process's clock.
+            incarnation: Of the learner's folder.
             sealed: All sealed instances, from 1, in order; applied here and now.
             segments: (first, last, bytes) of the segments they came from.
         """
@@ -130,6 +144,8 @@ class Learner:
         self._proposer = Address(member_id, RoleName.PROPOSER)
         self._checkpointer = Address(member_id, RoleName.CHECKPOINTER)
         self._ballot: Ballot | None = None
+        self._reads = LearnerReads(incarnation)
+        self._now_ns = now_ns
         self._result_chain = EMPTY_CHAIN
         self._result_chains: dict[int, bytes] = {}
         self._results: OrderedDict[int, tuple[EntryResult, ...]] = OrderedDict()
@@ -169,6 +185,10 @@ class Learner:
         """The end of the contiguous learned prefix."""
         return self._log.learned_through
 
+    def lease_point(self, now_ns: int) -> int | None:
+        """From which instance on it may answer by its own member's lease now; None: not at all."""
+        return self._reads.lease.read_point(now_ns, self._configuration.config_id, self._ballot)
+
     def stamp(self, group: int) -> tuple[int, int]:
         """(replica_id, config_id) it follows."""
         return self._replica_id, self._configuration.config_id
@@ -195,13 +215,21 @@ class Learner:
         """Take one message in."""
         effects = Effects()
         message = envelope.message
+        self._now_ns = now_ns
+        if envelope.sender == self._proposer:
+            self._reads.lease.heard(envelope.incarnation)
         match message:
             case Chosen():
                 self._on_chosen(envelope, message, now_ns, effects)
             case Heartbeat():
                 self._on_heartbeat(envelope, message, now_ns, effects)
             case Query():
-                self._on_query(envelope, message, effects)
+                self._on_query(envelope, message, now_ns, effects)
+            case LeaseNotice():
+                self._on_lease_notice(envelope, message, effects)
+            case RevokeLease(ballot=ballot) if envelope.sender == self._proposer:
+                self._reads.lease.revoke(ballot)
+                self._send(self._proposer, self.status(), effects)
             case CatchUp(through=through, sources=sources):
                 self._catch_up.aim(through, sources)
                 self._awaited_through = max(self._awaited_through, through)
@@ -229,12 +257,15 @@ class Learner:
         return effects
 
     def status(self) -> LearnerStatus:
-        """How far it is."""
+        """How far it is, as of the latest message that it handled."""
         at = self.applied_through
         if self.stopped:
             point = ChainPoint(self._log.learned_through, self._log.end_chain, None)
         else:
-            point = ChainPoint(at, self._log.end_chain, self._result_chain)
+            # While it applies several, more is learned than is applied.
+            is_end = at == self._log.learned_through
+            chain = self._log.end_chain if is_end else self._log.chain(at)
+            point = ChainPoint(at, chain, self._result_chain)
         return LearnerStatus(
             self._log.learned_through,
             at,
@@ -245,6 +276,11 @@ class Learner:
             self._ballot,
             self.host.mounted,
             self.stopped,
+            self._now_ns,
+            self.host.master.ballot.member_id if self.host.master is not None else 0,
+            self.host.master_version,
+            self._reads.lease.proposer_incarnation,
+            self._reads.lease.revoked,
         )
 
     # Learning.
@@ -284,6 +320,7 @@ class Learner:
         self._catch_up.aim(message.chosen_through, (envelope.sender.member_id,))
         self._compare(message.point, effects)
         self._go_on(now_ns, effects)
+        self._reads.on_heartbeat(message, self.applied_through)
         self._send(envelope.sender, self.status(), effects)
 
     def _on_learn_reply(
@@ -384,6 +421,9 @@ class Learner:
                 if note.code in REFUSALS:
                     refused = CommandRefused(self._group, instance_id, int(note.code))
                     effects.events.append(refused)
+        if self.host.master_version == instance_id:
+            # For those who watch who leads, at whatever member.
+            self._send(self._proposer, self.status(), effects)
         if chosen.ballot.member_id == self._member_id:
             self._send(self._proposer, Applied(instance_id, chosen.ballot, results), effects)
 
@@ -402,19 +442,46 @@ class Learner:
         elif point.result_chain is not None and own.result_chain != point.result_chain:
             self._stop_applying(f"results differ at or before {point.instance_id}", effects)
 
-    def _on_query(self, envelope: Envelope, query: Query, effects: Effects) -> None:
-        request_id, applied_through = query.request_id, self.applied_through
+    # Reads.
+
+    def _on_lease_notice(self, envelope: Envelope, message: LeaseNotice, effects: Effects) -> None:
+        if envelope.sender != self._proposer or message.ballot.member_id != self._member_id:
+            effects.events.append(MessageRefused(self._group, "a notice of another's lease"))
+            return
+        notice = Notice(
+            message.ballot, envelope.config_id, message.until_ns, message.chosen_through
+        )
+        self._reads.lease.noticed(notice, envelope.incarnation, message.learner_incarnation)
+
+    def _on_query(self, envelope: Envelope, query: Query, now_ns: int, effects: Effects) -> None:
+        refusal = None
         if self.stopped:
-            reply: Message = QueryFailed(request_id, applied_through, self.stopped, False)
-        elif applied_through < query.at_least:
-            behind = f"applied through {applied_through}, asked for {query.at_least}"
-            reply = QueryFailed(request_id, applied_through, behind, True)
+            refusal = QueryProblem.STOPPED, self.stopped
         else:
-            try:
-                result = self.host.query(query.machine, query.request)
-                reply = QueryResult(request_id, applied_through, result)
-            except QueryError as error:
-                reply = QueryFailed(request_id, applied_through, str(error), False)
+            refusal = self._reads.refusal(
+                query,
+                applied_through=self.applied_through,
+                now_ns=now_ns,
+                config_id=self._configuration.config_id,
+                learned=self._ballot,
+            )
+        if refusal is None:
+            self._answer_query(envelope, query, effects)
+            return
+        problem, why = refusal
+        master = self.host.master.ballot.member_id if self.host.master is not None else 0
+        failed = QueryFailed(query.request_id, self.applied_through, why, problem, master)
+        self._send(envelope.sender, failed, effects)
+
+    def _answer_query(self, envelope: Envelope, query: Query, effects: Effects) -> None:
+        request_id, applied_through = query.request_id, self.applied_through
+        reply: Message
+        try:
+            result = self.host.query(query.machine, query.request)
+            reply = QueryResult(request_id, applied_through, result)
+        except QueryError as error:
+            refused = QueryProblem.REFUSED
+            reply = QueryFailed(request_id, applied_through, str(error), refused)
         self._send(envelope.sender, reply, effects)
 
     # Sealing.

@@ -4,7 +4,11 @@
 Proposer ── Prepare ─▶ Acceptor         Proposer ── Accept ─▶ Acceptor
          ◀─ Promise ──                           ◀─ Accepted ──
          ◀─ Nack / BelowFloor                    ◀─ Nack / BelowFloor
+         ── PreVote ─▶ Acceptor                  ── Heartbeat ─▶ Acceptor
+         ◀─ PreVoteGranted, Nack                 ◀─ HeartbeatConfirmed, Nack
+         ── LeaseRelease ─▶ Acceptor             ── TakeOver ─▶ Proposer of another member
 
+Proposer ── LeaseNotice, RevokeLease ─▶ Learner (own) ── LearnerStatus ─▶ Proposer
 Proposer ── Chosen ──▶ Learner (own)  ── LearnerStatus + Applied ─▶ Proposer
          ── Chosen ──▶ Learner (others) ─ LearnerStatus ─▶ Proposer
          ── Heartbeat ▶ Proposer, Acceptor, Learner of every member
@@ -16,6 +20,8 @@ Learner  ── SegmentSealed ─▶ Checkpointer (own) ── SegmentMerged, Se
 Client   ── OpenSession, Submit ─▶ Proposer ── Submitted, Redirected, Refused ─▶ Client
 Client   ── Flush ─▶ Learner ── LearnerStatus ─▶ Client
 Client   ── Query ─▶ Learner ── QueryResult, QueryFailed ─▶ Client
+Client   ── ReadIndex ─▶ Proposer ── ReadIndexConfirmed, QueryFailed ─▶ Client
+Client   ── TransferMaster ─▶ Proposer ── MasterTransferred, Redirected, Refused ─▶ Client
 ```
 
 A handler assumes nothing about order, and every message may be lost, repeated or late. Whoever
@@ -86,10 +92,29 @@ class Prepare(msgspec.Struct, frozen=True, array_like=True, tag="prepare"):
     """Asks an acceptor to promise the whole log from one instance on (PMS, section 3).
 
     Sent again with a higher `from_instance` at the same ballot to read the next page of votes.
+
+    Attributes:
+        ballot: To be promised.
+        from_instance: The first instance whose vote is asked for.
+        released: A ballot whose holder has released its lease in favour of this proposer; None
+            where it was not asked to take over.
     """
 
     ballot: Ballot
     from_instance: int
+    released: Ballot | None = None
+
+
+class PreVote(msgspec.Struct, frozen=True, array_like=True, tag="pre_vote"):
+    """Asks an acceptor whether it would promise; it changes nothing there."""
+
+    ballot: Ballot
+
+
+class PreVoteGranted(msgspec.Struct, frozen=True, array_like=True, tag="pre_vote_granted"):
+    """The acceptor would promise `ballot` now: no lease runs, and it hears of no master."""
+
+    ballot: Ballot
 
 
 class Promise(msgspec.Struct, frozen=True, array_like=True, tag="promise"):
@@ -112,18 +137,35 @@ class Promise(msgspec.Struct, frozen=True, array_like=True, tag="promise"):
 
 
 class Accept(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
-    """Asks an acceptor to vote for a value in one instance."""
+    """Asks an acceptor to vote for a value in one instance, and to confirm a round on the way.
+
+    Attributes:
+        ballot: The master's.
+        instance_id: Which instance.
+        value: Encoded.
+        sequence: The newest round of heartbeats that had begun when this left; 0 for none.
+        lease_ms: As in `Heartbeat`.
+    """
 
     ballot: Ballot
     instance_id: int
     value: bytes
+    sequence: int = 0
+    lease_ms: int = 0
 
 
 class Accepted(msgspec.Struct, frozen=True, array_like=True, tag="accepted"):
-    """The acceptor's vote at this ballot is durable."""
+    """The acceptor's vote at this ballot is durable.
+
+    Attributes:
+        ballot: Of the accept.
+        instance_id: Of the accept.
+        sequence: Of the accept, where the vote confirms that round, too; else 0.
+    """
 
     ballot: Ballot
     instance_id: int
+    sequence: int = 0
 
 
 class NackReason(enum.IntEnum):
@@ -141,6 +183,8 @@ class NackReason(enum.IntEnum):
     """The acceptor's disk has no room for another record."""
     BEFORE_CONFIGURATION = 6
     """A configuration never governs an instance at or below its entry."""
+    LEASED = 7
+    """It has granted another member a lease, or may have before it restarted: see `wait_ms`."""
 
 
 class Nack(msgspec.Struct, frozen=True, array_like=True, tag="nack"):
@@ -152,6 +196,7 @@ class Nack(msgspec.Struct, frozen=True, array_like=True, tag="nack"):
         reason: Why.
         promised: The acceptor's promise; None before its first.
         config_id: The acceptor's configuration.
+        wait_ms: With LEASED, after how long asking again makes sense; else 0.
     """
 
     ballot: Ballot
@@ -159,6 +204,7 @@ class Nack(msgspec.Struct, frozen=True, array_like=True, tag="nack"):
     reason: NackReason
     promised: Ballot | None
     config_id: int
+    wait_ms: int = 0
 
 
 class BelowFloor(msgspec.Struct, frozen=True, array_like=True, tag="below_floor"):
@@ -167,6 +213,18 @@ class BelowFloor(msgspec.Struct, frozen=True, array_like=True, tag="below_floor"
     ballot: Ballot
     instance_id: int
     floor: int
+
+
+class HeardFrom(msgspec.Struct, frozen=True, array_like=True):
+    """When a learner sent the latest status that the master has of it.
+
+    Attributes:
+        incarnation: Of the learner's folder: its clock may have begun anew with another life.
+        sent_ns: On that learner's own clock.
+    """
+
+    incarnation: int
+    sent_ns: int
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
@@ -180,6 +238,9 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
         chosen_through: Every instance up to it is chosen and known to the master's learner.
         majority_durable: Every instance up to it is durable in a majority's segments.
         point: Chains of the master's learner.
+        confirmed_sequence: The latest round of this reign that a quorum confirmed; 0 for none.
+        lease_ms: For how long the acceptor is asked to promise nobody else anything; 0 for not.
+        heard: To a learner: what the master last had of it before this round began.
     """
 
     ballot: Ballot
@@ -188,13 +249,73 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
     chosen_through: int
     majority_durable: int
     point: ChainPoint
+    confirmed_sequence: int = 0
+    lease_ms: int = 0
+    heard: HeardFrom | None = None
 
 
 class HeartbeatConfirmed(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat_confirmed"):
-    """The acceptor has promised nothing above `ballot`."""
+    """The acceptor has promised nothing above `ballot`, and granted the lease asked for."""
 
     ballot: Ballot
     sequence: int
+
+
+class LeaseRelease(msgspec.Struct, frozen=True, array_like=True, tag="lease_release"):
+    """The holder's learner has acknowledged that the lease at `ballot` is over.
+
+    The ballot is dead from here on: nothing is proposed, confirmed or granted at it any more.
+    """
+
+    ballot: Ballot
+
+
+class LeaseNotice(msgspec.Struct, frozen=True, array_like=True, tag="lease_notice"):
+    """A master tells its own member's learner that it may answer reads by itself.
+
+    Attributes:
+        ballot: The master's.
+        learner_incarnation: The life of the learner that this is for: another one may not have
+            applied what this one has.
+        until_ns: On the host's clock.
+        chosen_through: A read has to see at least this.
+    """
+
+    ballot: Ballot
+    learner_incarnation: int
+    until_ns: int
+    chosen_through: int
+
+
+class RevokeLease(msgspec.Struct, frozen=True, array_like=True, tag="revoke_lease"):
+    """Void, for ever, of all notices at or below `ballot`; answered with a `LearnerStatus`."""
+
+    ballot: Ballot
+
+
+class TakeOver(msgspec.Struct, frozen=True, array_like=True, tag="take_over"):
+    """A master that has released its lease wants this member to lead now, without a pre-vote."""
+
+    released: Ballot
+
+
+class TransferMaster(msgspec.Struct, frozen=True, array_like=True, tag="transfer_master"):
+    """Asks a master to hand over.
+
+    Attributes:
+        request_id: The client's own.
+        target: The member to lead next; 0 for any other, and this one stands back for a while.
+    """
+
+    request_id: int
+    target: int
+
+
+class MasterTransferred(msgspec.Struct, frozen=True, array_like=True, tag="master_transferred"):
+    """The lease is released, and that member was asked to lead; 0 where none could be asked."""
+
+    request_id: int
+    target: int
 
 
 class Chosen(msgspec.Struct, frozen=True, array_like=True, tag="chosen"):
@@ -224,6 +345,11 @@ class LearnerStatus(msgspec.Struct, frozen=True, array_like=True, tag="learner_s
         ballot: The highest ballot at which it learned anything; None for an empty log.
         mounted: The machines of the group, as applied.
         stopped: Why applying stopped; empty while it goes on.
+        sent_ns: When this was sent, on the learner's clock; 0 where it was not sent.
+        master: The member of the last master record applied; 0 for none.
+        master_version: That record's instance: the fencing token.
+        proposer_incarnation: The latest life of the own member's proposer that it heard of.
+        revoked: The highest ballot whose lease notices are void; None for none.
     """
 
     learned_through: int
@@ -235,6 +361,11 @@ class LearnerStatus(msgspec.Struct, frozen=True, array_like=True, tag="learner_s
     ballot: Ballot | None
     mounted: tuple[MachineSpec, ...]
     stopped: str
+    sent_ns: int = 0
+    master: int = 0
+    master_version: int = 0
+    proposer_incarnation: int = 0
+    revoked: Ballot | None = None
 
 
 class Applied(msgspec.Struct, frozen=True, array_like=True, tag="applied"):
@@ -369,10 +500,12 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     Attributes:
         request_id: The client's own, to match the reply.
         batches: Applied all or in part, in this order; each is answered.
+        timeout_ms: How long after its arrival the client still wants it proposed; 0 for ever.
     """
 
     request_id: int
     batches: tuple[CommandBatch, ...]
+    timeout_ms: int = 0
 
 
 class Submitted(msgspec.Struct, frozen=True, array_like=True, tag="submitted"):
@@ -389,11 +522,13 @@ class Redirected(msgspec.Struct, frozen=True, array_like=True, tag="redirected")
         request_id: Of the request.
         master: The member to ask; None where none is known.
         retry_after_ms: How long to wait where none is known.
+        untouched: The call that this answers has put nothing into the log, and will not.
     """
 
     request_id: int
     master: int | None
     retry_after_ms: int
+    untouched: bool = False
 
 
 class RefusalCode(enum.IntEnum):
@@ -403,10 +538,15 @@ class RefusalCode(enum.IntEnum):
     TOO_LARGE = 2
     UNKNOWN_GROUP = 3
     MALFORMED = 4
+    TOO_LATE = 5
+    """Its time was over before it could be proposed."""
+    APPLY_STOPPED = 6
+    """A machine failed at this member (R12), and no other member is known to lead."""
+    NOT_TRANSFERRED = 20
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
-    """The request was not taken: nothing of it went into the log.
+    """The request was not taken: the call that this answers has put nothing into the log.
 
     Attributes:
         request_id: Of the request.
@@ -421,6 +561,19 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     retry_after_ms: int
 
 
+class Consistency(enum.IntEnum):
+    """How fresh a read has to be."""
+
+    STALE = 1
+    """Whatever the learner asked has applied."""
+    FOLLOWER = 2
+    """At least an instance that the query names, or at most so old."""
+    LEASE = 3
+    """Linearizable, by the master's lease: without a round of messages, or not at all."""
+    LINEARIZABLE = 4
+    """It sees every command acknowledged before it began (R8)."""
+
+
 class Query(msgspec.Struct, frozen=True, array_like=True, tag="query"):
     """A read of one machine at a learner, as of what it has applied.
 
@@ -429,12 +582,40 @@ class Query(msgspec.Struct, frozen=True, array_like=True, tag="query"):
         machine: Which machine.
         request: For the machine.
         at_least: Answer only once applied through this instance; 0 for at once.
+        consistency: How fresh it has to be. LEASE and LINEARIZABLE are answered only under the
+            lease of the learner's own member; without one, a `ReadIndex` says what to ask for.
+        max_staleness_ms: With FOLLOWER, how old the answer may be; None for any age.
     """
 
     request_id: int
     machine: str
     request: bytes
     at_least: int
+    consistency: Consistency = Consistency.STALE
+    max_staleness_ms: int | None = None
+
+
+class ReadIndex(msgspec.Struct, frozen=True, array_like=True, tag="read_index"):
+    """A client asks a master from which instance on a state is linearizable now.
+
+    Attributes:
+        request_id: The client's own.
+    """
+
+    request_id: int
+
+
+class ReadIndexConfirmed(msgspec.Struct, frozen=True, array_like=True, tag="read_index_confirmed"):
+    """Whatever anybody was acknowledged before the request was sent is at or below `index`.
+
+    So the state of a learner that has applied `index` is fresh enough (R8), also where it was read
+    before this answer came. While masters hold leases that has to be the master's own learner:
+    another one may show what that one has not applied yet, and a read by the lease would then go
+    back in time.
+    """
+
+    request_id: int
+    index: int
 
 
 class QueryResult(msgspec.Struct, frozen=True, array_like=True, tag="query_result"):
@@ -445,20 +626,41 @@ class QueryResult(msgspec.Struct, frozen=True, array_like=True, tag="query_resul
     result: bytes
 
 
+class QueryProblem(enum.IntEnum):
+    """Why a read was not served."""
+
+    REFUSED = 1
+    """The machine, or the group, cannot answer it: no other member can either."""
+    STOPPED = 2
+    """Applying stopped at this member (R12); another may go on."""
+    BEHIND = 3
+    """Not enough is applied here yet."""
+    STALE = 4
+    """What is applied may be older than was asked for."""
+    NO_LEASE = 5
+    """This member holds no lease, or its learner does not know of one."""
+    NOT_MASTER = 6
+    """This member does not lead; `master` does, as far as it knows."""
+    OVERLOADED = 7
+    """Too many reads wait here."""
+
+
 class QueryFailed(msgspec.Struct, frozen=True, array_like=True, tag="query_failed"):
-    """The read was not served.
+    """The read was not served; only after REFUSED asking again, or elsewhere, makes no sense.
 
     Attributes:
         request_id: Of the query.
-        applied_through: How far the learner is.
-        message: Why.
-        retry: Whether asking again, later, makes sense.
+        applied_through: How far the learner is; 0 from a proposer.
+        message: Why, for a person.
+        problem: Why.
+        master: The member to ask instead; 0 where none is known.
     """
 
     request_id: int
     applied_through: int
     message: str
-    retry: bool
+    problem: QueryProblem
+    master: int = 0
 
 
 Message: TypeAlias = (
@@ -470,6 +672,14 @@ Message: TypeAlias = (
     | BelowFloor
     | Heartbeat
     | HeartbeatConfirmed
+    | PreVote
+    | PreVoteGranted
+    | LeaseRelease
+    | LeaseNotice
+    | RevokeLease
+    | TakeOver
+    | TransferMaster
+    | MasterTransferred
     | Chosen
     | LearnerStatus
     | Applied
@@ -491,6 +701,8 @@ Message: TypeAlias = (
     | Redirected
     | Refused
     | Query
+    | ReadIndex
+    | ReadIndexConfirmed
     | QueryResult
     | QueryFailed
 )

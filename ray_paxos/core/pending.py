@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from ray_paxos.core.results import EntryResult
+from ray_paxos.core.results import EntryResult, Note, NoteCode
+from ray_paxos.core.values import WITHDRAWAL
 from ray_paxos.errors import PaxosError
+
+FOREVER_NS = sys.maxsize
+"""The deadline of what has none."""
+GONE = (NoteCode.SESSION_EXPIRED, NoteCode.SESSION_UNKNOWN)
+"""Notes of a command whose session the group does not have."""
 
 
 class Receiver(Protocol):
@@ -37,7 +44,7 @@ class Receiver(Protocol):
 
 
 class _Nobody:
-    deadline_ns = sys.maxsize
+    deadline_ns = FOREVER_NS
 
     def begin(self) -> bool:
         return True
@@ -53,7 +60,8 @@ Part: TypeAlias = tuple[Receiver, int, int]
 """Commands of one receiver: who gets their outcome, position of the first there, how many."""
 
 NOBODY: Receiver = _Nobody()
-"""Takes the place of a receiver that was told that its time is over."""
+"""Takes the place of a receiver that was told that the outcome is unknown: that is asked for by
+number, later."""
 
 
 @dataclass(slots=True, eq=False)
@@ -74,9 +82,172 @@ class PendingBatch:
     receivers: list[Part]
     byte_count: int
 
+    @property
+    def end(self) -> int:
+        """The number after the last."""
+        return self.first_number + len(self.commands)
+
     def deliver(self, entry: EntryResult) -> None:
         """Hand the outcome to everyone who waits for a part of it."""
         offset = 0
         for receiver, start, count in self.receivers:
             receiver.deliver(start, entry, offset, count)
             offset += count
+
+    def numbered_parts(self) -> list[tuple[Part, int]]:
+        """Each part, with the number of its first command."""
+        parts = []
+        number = self.first_number
+        for part in self.receivers:
+            parts.append((part, number))
+            number += part[2]
+        return parts
+
+    def tell_unknown(self, now_ns: int) -> list[tuple[Part, int]]:
+        """Take nobody for receivers whose time is over; gives them, with their numbers."""
+        told = []
+        for place, (part, number) in enumerate(self.numbered_parts()):
+            if _is_overdue(part, now_ns):
+                told.append((part, number))
+                self.receivers[place] = (NOBODY, 0, part[2])
+        return told
+
+    def without_overdue(self, now_ns: int) -> tuple[list[PendingBatch], list[Part]]:
+        """What is left without the commands whose time is over, and the parts of those."""
+        overdue = [part for part in self.receivers if _is_overdue(part, now_ns)]
+        if not overdue:
+            return [self], []
+        pieces: list[PendingBatch] = []
+        for part, number in self.numbered_parts():
+            if _is_overdue(part, now_ns):
+                continue
+            offset = number - self.first_number
+            commands = self.commands[offset : offset + part[2]]
+            byte_count = sum(map(len, commands))
+            last = pieces[-1] if pieces else None
+            if last is not None and last.end == number:
+                last.commands += commands
+                last.receivers.append(part)
+                last.byte_count += byte_count
+            else:
+                pieces.append(PendingBatch(self.machine, number, commands, [part], byte_count))
+        return pieces, overdue
+
+    def withdrawn(self) -> PendingBatch:
+        """The same numbers, withdrawn."""
+        commands = [b""] * len(self.commands)
+        return PendingBatch(WITHDRAWAL, self.first_number, commands, self.receivers, 0)
+
+    def with_one_withdrawn(self, number: int) -> list[PendingBatch]:
+        """The same numbers in pieces, of which one is withdrawn."""
+        at = number - self.first_number
+        before, one = self.split(at)
+        assert one is not None, "the number is one of the batch"
+        one, after = one.split(1)
+        assert one is not None, "a number"
+        return [piece for piece in (before, one.withdrawn(), after) if piece is not None]
+
+    def split(self, at: int) -> tuple[PendingBatch | None, PendingBatch | None]:
+        """Cut before an offset; None where nothing is on that side."""
+        if at == 0:
+            return None, self
+        if at == len(self.commands):
+            return self, None
+        first: list[Part] = []
+        second: list[Part] = []
+        left = at
+        for receiver, start, count in self.receivers:
+            taken = min(count, left)
+            if taken:
+                first.append((receiver, start, taken))
+            if taken < count:
+                second.append((receiver, start + taken, count - taken))
+            left -= taken
+        return self._piece(0, self.commands[:at], first), self._piece(
+            at, self.commands[at:], second
+        )
+
+    def _piece(self, offset: int, commands: list[bytes], receivers: list[Part]) -> PendingBatch:
+        byte_count = sum(map(len, commands))
+        number = self.first_number + offset
+        return PendingBatch(self.machine, number, commands, receivers, byte_count)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The known outcome of one batch."""
+
+    batch: PendingBatch
+    result: EntryResult
+
+
+@dataclass(slots=True)
+class Answered:
+    """What an answer brought.
+
+    Attributes:
+        resolved: Batches whose outcome is now known. Those refused for now are sent again.
+        gone: Why the group does not have the session; None where it has.
+        no_room: Why something was refused for want of room; empty where nothing was.
+    """
+
+    resolved: list[Resolved] = field(default_factory=list)
+    gone: NoteCode | None = None
+    no_room: str = ""
+
+    def note(self, refusal: Note) -> None:
+        """Take in why something was refused."""
+        if refusal.code in GONE:
+            self.gone = refusal.code
+        elif refusal.code is NoteCode.OVERLOADED:
+            self.no_room = refusal.message
+
+
+@dataclass(slots=True)
+class Overdue:
+    """Parts whose time is over.
+
+    Attributes:
+        unknown: May have been applied, or may be; each with the number of its first command.
+            They are sent again until their outcome is known.
+        untouched: Were numbered, but no copy was or will be proposed: certainly not applied.
+        unsent: Never left.
+    """
+
+    unknown: list[tuple[Part, int]] = field(default_factory=list)
+    untouched: list[Part] = field(default_factory=list)
+    unsent: list[Part] = field(default_factory=list)
+
+
+def _is_overdue(part: Part, now_ns: int) -> bool:
+    return part[0] is not NOBODY and part[0].deadline_ns <= now_ns
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What became known of commands, to be handed out once no lock is held."""
+
+    _resolved: list[tuple[PendingBatch, EntryResult]] = field(default_factory=list)
+    _failed: list[tuple[Part, PaxosError]] = field(default_factory=list)
+    _told: list[tuple[Receiver, EntryResult]] = field(default_factory=list)
+
+    def resolve(self, batch: PendingBatch, result: EntryResult) -> None:
+        """A batch has its results."""
+        self._resolved.append((batch, result))
+
+    def fail(self, parts: Sequence[Part], error: PaxosError) -> None:
+        """These commands have no result."""
+        self._failed += [(part, error) for part in parts]
+
+    def tell(self, receiver: Receiver, entry: EntryResult) -> None:
+        """One command, which its receiver asked for by number, has this result."""
+        self._told.append((receiver, entry))
+
+    def settle(self) -> None:
+        """Tell everyone; runs the callbacks that users attached to their futures."""
+        for batch, result in self._resolved:
+            batch.deliver(result)
+        for (receiver, start, count), error in self._failed:
+            receiver.fail(start, error, count)
+        for receiver, entry in self._told:
+            receiver.deliver(0, entry, 0, 1)

@@ -137,10 +137,10 @@ class Pipeline:
             values.append(chosen)
         return values
 
-    def oldest_sent_ns(self) -> int | None:
-        """When the accept that waits longest was sent; None with nothing open."""
+    def resend_due_ns(self, retransmit_ns: int) -> int | None:
+        """When the accept that waits longest is to be sent again; None with nothing open."""
         for instance in self.open.values():
-            return instance.sent_ns
+            return instance.sent_ns + retransmit_ns
         return None
 
     def resend_due(self, before_ns: int) -> list[OpenInstance]:

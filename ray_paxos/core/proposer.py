@@ -1,18 +1,13 @@
 """The proposer of one group at one member: elections, and the clients' requests.
 
 ```
-          no confirmed master for an election timeout
- Following ──────────────────────────────▶ Probing    asks its own learner how far it is
-     ▲                                        │ status (and the learner applies)
-     │ higher promise, other master,          ▼
-     │ quorum or learner lost             Preparing   one prepare for the whole open log
-     ├────────────────────────────────────────│ promises of a majority
-     │                                        ▼
-     │                                    Learning    up to the highest vote floor
-     ├────────────────────────────────────────│
-     │                                        ▼
-     └──────────────────────────────────── Leading    `Reign`: adopted values, no-ops, its master
-                                                      record; serves once that is applied
+          no confirmed master for an election timeout, or asked to take over
+ Following ──────────────────────────────▶ Standing    `Candidacy`: asks around, prepares, learns
+     ▲                                        │
+     │ higher promise, other master,          │ promises of a majority
+     │ quorum, learner or disk lost,          ▼
+     │ handed over                         Leading     `Reign`: adopted values, no-ops, its master
+     └──────────────────────────────────────┘          record; serves once that is applied
 ```
 
 Rules:
@@ -28,6 +23,7 @@ Rules:
    from there at a new ballot: votes may be all that is left of it.
 5. Clients are answered by what the own learner applied, or told to ask elsewhere; what becomes of
    a request that was in flight is found by sending it again under the same number.
+6. A ballot whose lease was released is dead: the reign ends with the release.
 
 A proposer keeps nothing on disk but its incarnation, so nothing it sends waits for a sync.
 """
@@ -36,11 +32,12 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.candidacy import Candidacy, Lost, Step, Won
 from ray_paxos.core.effects import Effects, Send
-from ray_paxos.core.events import MasterStopped, MessageRefused, PrepareStarted
+from ray_paxos.core.events import MasterChanged, MasterStopped, MessageRefused
 from ray_paxos.core.genesis import Configuration, MachineSpec, Voter
 from ray_paxos.core.intake import Intake, Request
 from ray_paxos.core.messages import (
@@ -58,21 +55,33 @@ from ray_paxos.core.messages import (
     Nack,
     NackReason,
     OpenSession,
-    Prepare,
+    PreVoteGranted,
     Promise,
+    QueryFailed,
+    QueryProblem,
+    ReadIndex,
     Redirected,
+    RefusalCode,
+    Refused,
     RoleName,
     Submit,
+    TakeOver,
+    TransferMaster,
 )
 from ray_paxos.core.phase_one import PhaseOne
+from ray_paxos.core.read_rounds import ReadRounds
 from ray_paxos.core.records import ReadSegments, Record
 from ray_paxos.core.reign import Reign
+from ray_paxos.core.seat import Seat
 from ray_paxos.core.session_order import SessionOrder
 from ray_paxos.core.settings import MILLISECOND_NS, ProposerSettings
 
+STAND_BACK_TIMEOUTS = 3
+"""So many election timeouts a master that was dropped leaves the lead to others."""
+
 
 class Phase(enum.Enum):
-    """What the proposer is doing; see the picture above."""
+    """What the proposer is doing; see the pictures here and in `candidacy`."""
 
     FOLLOWING = "following"
     PROBING = "probing"
@@ -81,11 +90,22 @@ class Phase(enum.Enum):
     LEADING = "leading"
 
 
+_PHASES = {
+    Step.PROBING: Phase.PROBING,
+    Step.PREPARING: Phase.PREPARING,
+    Step.LEARNING: Phase.LEARNING,
+}
+
+
 class Proposer:
     """Proposes for one group at one member.
 
-    Invariants: `_reign` is set exactly while leading and `_phase_one` from preparing to learning;
-    `_ballot` never returns to an earlier one; a request that was taken in is answered once.
+    Invariants: `_reign` is set exactly while leading and `_candidacy` exactly while standing;
+    `_round_seen` is at least the round of every ballot used or heard of; a request that was taken
+    in is answered once.
+
+    Attributes:
+        master_record: (member, version) of the latest one that the own learner has applied.
     """
 
     def __init__(
@@ -101,6 +121,7 @@ class Proposer:
         settings: ProposerSettings,
         random: random.Random,
         now_ns: int,
+        priorities: Mapping[int, int] | None = None,
     ) -> None:
         """Start as a follower.
 
@@ -115,8 +136,10 @@ class Proposer:
             settings: Limits and times.
             random: For time-outs; not shared.
             now_ns: This process's clock.
+            priorities: Of the members that have another one than 1; who has the highest of all
+                stands first, and is handed the lead.
         """
-        self.phase = Phase.FOLLOWING
+        self.master_record = (0, 0)
         self._group = group
         self._member_id = member_id
         self._incarnation = incarnation
@@ -126,16 +149,17 @@ class Proposer:
         self._machines = machines
         self._settings = settings
         self._random = random
+        self._priorities = dict(priorities or {})
         self._own_learner = Address(member_id, RoleName.LEARNER)
         self._round_seen = 0
-        self._ballot = Ballot(0, member_id, incarnation)
         self._master: Ballot | None = None
+        self._successor = 0
         self._status: LearnerStatus | None = None
         self._intake = Intake(settings)
         self._order = SessionOrder()
-        self._phase_one: PhaseOne | None = None
+        self._reads = ReadRounds(settings)
+        self._candidacy: Candidacy | None = None
         self._reign: Reign | None = None
-        self._retry_ns = now_ns
         self._election_ns = now_ns
         self._arm_election(now_ns)
         if incarnation == 1:
@@ -159,38 +183,51 @@ class Proposer:
         return Effects()
 
     @property
+    def phase(self) -> Phase:
+        """What it is doing."""
+        if self._reign is not None:
+            return Phase.LEADING
+        return _PHASES[self._candidacy.step] if self._candidacy is not None else Phase.FOLLOWING
+
+    @property
     def deadline_ns(self) -> int | None:
         """The next time something is due."""
-        if self.phase is Phase.FOLLOWING:
+        if self._candidacy is not None:
+            return self._candidacy.deadline_ns
+        if self._reign is None:
             return self._election_ns if self._replica_id else None
-        if self._reign is not None:
-            due_ns = self._order.due_ns
-            deadline_ns = self._reign.deadline_ns
-            return deadline_ns if due_ns is None else min(deadline_ns, due_ns)
-        return min(self._retry_ns, self._election_ns)
+        due_ns, deadline_ns = self._order.due_ns, self._reign.deadline_ns
+        return deadline_ns if due_ns is None else min(deadline_ns, due_ns)
 
     def handle(self, envelope: Envelope, now_ns: int) -> Effects:
         """Take one message in."""
         effects = Effects()
         message = envelope.message
         match message:
-            case Accepted() | HeartbeatConfirmed() | BelowFloor():
-                self._on_vote(envelope, message, now_ns, effects)
-            case Submit() | OpenSession():
-                self._on_request(envelope.sender, message, now_ns, effects)
-            case Applied():
-                if self._reign is not None and envelope.sender == self._own_learner:
-                    self._reign.on_applied(message, effects)
-            case LearnerStatus():
-                self._on_learner_status(envelope, message, now_ns, effects)
-            case Promise():
-                self._on_promise(envelope, message, now_ns, effects)
+            case Accepted() | HeartbeatConfirmed() | BelowFloor() | Promise() | PreVoteGranted():
+                self._on_answer(envelope, message, now_ns, effects)
             case Nack():
                 self._on_nack(envelope, message, now_ns, effects)
+            case Submit() | OpenSession():
+                self._on_request(envelope.sender, message, now_ns, effects)
+            case ReadIndex(request_id=request_id):
+                self._on_read_index(envelope.sender, request_id, now_ns, effects)
+            case TransferMaster():
+                self._on_transfer(envelope.sender, message, now_ns, effects)
+            case Applied():
+                if self._reign is not None and envelope.sender == self._own_learner:
+                    reason = self._reign.on_applied(message, now_ns, effects)
+                    self._end_or_go_on(reason, now_ns, effects)
+            case LearnerStatus():
+                self._on_learner_status(envelope, message, now_ns, effects)
             case Heartbeat(ballot=Ballot(member_id=member_id)) if envelope.sender == Address(
                 member_id, RoleName.PROPOSER
             ):
                 self._on_heartbeat(message, now_ns, effects)
+            case TakeOver(released=Ballot(member_id=member_id)) if envelope.sender == Address(
+                member_id, RoleName.PROPOSER
+            ):
+                self._on_take_over(message, now_ns, effects)
             case _:
                 refused = MessageRefused(self._group, f"{type(message).__name__} to a proposer")
                 effects.events.append(refused)
@@ -201,17 +238,14 @@ class Proposer:
         effects = Effects()
         if self._reign is not None:
             for arrival in self._order.expire(now_ns):
-                self._offer(arrival.client, arrival.submit, effects)
+                self._offer(arrival.client, arrival.submit, now_ns, effects)
             self._reign.pump(now_ns, effects)
             reason = self._reign.on_deadline(now_ns, effects)
             self._end_or_go_on(reason, now_ns, effects)
-        elif self.phase is Phase.FOLLOWING:
-            if self._replica_id and now_ns >= self._election_ns:
-                self._probe(now_ns, effects)
-        elif now_ns >= self._election_ns:
-            self._step_down("no majority answered in time", now_ns, effects)
-        elif now_ns >= self._retry_ns:
-            self._retry(now_ns, effects)
+        elif self._candidacy is not None:
+            self._go_on_standing(self._candidacy.on_deadline(now_ns, effects), now_ns, effects)
+        elif self._replica_id and now_ns >= self._election_ns:
+            self._stand(None, now_ns, effects)
         return effects
 
     # Clients.
@@ -224,115 +258,148 @@ class Proposer:
     @property
     def master_id(self) -> int | None:
         """The member that leads, as far as this proposer knows; itself only while serving."""
-        if self.phase is Phase.LEADING:
+        if self._reign is not None:
             return self._member_id if self.is_serving else None
-        return self._master.member_id if self._master is not None else None
+        if self._master is not None:
+            return self._master.member_id
+        return self._successor or None
+
+    @property
+    def lease_until_ns(self) -> int:
+        """Until when it holds the lease, on this host's clock; 0 for none."""
+        return self._reign.authority.lease_until_ns if self._reign is not None else 0
+
+    @property
+    def read_counts(self) -> tuple[int, int]:
+        """(reads answered, rounds begun for them), in this life."""
+        return self._reads.answered, self._reads.rounds
+
+    @property
+    def _led(self) -> Reign:
+        assert self._reign is not None, "it leads"
+        return self._reign
 
     def _on_request(
         self, client: Address, message: Submit | OpenSession, now_ns: int, effects: Effects
     ) -> None:
         if self.phase is Phase.FOLLOWING:
-            self._redirect(client, message.request_id, effects)
+            self._redirect(client, message.request_id, effects, untouched=True)
             return
         if isinstance(message, Submit):
             for arrival in self._order.arrive(client, message, now_ns):
-                self._offer(arrival.client, arrival.submit, effects)
+                self._offer(arrival.client, arrival.submit, now_ns, effects)
         else:
-            self._offer(client, message, effects)
+            self._offer(client, message, now_ns, effects)
         if self._reign is not None:
             self._reign.pump(now_ns, effects)
 
-    def _offer(self, client: Address, message: Submit | OpenSession, effects: Effects) -> None:
-        refused = self._intake.offer(client, message)
+    def _offer(
+        self, client: Address, message: Submit | OpenSession, now_ns: int, effects: Effects
+    ) -> None:
+        refused = self._intake.offer(client, message, now_ns)
         if refused is None:
             return
         self._send(client, refused, effects)
         if isinstance(message, Submit):
             for arrival in self._order.refused(message):
-                self._offer(arrival.client, arrival.submit, effects)
+                self._offer(arrival.client, arrival.submit, now_ns, effects)
 
-    def _redirect(self, client: Address, request_id: int, effects: Effects) -> None:
+    def _on_read_index(
+        self, client: Address, request_id: int, now_ns: int, effects: Effects
+    ) -> None:
+        if self._reign is not None:
+            self._reign.authority.on_read_index(client, request_id, now_ns, effects)
+        else:
+            self._refuse_read(client, request_id, effects)
+
+    def _refuse_read(self, client: Address, request_id: int, effects: Effects) -> None:
+        master = self.master_id or 0
+        master = 0 if master == self._member_id else master
+        why = "this member does not lead"
+        failed = QueryFailed(request_id, 0, why, QueryProblem.NOT_MASTER, master)
+        self._send(client, failed, effects)
+
+    def _on_transfer(
+        self, client: Address, message: TransferMaster, now_ns: int, effects: Effects
+    ) -> None:
+        if self._reign is None:
+            self._redirect(client, message.request_id, effects)
+            return
+        reason = self._reign.hand_over(client, message.request_id, message.target, now_ns, effects)
+        self._end_or_go_on(reason, now_ns, effects)
+
+    def _redirect(
+        self, client: Address, request_id: int, effects: Effects, *, untouched: bool = False
+    ) -> None:
+        """Send a client on; `untouched`: nothing of its request was proposed in this reign."""
         master = self.master_id
         if master == self._member_id:
             master = None
         retry_after_ms = 0
         if master is None:
             retry_after_ms = self._settings.heartbeat_interval_ns // MILLISECOND_NS
-        self._send(client, Redirected(request_id, master, retry_after_ms), effects)
+            if untouched and self._status is not None and self._status.stopped:
+                code, why = RefusalCode.APPLY_STOPPED, self._status.stopped
+                self._send(client, Refused(request_id, code, why, retry_after_ms), effects)
+                return
+        redirected = Redirected(request_id, master, retry_after_ms, untouched)
+        self._send(client, redirected, effects)
 
     # Elections.
 
     def _arm_election(self, now_ns: int) -> None:
         timeout_ns = self._settings.election_timeout_ns
-        self._election_ns = now_ns + timeout_ns + self._random.randrange(timeout_ns)
+        wait_ns = timeout_ns + self._random.randrange(timeout_ns) + self._preference_ns
+        self._election_ns = now_ns + wait_ns
 
-    def _enter(self, phase: Phase, now_ns: int) -> None:
-        self.phase = phase
-        self._retry_ns = now_ns + self._settings.retransmit_ns
-        self._arm_election(now_ns)
+    @property
+    def _preference_ns(self) -> int:
+        """How much later it stands than a proposer of the highest priority."""
+        own = self._priorities.get(self._member_id, 1)
+        highest = max(self._priorities.get(v.member_id, 1) for v in self._configuration.voters)
+        return self._settings.preferred_delay_ns if own < highest else 0
 
-    def _probe(self, now_ns: int, effects: Effects) -> None:
-        self._enter(Phase.PROBING, now_ns)
+    def _stand(self, released: Ballot | None, now_ns: int, effects: Effects) -> None:
         self._master = None
-        self._send(self._own_learner, CatchUp(0, ()), effects)
+        self._successor = 0
+        self._candidacy = Candidacy(
+            group=self._group,
+            member_id=self._member_id,
+            incarnation=self._incarnation,
+            replica_id=self._replica_id,
+            configuration=self._configuration,
+            settings=self._settings,
+            round_seen=self._round_seen,
+            released=released,
+            now_ns=now_ns,
+        )
+        self._candidacy.begin(effects)
 
-    def _prepare(self, status: LearnerStatus, now_ns: int, effects: Effects) -> None:
-        self._enter(Phase.PREPARING, now_ns)
-        self._round_seen = max(self._round_seen, self._ballot.round) + 1
-        self._ballot = Ballot(self._round_seen, self._member_id, self._incarnation)
-        from_instance = max(status.learned_through, self._configuration.config_id) + 1
-        self._phase_one = PhaseOne(self._ballot, from_instance, self._configuration)
-        effects.events.append(PrepareStarted(self._group, self._ballot, from_instance))
-        for voter in self._configuration.voters:
-            self._send_prepare(self._phase_one, voter, effects)
-
-    def _send_prepare(self, phase_one: PhaseOne, voter: Voter, effects: Effects) -> None:
-        page = phase_one.next_page(voter.replica_id)
-        if page is not None:
-            acceptor = Address(voter.member_id, RoleName.ACCEPTOR)
-            self._send(acceptor, Prepare(phase_one.ballot, page), effects)
-
-    def _retry(self, now_ns: int, effects: Effects) -> None:
-        self._retry_ns = now_ns + self._settings.retransmit_ns
-        phase_one = self._phase_one
-        if self.phase is Phase.PROBING or phase_one is None:
-            self._send(self._own_learner, CatchUp(0, ()), effects)
-        elif self.phase is Phase.PREPARING:
-            for voter in self._configuration.voters:
-                self._send_prepare(phase_one, voter, effects)
-        elif self.phase is Phase.LEARNING:
-            self._send_catch_up(phase_one, effects)
-
-    def _on_promise(
-        self, envelope: Envelope, promise: Promise, now_ns: int, effects: Effects
-    ) -> None:
-        phase_one = self._phase_one
-        voter = self._voter(envelope)
-        if phase_one is None or voter is None or promise.ballot != phase_one.ballot:
+    def _go_on_standing(self, outcome: Won | Lost | None, now_ns: int, effects: Effects) -> None:
+        candidacy = self._candidacy
+        if candidacy is None:
             return
-        if phase_one.add(voter.member_id, voter.replica_id, promise) is not None:
-            self._send_prepare(phase_one, voter, effects)
-        if self.phase is Phase.PREPARING and phase_one.is_promised:
-            self._enter(Phase.LEARNING, now_ns)
-            self._learn_or_lead(now_ns, effects)
-            if self._phase_one is phase_one:
-                self._send_catch_up(phase_one, effects)
+        if candidacy.step is not Step.PROBING:
+            self._round_seen = max(self._round_seen, candidacy.ballot.round)
+        if isinstance(outcome, Won):
+            self._lead(outcome.phase_one, outcome.status, outcome.learned_through, now_ns, effects)
+        elif isinstance(outcome, Lost):
+            self._step_down(outcome.reason, now_ns, effects)
+            if outcome.wait_ns:
+                # Nobody can lead before: be there when it is over, but not all at once.
+                spread_ns = self._random.randrange(self._settings.heartbeat_interval_ns)
+                wait_ns = outcome.wait_ns + spread_ns + self._preference_ns
+                self._election_ns = min(self._election_ns, now_ns + wait_ns)
 
-    def _send_catch_up(self, phase_one: PhaseOne, effects: Effects) -> None:
-        # Never in answer to a status, which is the answer to this: the learner tells by itself
-        # how it comes on, and two answers to one question would double for ever.
-        catch_up = CatchUp(phase_one.floor - 1, phase_one.floor_sources)
-        self._send(self._own_learner, catch_up, effects)
-
-    def _learn_or_lead(self, now_ns: int, effects: Effects) -> None:
-        phase_one, status = self._phase_one, self._status
-        assert phase_one is not None and status is not None
-        learned_through = max(status.learned_through, self._configuration.config_id)
-        if learned_through < phase_one.from_instance - 1:
-            # The learner restarted behind what was asked about: the votes in between are unknown.
-            self._prepare(status, now_ns, effects)
-        elif learned_through >= phase_one.floor - 1:
-            self._lead(phase_one, status, learned_through, now_ns, effects)
+    def _on_take_over(self, message: TakeOver, now_ns: int, effects: Effects) -> None:
+        """The master has released its lease and wants this member to lead."""
+        released = message.released
+        if self._reign is not None or not self._replica_id or released.round < self._round_seen:
+            return
+        if self._candidacy is not None and self._candidacy.step is not Step.PROBING:
+            return
+        self._round_seen = released.round
+        self._stand(released, now_ns, effects)
 
     def _lead(
         self,
@@ -342,17 +409,20 @@ class Proposer:
         now_ns: int,
         effects: Effects,
     ) -> None:
-        self._phase_one = None
-        self._enter(Phase.LEADING, now_ns)
-        self._master = self._ballot
+        self._candidacy = None
+        self._master = phase_one.ballot
         self._reign = Reign(
-            group=self._group,
-            member_id=self._member_id,
-            ballot=self._ballot,
-            configuration=self._configuration,
-            members=self._members,
-            settings=self._settings,
+            Seat(
+                self._group,
+                self._member_id,
+                phase_one.ballot,
+                self._configuration,
+                self._members,
+                self._settings,
+            ),
+            priorities=self._priorities,
             intake=self._intake,
+            reads=self._reads,
             status=status,
             learned_through=learned_through,
             now_ns=now_ns,
@@ -361,45 +431,64 @@ class Proposer:
 
     def _step_down(self, reason: str, now_ns: int, effects: Effects) -> None:
         """Stop leading or trying to; whatever was in flight is for the clients to ask again."""
-        if self.phase is not Phase.FOLLOWING:
-            effects.events.append(MasterStopped(self._group, self._ballot, reason))
+        candidacy, reign = self._candidacy, self._reign
+        self._candidacy = self._reign = None
+        self._arm_election(now_ns)
         if self._master is not None and self._master.member_id == self._member_id:
             self._master = None
-        pending = self._reign.end() if self._reign is not None else []
-        pending += self._intake.drain()
-        self._phase_one = None
-        self._reign = None
-        self._enter(Phase.FOLLOWING, now_ns)
+        pending: list[Request] = []
+        if candidacy is not None:
+            effects.events.append(MasterStopped(self._group, candidacy.ballot, reason))
+        elif reign is not None:
+            effects.events.append(MasterStopped(self._group, reign.seat.ballot, reason))
+            reign.succession.give_up("the master lost the lead meanwhile", effects)
+            pending = reign.end()
+            self._successor = reign.succession.successor
+            if reign.succession.stands_back:
+                self._election_ns += STAND_BACK_TIMEOUTS * self._settings.election_timeout_ns
         self._redirect_all(pending, effects)
+        self._redirect_all(self._intake.drain(), effects, untouched=True)
         for arrival in self._order.drain():
-            self._redirect(arrival.client, arrival.submit.request_id, effects)
+            self._redirect(arrival.client, arrival.submit.request_id, effects, untouched=True)
+        for read in self._reads.drain():
+            self._refuse_read(read.client, read.request_id, effects)
 
-    def _redirect_all(self, requests: Sequence[Request], effects: Effects) -> None:
+    def _redirect_all(
+        self, requests: Sequence[Request], effects: Effects, *, untouched: bool = False
+    ) -> None:
         for request in requests:
             self._intake.release(request)
-            self._redirect(request.client, request.request_id, effects)
+            self._redirect(request.client, request.request_id, effects, untouched=untouched)
 
     def _end_or_go_on(self, reason: str, now_ns: int, effects: Effects) -> None:
         """After the reign had its say: end it for its reason, if it gave one."""
-        reign, status = self._reign, self._status
-        assert reign is not None and status is not None
+        reign, status = self._led, self._status
+        assert status is not None
         self._redirect_all(reign.take_unanswered(), effects)
         if reason:
             self._step_down(reason, now_ns, effects)
             if reign.has_gap:
-                self._prepare(status, now_ns, effects)
+                self._stand(None, now_ns, effects)
 
     def _on_nack(self, envelope: Envelope, nack: Nack, now_ns: int, effects: Effects) -> None:
-        if self._voter(envelope, any_configuration=True) is None:
+        voter = self._voter(envelope, any_configuration=True)
+        if voter is None:
             return
         if nack.promised is not None:
             self._round_seen = max(self._round_seen, nack.promised.round)
-        if nack.ballot != self._ballot or self.phase in (Phase.FOLLOWING, Phase.PROBING):
-            return
-        if nack.reason is NackReason.PROMISED:
-            self._step_down("an acceptor has promised a higher ballot", now_ns, effects)
-        elif nack.reason in (NackReason.CONFIGURATION_OLD, NackReason.NOT_A_VOTER):
-            self._step_down("an acceptor counts another configuration", now_ns, effects)
+        candidacy, reign = self._candidacy, self._reign
+        if candidacy is not None:
+            outcome = candidacy.on_nack(voter, nack, self._round_seen, now_ns, effects)
+            self._go_on_standing(outcome, now_ns, effects)
+        elif reign is not None and nack.ballot == reign.seat.ballot:
+            reason = ""
+            if nack.reason is NackReason.PROMISED:
+                reason = "an acceptor has promised a higher ballot"
+            elif nack.reason in (NackReason.CONFIGURATION_OLD, NackReason.NOT_A_VOTER):
+                reason = "an acceptor counts another configuration"
+            elif nack.reason is NackReason.STORAGE_FULL and voter.member_id == self._member_id:
+                reason = "the own disk is full"
+            self._end_or_go_on(reason, now_ns, effects)
 
     def _on_heartbeat(self, heartbeat: Heartbeat, now_ns: int, effects: Effects) -> None:
         ballot = heartbeat.ballot
@@ -409,65 +498,85 @@ class Proposer:
         ):
             return
         if self.phase is not Phase.FOLLOWING:
-            if ballot < self._ballot and self.phase is not Phase.PROBING:
-                return
-            if self.phase is Phase.PROBING and not heartbeat.confirmed:
+            if self._candidacy is not None and self._candidacy.asks_around:
+                if not heartbeat.confirmed:
+                    return
+            elif ballot < self._own_ballot:
                 return
             self._master = ballot
             self._step_down("another proposer leads", now_ns, effects)
+        if ballot != self._master:
+            # How far the own learner is, and what it knows of this reign, is told once.
+            self._send(self._own_learner, CatchUp(0, ()), effects)
         self._master = ballot
+        self._successor = 0
         if heartbeat.confirmed:
             self._arm_election(now_ns)
 
+    @property
+    def _own_ballot(self) -> Ballot:
+        if self._candidacy is not None:
+            return self._candidacy.ballot
+        return self._led.seat.ballot
+
     # Acceptors and learners.
 
-    def _on_vote(
+    def _on_answer(
         self,
         envelope: Envelope,
-        message: Accepted | HeartbeatConfirmed | BelowFloor,
+        message: Accepted | HeartbeatConfirmed | BelowFloor | Promise | PreVoteGranted,
         now_ns: int,
         effects: Effects,
     ) -> None:
-        reign = self._reign
+        candidacy, reign = self._candidacy, self._reign
         voter = self._voter(envelope)
-        if reign is None or voter is None:
+        if voter is None:
             return
         match message:
-            case Accepted():
+            case Promise() if candidacy is not None:
+                outcome = candidacy.on_promise(voter, message, now_ns, effects)
+                self._go_on_standing(outcome, now_ns, effects)
+            case PreVoteGranted() if candidacy is not None:
+                outcome = candidacy.on_pre_vote(voter, message, now_ns, effects)
+                self._go_on_standing(outcome, now_ns, effects)
+            case Accepted() if reign is not None:
                 reign.on_accepted(voter, message, now_ns, effects)
-            case HeartbeatConfirmed():
-                reign.on_heartbeat_confirmed(voter, message)
-            case BelowFloor():
+            case HeartbeatConfirmed() if reign is not None:
+                reign.on_heartbeat_confirmed(voter, message, now_ns, effects)
+            case BelowFloor() if reign is not None:
                 self._end_or_go_on(reign.on_below_floor(message), now_ns, effects)
+            case _:
+                pass
 
     def _on_learner_status(
         self, envelope: Envelope, status: LearnerStatus, now_ns: int, effects: Effects
     ) -> None:
         if envelope.sender.role is not RoleName.LEARNER:
             return
+        reign = self._reign
         # What counts is the voter's own log, not that of an earlier or later replica there.
         own = Voter(envelope.sender.member_id, envelope.replica_id)
-        if self._reign is not None and own in self._configuration.voters:
-            self._reign.note_durable(own.member_id, status.durable_through)
+        if reign is not None:
+            reign.authority.note_heard(own.member_id, envelope.incarnation, status.sent_ns)
+            if own in self._configuration.voters:
+                reign.note_voter_status(own.member_id, status, now_ns)
         if envelope.sender != self._own_learner:
             return
-        learned_before = self._status.learned_through if self._status is not None else 0
+        if status.master_version > self.master_record[1]:
+            self.master_record = (status.master, status.master_version)
+            effects.events.append(MasterChanged(self._group, *self.master_record))
         self._status = status
         if status.ballot is not None:
             self._round_seen = max(self._round_seen, status.ballot.round)
-        if self.phase is Phase.FOLLOWING:
-            return
-        if status.stopped:
-            self._step_down(f"the own learner stopped: {status.stopped}", now_ns, effects)
-        elif self._reign is not None:
-            reason = self._reign.on_own_status(status, now_ns, effects)
+        if self._candidacy is not None:
+            outcome = self._candidacy.on_status(status, now_ns, effects)
+            self._go_on_standing(outcome, now_ns, effects)
+        elif reign is not None:
+            if status.stopped:
+                reason = f"the own learner stopped: {status.stopped}"
+            else:
+                reason = reign.on_own_status(status, envelope.incarnation, now_ns, effects)
             self._end_or_go_on(reason, now_ns, effects)
-        elif self.phase is Phase.PROBING:
-            self._prepare(status, now_ns, effects)
-        elif self.phase is Phase.LEARNING:
-            if learned_before < status.learned_through:
-                self._arm_election(now_ns)
-            self._learn_or_lead(now_ns, effects)
 
     # Parts.
 

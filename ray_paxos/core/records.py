@@ -54,7 +54,21 @@ class VoteFloorSet(msgspec.Struct, frozen=True, array_like=True, tag="floor"):
     floor: int
 
 
-JournalRecord: TypeAlias = GroupCreated | GroupRemoved | PromiseMade | VoteCast | VoteFloorSet
+class LeaseLengthened(msgspec.Struct, frozen=True, array_like=True, tag="lease"):
+    """The acceptor may from now on grant leases that it keeps its word for up to so long.
+
+    Attributes:
+        group: Which.
+        held_ms: By the acceptor's clock, with the margin for drift.
+    """
+
+    group: int
+    held_ms: int
+
+
+JournalRecord: TypeAlias = (
+    GroupCreated | GroupRemoved | PromiseMade | VoteCast | VoteFloorSet | LeaseLengthened
+)
 
 
 class GroupOpening(msgspec.Struct, frozen=True, array_like=True):
@@ -66,7 +80,7 @@ class GroupOpening(msgspec.Struct, frozen=True, array_like=True):
         configuration: As taken from the genesis or the log.
         promise: None before the first.
         floor: The vote floor, from 1.
-        longest_lease_ms: The largest lease length ever granted; 0 for none.
+        longest_lease_ms: What it ever kept its word for at most, with the margin; 0 for never.
     """
 
     group: int

@@ -9,20 +9,22 @@
                                        clients ◀─────────────┘
 ```
 
+What entitles it to answer is in `authority`: rounds of heartbeats, the lease, reads. How it hands
+over is in `succession`.
+
 The methods return why the reign has to end, or an empty string; the proposer ends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.effects import Effects, Send
+from ray_paxos.core.authority import Authority, Position
+from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import HoleFilled, InstanceChosen, MasterStarted, ValueAdopted
-from ray_paxos.core.genesis import Configuration, MachineSpec, Voter
-from ray_paxos.core.heartbeat import HeartbeatRounds
+from ray_paxos.core.genesis import MachineSpec, Voter
 from ray_paxos.core.intake import Intake, Request
 from ray_paxos.core.messages import (
     Accept,
@@ -32,18 +34,18 @@ from ray_paxos.core.messages import (
     BelowFloor,
     Chosen,
     ChosenValue,
-    Heartbeat,
     HeartbeatConfirmed,
     LearnerStatus,
-    Message,
     RoleName,
     Submitted,
 )
 from ray_paxos.core.phase_one import PhaseOne
 from ray_paxos.core.pipeline import OpenInstance, Pipeline, Proposal
 from ray_paxos.core.quorum import majority_value
+from ray_paxos.core.read_rounds import ReadRounds
 from ray_paxos.core.results import EntryResult
-from ray_paxos.core.settings import ProposerSettings
+from ray_paxos.core.seat import Seat
+from ray_paxos.core.succession import Succession
 from ray_paxos.core.values import (
     Entry,
     MachineMount,
@@ -65,46 +67,36 @@ class Reign:
 
     def __init__(
         self,
+        seat: Seat,
         *,
-        group: int,
-        member_id: int,
-        ballot: Ballot,
-        configuration: Configuration,
-        members: tuple[int, ...],
-        settings: ProposerSettings,
+        priorities: Mapping[int, int],
         intake: Intake,
+        reads: ReadRounds,
         status: LearnerStatus,
         learned_through: int,
         now_ns: int,
     ) -> None:
-        """Begin, with a majority's promises for `ballot`.
+        """Begin, with a majority's promises for the seat's ballot.
 
         Args:
-            group: Whose log.
-            member_id: Of this member.
-            ballot: Promised by a majority of `configuration`.
-            configuration: Whose votes count.
-            members: All members that have the group.
-            settings: Limits and times.
+            seat: Who leads what.
+            priorities: Of the members that have another one than 1.
             intake: The proposer's, with requests that waited for this.
+            reads: The proposer's, with none waiting.
             status: The own learner's latest.
             learned_through: Everything up to it is learned here; the reign proposes above it.
             now_ns: The clock.
         """
-        self.ballot = ballot
+        self.seat = seat
         self.is_serving = False
         self.has_gap = False
-        self._group = group
-        self._member_id = member_id
-        self._configuration = configuration
-        self._members = members
-        self._settings = settings
+        self.authority = Authority(seat, reads, self._position, now_ns)
+        self.succession = Succession(seat, priorities)
+        self._settings = seat.settings
         self._intake = intake
         self._status = status
         self._status_ns = now_ns
-        self._own_learner = Address(member_id, RoleName.LEARNER)
-        self._pipeline = Pipeline(ballot, configuration, learned_through)
-        self._rounds = HeartbeatRounds(configuration, now_ns)
+        self._pipeline = Pipeline(seat.ballot, seat.configuration, learned_through)
         self._started_ns = now_ns
         self._first_log_time_ns = status.log_time_ns
         self._durable: dict[int, int] = {}
@@ -112,7 +104,7 @@ class Reign:
         self._unsent_bytes = 0
         self._flush_ns: int | None = None
         self._gap_since_ns: int | None = None
-        self._help_ns = now_ns + settings.retransmit_ns
+        self._help_ns = now_ns + seat.settings.retransmit_ns
 
     def begin(
         self,
@@ -130,15 +122,15 @@ class Reign:
         for offset, vote in enumerate(phase_one.to_propose(learned_through)):
             instance_id = learned_through + 1 + offset
             if vote is None:
-                effects.events.append(HoleFilled(self._group, instance_id))
+                effects.events.append(HoleFilled(self.seat.group, instance_id))
                 backlog.append(Proposal(encode_value(Value(self._log_time_ns(now_ns), ()))))
                 continue
-            effects.events.append(ValueAdopted(self._group, instance_id, vote.ballot))
+            effects.events.append(ValueAdopted(self.seat.group, instance_id, vote.ballot))
             self._take_log_time(vote.value)
             backlog.append(Proposal(vote.value))
         mounted = {machine.name for machine in self._status.mounted}
         entries: tuple[Entry, ...] = (
-            MasterRecord(self.ballot),
+            MasterRecord(self.seat.ballot),
             *(
                 MachineMount(machine.name, machine.kind, machine.version)
                 for machine in machines
@@ -170,58 +162,95 @@ class Reign:
     @property
     def deadline_ns(self) -> int:
         """When `on_deadline` is due next."""
-        deadline = min(self._rounds.due_ns, self._help_ns)
-        oldest = self._pipeline.oldest_sent_ns()
-        if oldest is not None:
-            deadline = min(deadline, oldest + self._settings.retransmit_ns)
-        if self._flush_ns is not None:
-            deadline = min(deadline, self._flush_ns)
+        deadline = min(self.authority.deadline_ns, self._help_ns)
+        for due_ns in (
+            self.succession.due_ns(self.authority.noticed_until_ns),
+            self._pipeline.resend_due_ns(self._settings.retransmit_ns),
+            self._flush_ns,
+        ):
+            if due_ns is not None:
+                deadline = min(deadline, due_ns)
         return deadline
 
     def on_deadline(self, now_ns: int, effects: Effects) -> str:
         """Beat, re-send, help the own learner; returns why to stop leading, if it has to."""
-        timeout_ns = self._settings.election_timeout_ns
-        if now_ns - self._rounds.confirmed_ns > timeout_ns:
-            return "no majority confirms"
-        if now_ns - self._status_ns > 2 * timeout_ns:
+        reason = self.authority.missing(now_ns)
+        if reason:
+            return reason
+        if now_ns - self._status_ns > 2 * self._settings.election_timeout_ns:
             return "the own learner does not answer"
         if self._flush_ns is not None and now_ns >= self._flush_ns:
             self._flush_chosen(effects)
-        if now_ns >= self._rounds.due_ns:
+        if self.authority.is_beat_due(now_ns):
             self._beat(now_ns, effects)
+        self.authority.on_deadline(now_ns, effects)
         for instance in self._pipeline.resend_due(now_ns - self._settings.retransmit_ns):
             self._pipeline.note_sent(instance, now_ns)
             self._send_accept(instance, effects)
         if now_ns >= self._help_ns:
             self._help_ns = now_ns + self._settings.retransmit_ns
-            return self._help_own_learner(now_ns, effects)
-        return ""
-
-    # Heartbeats.
+            reason = self._help_own_learner(now_ns, effects)
+            if reason:
+                return reason
+        return self._hand_over_on(now_ns, effects)
 
     def _beat(self, now_ns: int, effects: Effects) -> None:
         self._flush_chosen(effects)
-        confirmed = self._rounds.is_confirmed
-        sequence = self._rounds.begin(now_ns, now_ns + self._settings.heartbeat_interval_ns)
-        heartbeat = Heartbeat(
-            self.ballot,
-            sequence,
-            confirmed,
-            self._pipeline.chosen_through,
-            self._majority_durable(),
-            self._status.point,
-        )
-        for voter in self._configuration.voters:
-            self._send(Address(voter.member_id, RoleName.ACCEPTOR), heartbeat, effects)
-        for member_id in self._members:
-            self._send(Address(member_id, RoleName.LEARNER), heartbeat, effects)
-            if member_id != self._member_id:
-                self._send(Address(member_id, RoleName.PROPOSER), heartbeat, effects)
+        self.authority.beat(now_ns, effects)
+        if self.is_serving:
+            self.succession.prefer(now_ns)
 
-    def on_heartbeat_confirmed(self, voter: Voter, message: HeartbeatConfirmed) -> None:
+    def _position(self) -> Position:
+        pipeline, index = self._pipeline, None
+        if self.is_serving:
+            assert pipeline.master_record_instance is not None
+            index = max(pipeline.chosen_through, pipeline.master_record_instance)
+        durable, point = self._majority_durable(), self._status.point
+        return Position(index, pipeline.chosen_through, durable, point)
+
+    def on_heartbeat_confirmed(
+        self, voter: Voter, message: HeartbeatConfirmed, now_ns: int, effects: Effects
+    ) -> None:
         """A voter confirmed a round of this reign."""
-        if message.ballot == self.ballot:
-            self._rounds.count(message.sequence, voter.replica_id)
+        if message.ballot == self.seat.ballot:
+            self.authority.count(voter, message.sequence, now_ns, effects)
+
+    # Handing over.
+
+    def hand_over(
+        self, client: Address, request_id: int, target: int, now_ns: int, effects: Effects
+    ) -> str:
+        """A client wants another member to lead; returns why the reign ends, as all methods."""
+        self.succession.ask(
+            client,
+            request_id,
+            target,
+            is_serving=self.is_serving,
+            chosen_through=self._pipeline.chosen_through,
+            now_ns=now_ns,
+            effects=effects,
+        )
+        return self._hand_over_on(now_ns, effects)
+
+    def _hand_over_on(self, now_ns: int, effects: Effects) -> str:
+        succession, pipeline = self.succession, self._pipeline
+        if succession.handover is None:
+            return ""
+        is_drained = not (pipeline.open or pipeline.backlog or pipeline.awaiting)
+        if is_drained and not self.authority.is_ending:
+            self.authority.is_ending = True
+            self._flush_chosen(effects)
+        revoked = self._status.revoked
+        reason = succession.go_on(
+            is_drained=is_drained,
+            is_revoked=revoked is not None and revoked >= self.seat.ballot,
+            noticed_until_ns=self.authority.noticed_until_ns,
+            now_ns=now_ns,
+            effects=effects,
+        )
+        if succession.handover is None:
+            self.pump(now_ns, effects)
+        return reason
 
     # Votes.
 
@@ -235,7 +264,11 @@ class Reign:
                     pipeline.master_record_instance = pipeline.next_instance
                 instance = pipeline.start(proposal.value, (), now_ns)
             elif self.is_serving and self._intake and self._may_propose():
-                requests = tuple(self._intake.take())
+                requests = tuple(self._intake.take(now_ns))
+                for client, refused in self._intake.take_refused():
+                    self.seat.send(client, refused, effects)
+                if not requests:
+                    continue
                 entries = tuple(entry for request in requests for entry in request.entries)
                 value = encode_value(Value(self._log_time_ns(now_ns), entries))
                 instance = pipeline.start(value, requests, now_ns)
@@ -244,6 +277,8 @@ class Reign:
             self._send_accept(instance, effects)
 
     def _may_propose(self) -> bool:
+        if self.succession.handover is not None:
+            return False
         unapplied = self._pipeline.next_instance - 1 - self._status.applied_through
         return (
             unapplied < APPLY_LAG_WINDOWS * self._settings.window_max
@@ -251,22 +286,30 @@ class Reign:
         )
 
     def _send_accept(self, instance: OpenInstance, effects: Effects) -> None:
-        accept = Accept(self.ballot, instance.instance_id, instance.value)
-        for voter in self._configuration.voters:
+        accept = Accept(
+            self.seat.ballot,
+            instance.instance_id,
+            instance.value,
+            self.authority.sequence,
+            self.authority.lease_ms,
+        )
+        for voter in self.seat.configuration.voters:
             if voter.replica_id not in instance.votes:
-                self._send(Address(voter.member_id, RoleName.ACCEPTOR), accept, effects)
+                self.seat.send(Address(voter.member_id, RoleName.ACCEPTOR), accept, effects)
 
     def on_accepted(self, voter: Voter, accepted: Accepted, now_ns: int, effects: Effects) -> None:
         """Count a vote; the majority's last makes its instance chosen."""
-        if accepted.ballot != self.ballot:
+        if accepted.ballot != self.seat.ballot:
             return
+        if accepted.sequence:
+            self.authority.count(voter, accepted.sequence, now_ns, effects)
         chosen = self._pipeline.count(accepted.instance_id, voter.replica_id)
         if chosen is None:
             return
         effects.events.append(
-            InstanceChosen(self._group, chosen.instance_id, chosen.ballot, chosen.value)
+            InstanceChosen(self.seat.group, chosen.instance_id, chosen.ballot, chosen.value)
         )
-        self._send(self._own_learner, self._chosen_message((chosen,)), effects)
+        self.seat.send(self.seat.own_learner, self._chosen_message((chosen,)), effects)
         self._unsent.append(chosen)
         self._unsent_bytes += len(chosen.value)
         if self._flush_ns is None:
@@ -277,7 +320,7 @@ class Reign:
 
     def on_below_floor(self, below: BelowFloor) -> str:
         """An accept lies below a vote floor; returns why to stop leading, if it has to."""
-        if below.ballot == self.ballot and below.instance_id in self._pipeline.open:
+        if below.ballot == self.seat.ballot and below.instance_id in self._pipeline.open:
             # Chosen and durable at a majority, without us: someone led after we were promised.
             return "an open instance lies below a vote floor"
         return ""
@@ -295,24 +338,36 @@ class Reign:
         message = self._chosen_message(tuple(self._unsent))
         self._unsent = []
         self._unsent_bytes = 0
-        for member_id in self._members:
-            if member_id != self._member_id:
-                self._send(Address(member_id, RoleName.LEARNER), message, effects)
+        for member_id in self.seat.members:
+            if member_id != self.seat.member_id:
+                self.seat.send(Address(member_id, RoleName.LEARNER), message, effects)
 
     def _majority_durable(self) -> int:
-        reported = [self._durable.get(v.member_id, 0) for v in self._configuration.voters]
+        reported = [self._durable.get(v.member_id, 0) for v in self.seat.configuration.voters]
         return majority_value(reported, len(reported))
 
-    def note_durable(self, member_id: int, durable_through: int) -> None:
-        """A member's learner reported how far its segments reach."""
-        self._durable[member_id] = max(self._durable.get(member_id, 0), durable_through)
+    def note_voter_status(self, member_id: int, status: LearnerStatus, now_ns: int) -> None:
+        """A voter's learner reported how far it is."""
+        self._durable[member_id] = max(self._durable.get(member_id, 0), status.durable_through)
+        if status.stopped:
+            self.succession.companions.forget(member_id)
+            return
+        wanted = self._pipeline.chosen_through - 2 * self._settings.window_max
+        silence_ns = self.succession.silence_ns
+        self.succession.companions.note(
+            member_id, status.learned_through, wanted, now_ns, silence_ns
+        )
 
-    def on_own_status(self, status: LearnerStatus, now_ns: int, effects: Effects) -> str:
+    def on_own_status(
+        self, status: LearnerStatus, incarnation: int, now_ns: int, effects: Effects
+    ) -> str:
         """The own learner's progress; returns why to stop leading, if it has to."""
+        if not self.authority.note_own_learner(incarnation):
+            return ""
         learned_before = self._status.learned_through
         self._status = status
         self._status_ns = now_ns
-        if status.ballot is not None and status.ballot > self.ballot:
+        if status.ballot is not None and status.ballot > self.seat.ballot:
             return "the own learner learned from a higher ballot"
         pipeline = self._pipeline
         pipeline.release_durable(status.durable_through)
@@ -324,14 +379,15 @@ class Reign:
             and record <= status.applied_through
         ):
             self.is_serving = True
-            effects.events.append(MasterStarted(self._group, self.ballot, record))
+            effects.events.append(MasterStarted(self.seat.group, self.seat.ballot, record))
+        self.authority.tell_lease(now_ns, effects)
         if status.learned_through + 1 >= pipeline.first_kept():
             self._gap_since_ns = None
         elif self._gap_since_ns is None or status.learned_through > learned_before:
             # While it comes on, somebody is giving it what it misses.
             self._gap_since_ns = now_ns
         self.pump(now_ns, effects)
-        return ""
+        return self._hand_over_on(now_ns, effects)
 
     def _help_own_learner(self, now_ns: int, effects: Effects) -> str:
         """Give the own learner again what it lost; returns why to stop, where that is gone."""
@@ -345,10 +401,11 @@ class Reign:
             # them, and gives them to the client when it asks again.
             for request in pipeline.awaiting.pop(instance_id):
                 pipeline.unanswered.append(request)
+        self.succession.revoke(effects)
         if status.learned_through < pipeline.chosen_through or pipeline.awaiting:
             first = min(status.learned_through + 1, *pipeline.awaiting, pipeline.next_instance)
             values = pipeline.retained_from(first, self._settings.batch_bytes_max)
-            self._send(self._own_learner, self._chosen_message(tuple(values)), effects)
+            self.seat.send(self.seat.own_learner, self._chosen_message(tuple(values)), effects)
         return ""
 
     def take_unanswered(self) -> list[Request]:
@@ -357,10 +414,10 @@ class Reign:
         self._pipeline.unanswered = []
         return unanswered
 
-    def on_applied(self, applied: Applied, effects: Effects) -> None:
+    def on_applied(self, applied: Applied, now_ns: int, effects: Effects) -> str:
         """Answer the requests of an instance that the own learner applied."""
-        if applied.ballot != self.ballot:
-            return
+        if applied.ballot != self.seat.ballot:
+            return ""
         requests = self._pipeline.awaiting.pop(applied.instance_id, ())
         start = 0
         for request in requests:
@@ -369,7 +426,5 @@ class Reign:
             assert len(own) == len(request.entries), "a result for every entry"
             start = end
             self._intake.release(request)
-            self._send(request.client, Submitted(request.request_id, own), effects)
-
-    def _send(self, to: Address, message: Message, effects: Effects) -> None:
-        effects.sends_now.append(Send(to, self._group, message))
+            self.seat.send(request.client, Submitted(request.request_id, own), effects)
+        return self._hand_over_on(now_ns, effects)

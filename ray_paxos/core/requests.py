@@ -3,7 +3,8 @@
 `ClientSession` knows the commands; here are the calls that carry them. Every call belongs to an
 epoch. When one is lost, refused by a redirect or answered with nothing, everything on its way is
 to be sent again, and a new epoch begins: errors and redirects of an older epoch mean nothing any
-more, while results are welcome whenever they come.
+more, while results are welcome whenever they come, and so is the word that a call left nothing in
+the log: a call runs at most once, so that settles its copy for good.
 
 A call that got no answer is remembered for a while. A member that owes too many gets no more, so
 that a stopped process costs its clients a bounded amount.
@@ -12,8 +13,17 @@ that a stopped process costs its clients a bounded amount.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+from ray_paxos.core.client_calls import Call, ClientSettings
+from ray_paxos.core.client_errors import (
+    NO_ANSWER,
+    Hindrance,
+    not_applied,
+    outcome_unknown,
+    session_expired,
+    session_unknown,
+)
+from ray_paxos.core.late_outcomes import LateOutcomes
 from ray_paxos.core.master_guess import MasterGuess
 from ray_paxos.core.messages import (
     Envelope,
@@ -24,88 +34,24 @@ from ray_paxos.core.messages import (
     Submit,
     Submitted,
 )
-from ray_paxos.core.pending import Part, PendingBatch
-from ray_paxos.core.results import EntryResult, NoteCode
+from ray_paxos.core.pending import FOREVER_NS, Outcomes, Receiver
+from ray_paxos.core.results import NoteCode
 from ray_paxos.core.session import ClientSession
 from ray_paxos.core.settings import MILLISECOND_NS
-from ray_paxos.core.values import SessionId
+from ray_paxos.core.values import SESSION_IDLE_NS, SessionId
 from ray_paxos.errors import (
     ClientClosedError,
     CommandTooLargeError,
+    MachineStoppedError,
+    NoMasterError,
     NotAppliedError,
-    OutcomeUnknownError,
+    OverloadedError,
     PaxosError,
-    SessionExpiredError,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
-    """Bounds and times of one client.
-
-    Attributes:
-        request_bytes_max: Commands in one request (at least one).
-        window_max: Requests on their way.
-        command_bytes_max: A longer command is refused before it is numbered.
-        held_commands_max: Commands without a known outcome.
-        held_bytes_max: Their bytes.
-        call_timeout_ns: A request without an answer for this long is sent again.
-        pause_ns: After a failure, before the next try.
-        owed_calls_max: Unanswered calls after which a member gets no more of them,
-        owed_ns: until one is answered or is this old.
-        deadline_interval_ns: How often commands are looked through for those whose time is over.
-    """
-
-    request_bytes_max: int = 90_000
-    window_max: int = 8
-    command_bytes_max: int = 1_000_000
-    held_commands_max: int = 100_000
-    held_bytes_max: int = 64_000_000
-    call_timeout_ns: int = 3_000 * MILLISECOND_NS
-    pause_ns: int = 50 * MILLISECOND_NS
-    owed_calls_max: int = 32
-    owed_ns: int = 60_000 * MILLISECOND_NS
-    deadline_interval_ns: int = 250 * MILLISECOND_NS
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """One request on its way to one member.
-
-    Attributes:
-        message: The request.
-        member_id: Whose proposer it is for.
-        epoch: In which it was made.
-        sent_ns: When.
-    """
-
-    message: Submit | OpenSession
-    member_id: int
-    epoch: int
-    sent_ns: int
-
-
-@dataclass(slots=True)
-class Outcomes:
-    """What became known of commands, to be handed out once no lock is held."""
-
-    _resolved: list[tuple[PendingBatch, EntryResult]] = field(default_factory=list)
-    _failed: list[tuple[Part, PaxosError]] = field(default_factory=list)
-
-    def resolve(self, batch: PendingBatch, result: EntryResult) -> None:
-        """A batch has its results."""
-        self._resolved.append((batch, result))
-
-    def fail(self, parts: Sequence[Part], error: PaxosError) -> None:
-        """These commands have no result."""
-        self._failed += [(part, error) for part in parts]
-
-    def settle(self) -> None:
-        """Tell everyone; runs the callbacks that users attached to their futures."""
-        for batch, result in self._resolved:
-            batch.deliver(result)
-        for (receiver, start, count), error in self._failed:
-            receiver.fail(start, error, count)
+_RETIRE_NS = SESSION_IDLE_NS // 2
+_ANSWERS = (Submitted, Redirected, Refused)
+_UNABLE = (RefusalCode.APPLY_STOPPED, RefusalCode.UNKNOWN_GROUP)
 
 
 class ClientRequests:
@@ -131,18 +77,19 @@ class ClientRequests:
         )
         self.guess = MasterGuess(members, first)
         self.last_instance = 0
+        self._members = frozenset(members)
         self._label = label
         self._settings = settings
+        self._late = LateOutcomes()
         self._calls: set[Call] = set()
         self._epoch = 0
         self._not_before_ns = 0
         self._looked_ns = 0
+        self._used_ns = 0
         self._opening_id: int | None = None
-        self._wants_session = False
-
-    def want_session(self) -> None:
-        """Open a session even without commands."""
-        self._wants_session = True
+        self._hindrance: Hindrance | None = NO_ANSWER
+        # Members whose last word was that they cannot serve the group.
+        self._unable: set[int] = set()
 
     @property
     def is_idle(self) -> bool:
@@ -157,24 +104,36 @@ class ClientRequests:
             and session.held_bytes + byte_count <= settings.held_bytes_max
         )
 
+    # What goes out.
+
     def next_call(self, now_ns: int) -> Call | None:
         """The call to make now; None where there is nothing to send or it has to wait."""
         session = self.session
         if now_ns < self._not_before_ns or not self._may_ask(self.guess.member_id, now_ns):
             return None
+        if session.is_between and session.has_work and now_ns - self._used_ns > _RETIRE_NS:
+            # The group may evict it before long, and nobody has any use for it.
+            session.retire()
         message: Submit | OpenSession | None
         if session.session is None:
-            if self._opening_id is not None or not (session.has_work or self._wants_session):
+            if self._opening_id is not None or not session.has_work:
                 return None
             self._opening_id = session.next_request_id()
             message = OpenSession(self._opening_id, self._label)
         else:
-            message = session.next_submit()
+            message = session.next_submit(now_ns)
             if message is None:
                 return None
         call = Call(message, self.guess.member_id, self._epoch, now_ns)
         self._calls.add(call)
         return call
+
+    def last_call(self, now_ns: int) -> Call | None:
+        """The call that ends the session, for which nobody waits; None where there is none."""
+        submit = self.session.end()
+        if submit is None:
+            return None
+        return Call(submit, self.guess.member_id, self._epoch, now_ns)
 
     def _may_ask(self, member_id: int, now_ns: int) -> bool:
         owed = sum(call.member_id == member_id for call in self._calls)
@@ -183,6 +142,8 @@ class ClientRequests:
         self.guess.failed(member_id)
         self._not_before_ns = now_ns + 10 * self._settings.pause_ns
         return False
+
+    # Time.
 
     def due_ns(self, now_ns: int) -> int | None:
         """When `on_deadline` or `next_call` wants to be called next; None for never."""
@@ -205,15 +166,31 @@ class ClientRequests:
             elif now_ns >= call.sent_ns + settings.owed_ns:
                 self._calls.discard(call)
         if now_ns >= self._looked_ns + settings.deadline_interval_ns:
-            self._looked_ns = now_ns
-            numbered, unsent = self.session.on_time(now_ns)
-            if numbered:
-                outcomes.fail(numbered, outcome_unknown())
-            if unsent:
-                outcomes.fail(unsent, NotAppliedError("its time was over before it was sent"))
+            self.on_overdue(now_ns, outcomes)
+
+    def on_overdue(self, now_ns: int, outcomes: Outcomes) -> None:
+        """Tell receivers whose time is over."""
+        self._looked_ns = now_ns
+        self._part_with_overdue(now_ns, self._hindrance, "no answer in time", outcomes)
+
+    def _part_with_overdue(
+        self, now_ns: int, hindrance: Hindrance | None, why: str, outcomes: Outcomes
+    ) -> None:
+        overdue = self.session.on_time(now_ns)
+        for part, number in overdue.unknown:
+            outcomes.fail([part], outcome_unknown(number, why))
+        if overdue.untouched or overdue.unsent:
+            outcomes.fail(overdue.untouched + overdue.unsent, not_applied(hindrance))
+
+    # What came back.
 
     def on_lost(
-        self, call: Call, now_ns: int, *, is_over: bool = True, pause_ns: int | None = None
+        self,
+        call: Call,
+        now_ns: int,
+        *,
+        is_over: bool = True,
+        what: str = "a member did not answer",
     ) -> None:
         """A call has no answer: everything is sent again, in order, to the next member.
 
@@ -221,17 +198,24 @@ class ClientRequests:
             call: Which.
             now_ns: The client's clock.
             is_over: Whether it is certain that no answer will come.
-            pause_ns: How long to wait before; by default as the settings say.
+            what: Happened, for a person.
         """
         if is_over:
             self._calls.discard(call)
         if call.epoch == self._epoch:
+            self._hindrance = Hindrance(NoMasterError, what, 1.0)
             self.guess.failed(call.member_id)
-            self._start_over(now_ns, self._settings.pause_ns if pause_ns is None else pause_ns)
+            self._start_over(now_ns, self._settings.pause_ns)
+
+    def on_not_serving(self, call: Call, what: str, now_ns: int) -> None:
+        """The role that was called does not serve, and has taken nothing."""
+        self._note_untouched(call)
+        self.on_lost(call, now_ns, what=what)
 
     def on_not_made(self, call: Call, now_ns: int) -> None:
         """A call could not be made yet, but can be now."""
         self._calls.discard(call)
+        self._note_untouched(call)
         if call.epoch == self._epoch:
             self._start_over(now_ns, 0)
 
@@ -241,6 +225,10 @@ class ClientRequests:
         self.session.on_lost()
         self._not_before_ns = now_ns + pause_ns
 
+    def _note_untouched(self, call: Call) -> None:
+        if isinstance(call.message, Submit):
+            self.session.on_untouched(call.message.request_id)
+
     def on_answer(
         self, call: Call, envelopes: Sequence[Envelope], now_ns: int, outcomes: Outcomes
     ) -> None:
@@ -248,102 +236,174 @@ class ClientRequests:
 
         Args:
             call: Which.
-            envelopes: None where the role does not serve, or gave up waiting.
+            envelopes: None where the role gave up waiting.
             now_ns: The client's clock.
             outcomes: Gets what became known.
         """
         self._calls.discard(call)
-        if not envelopes:
-            self.on_lost(call, now_ns)
-        for envelope in envelopes:
-            match envelope.message:
-                case Submitted() as submitted:
-                    self._on_submitted(call, submitted, outcomes)
-                case Redirected() as redirected:
-                    self._on_redirected(call, redirected, now_ns)
-                case Refused() as refused:
-                    self._on_refused(call, refused, now_ns, outcomes)
-                case _:
-                    pass
-
-    def _on_submitted(self, call: Call, submitted: Submitted, outcomes: Outcomes) -> None:
-        self.guess.answered(call.member_id)
-        if isinstance(call.message, OpenSession):
-            self._on_opened(submitted)
+        answer = next((e.message for e in envelopes if isinstance(e.message, _ANSWERS)), None)
+        if answer is None or answer.request_id != call.message.request_id:
+            self.on_lost(call, now_ns, what="a member gave up waiting for the group's answer")
             return
-        is_expired = False
-        for resolved in self.session.on_submitted(submitted.request_id, submitted.results):
-            outcomes.resolve(resolved.batch, resolved.result)
-            self.last_instance = max(self.last_instance, resolved.result.instance_id)
-            for note in resolved.result.notes.values():
-                is_expired = is_expired or note.code is NoteCode.NO_SESSION
-        if is_expired:
-            self._epoch += 1
-            for batch in self.session.on_expired():
-                outcomes.fail(batch.receivers, session_expired())
+        if not isinstance(answer, Refused) or answer.code not in _UNABLE:
+            self._unable.discard(call.member_id)
+        match answer:
+            case Submitted():
+                self._on_submitted(call, answer, now_ns, outcomes)
+            case Redirected():
+                self._on_redirected(call, answer, now_ns)
+            case Refused():
+                self._on_refused(call, answer, now_ns, outcomes)
 
-    def _on_opened(self, submitted: Submitted) -> None:
+    def _on_submitted(
+        self, call: Call, submitted: Submitted, now_ns: int, outcomes: Outcomes
+    ) -> None:
+        self.guess.answered(call.member_id)
+        self._used_ns = max(self._used_ns, call.sent_ns)
+        if isinstance(call.message, OpenSession):
+            self._on_opened(submitted, now_ns)
+            return
+        answered = self.session.on_submitted(submitted.request_id, submitted.results)
+        for resolved in answered.resolved:
+            outcomes.resolve(resolved.batch, resolved.result)
+            self._late.take(resolved.batch, resolved.result, outcomes)
+            self.last_instance = max(self.last_instance, resolved.result.instance_id)
+            self._hindrance = None
+        if answered.no_room:
+            self._note_no_room(answered.no_room, now_ns)
+        if answered.gone is not None:
+            self._on_gone(answered.gone, outcomes)
+
+    def _note_no_room(self, what: str, now_ns: int) -> None:
+        pause_ns = self._settings.no_room_pause_ns
+        self._hindrance = Hindrance(OverloadedError, what, pause_ns / 1e9)
+        self._not_before_ns = now_ns + pause_ns
+
+    def _on_gone(self, code: NoteCode, outcomes: Outcomes) -> None:
+        self._epoch += 1
+        for batch, may_have_applied in self.session.on_gone():
+            error: PaxosError = session_expired(may_have_applied)
+            if code is NoteCode.SESSION_UNKNOWN:
+                error = session_unknown()
+            outcomes.fail(batch.receivers, error)
+            self._late.fail(batch, error, outcomes)
+
+    def _on_opened(self, submitted: Submitted, now_ns: int) -> None:
         if submitted.request_id == self._opening_id:
             self._opening_id = None
         opened = submitted.results[0]
         self.last_instance = max(self.last_instance, opened.instance_id)
-        if self.session.session is None:
-            self._wants_session = False
+        refusal = opened.notes.get(0)
+        if refusal is not None:
+            self._note_no_room(refusal.message, now_ns)
+        elif self.session.session is None:
+            self._hindrance = None
             self.session.opened(SessionId(opened.instance_id, opened.index))
 
     def _on_redirected(self, call: Call, redirected: Redirected, now_ns: int) -> None:
+        if redirected.untouched:
+            self._note_untouched(call)
         if call.epoch != self._epoch:
             return
         self.guess.redirected(call.member_id, redirected.master)
         pause_ns = 0
         if redirected.master is None:
             pause_ns = max(redirected.retry_after_ms * MILLISECOND_NS, self._settings.pause_ns)
+            self._hindrance = Hindrance(NoMasterError, "no member knows of a master", 1.0)
         self._start_over(now_ns, pause_ns)
 
     def _on_refused(self, call: Call, refused: Refused, now_ns: int, outcomes: Outcomes) -> None:
-        self.guess.answered(call.member_id)
-        is_opening = isinstance(call.message, OpenSession)
-        if is_opening:
+        self._note_untouched(call)
+        pause_ns = refused.retry_after_ms * MILLISECOND_NS
+        retry_after_s = max(refused.retry_after_ms / 1e3, 0.1)
+        if refused.code in _UNABLE:
+            self._on_unable(call, refused, now_ns, outcomes)
+        elif refused.code in (RefusalCode.OVERLOADED, RefusalCode.TOO_LATE):
+            self._hindrance = Hindrance(OverloadedError, refused.message, retry_after_s)
+            if call.epoch != self._epoch:
+                return
+            self.guess.answered(call.member_id)
             self._opening_id = None
-        if refused.code is RefusalCode.OVERLOADED:
-            self.session.on_not_taken(refused.request_id)
-            self._not_before_ns = now_ns + refused.retry_after_ms * MILLISECOND_NS
-            return
+            if refused.code is RefusalCode.TOO_LATE:
+                late = self.session.on_too_late(refused.request_id)
+                outcomes.fail(late, not_applied(self._hindrance))
+            else:
+                self.session.on_not_taken(refused.request_id)
+            self._not_before_ns = now_ns + pause_ns
+        else:
+            self._on_refused_for_good(call, refused, now_ns, outcomes)
+
+    def _on_unable(self, call: Call, refused: Refused, now_ns: int, outcomes: Outcomes) -> None:
+        """That member cannot serve the group; where no member can, waiting makes no sense."""
+        self._unable.add(call.member_id)
+        hindrance = Hindrance(NotAppliedError, refused.message, None)
+        if refused.code is RefusalCode.APPLY_STOPPED:
+            hindrance = Hindrance(MachineStoppedError, refused.message, 10.0)
+        self._hindrance = hindrance
+        if self._unable == self._members:
+            why = f"no member can serve the group ({refused.message})"
+            self._part_with_overdue(FOREVER_NS, hindrance, why, outcomes)
+        if call.epoch == self._epoch:
+            self.guess.redirected(call.member_id, None)
+            pause_ns = max(refused.retry_after_ms * MILLISECOND_NS, self._settings.pause_ns)
+            self._start_over(now_ns, pause_ns)
+
+    def _on_refused_for_good(
+        self, call: Call, refused: Refused, now_ns: int, outcomes: Outcomes
+    ) -> None:
         kind = NotAppliedError
         if refused.code is RefusalCode.TOO_LARGE:
             kind = CommandTooLargeError
-        error = kind(f"the group refused the command: {refused.message}")
-        if is_opening:
+        error = kind(f"the group refused the command: {refused.message}; it was not applied")
+        if isinstance(call.message, OpenSession):
             # Without a session nothing can be sent: whatever waits has to be told.
-            self._wants_session = False
-            outcomes.fail(self.session.give_up()[1], error)
+            self._opening_id = None
+            outcomes.fail(self.session.on_time(FOREVER_NS).unsent, error)
             return
         for batch in self.session.on_refused(refused.request_id):
             outcomes.fail(batch.receivers, error)
+            self._late.fail(batch, error, outcomes)
+        self._not_before_ns = now_ns + self._settings.pause_ns
+
+    # Numbers of which their receiver was told that the outcome is unknown.
+
+    def ask(self, number: int, receiver: Receiver, outcomes: Outcomes) -> None:
+        """Tell a receiver what became of a number: now, or once it is known.
+
+        Raises:
+            ConfigurationError: The number is none of those.
+            OverloadedError: Too many ask.
+        """
+        if self._late.tell(number, receiver, outcomes):
+            return
+        if not self.session.is_unknown(number):
+            self._late.check_kept(number)
+        self._late.wait(number, receiver)
+
+    def abandon(self, number: int, receiver: Receiver, outcomes: Outcomes) -> None:
+        """As `ask`, and have the number withdrawn where it was not applied.
+
+        Raises:
+            As `ask`.
+        """
+        self.ask(number, receiver, outcomes)
+        if self.session.is_unknown(number):
+            self.session.withdraw(number)
+
+    def leave(self, number: int, receiver: Receiver) -> None:
+        """A receiver that asked waits no longer."""
+        self._late.leave(number, receiver)
 
     def give_up(self, outcomes: Outcomes) -> None:
         """Forget everything, as the client closes."""
-        numbered, unsent = self.session.give_up()
         self._calls.clear()
         self._epoch += 1
-        unknown = OutcomeUnknownError(
-            "the client was closed before the outcome was known: the command may have been applied"
-        )
-        outcomes.fail(numbered, unknown)
-        outcomes.fail(unsent, ClientClosedError("the client was closed before this was sent"))
-
-
-def outcome_unknown() -> OutcomeUnknownError:
-    """The error of commands without an answer in time."""
-    return OutcomeUnknownError(
-        "no answer in time: the command may have been applied, or may still be, once. The client "
-        "goes on sending it under its number, ahead of later ones"
-    )
-
-
-def session_expired() -> SessionExpiredError:
-    """The error of commands that were open when their session was evicted."""
-    return SessionExpiredError(
-        "the group no longer knows this client's session, so this command may have been applied "
-        "or not. Read the state before submitting it again; the client goes on in a new session"
-    )
+        overdue = self.session.on_time(FOREVER_NS)
+        closed = "the client was closed before its outcome was known"
+        for part, number in overdue.unknown:
+            outcomes.fail([part], outcome_unknown(number, closed))
+        unsent = ClientClosedError("the client was closed; the command was not applied")
+        outcomes.fail(overdue.untouched + overdue.unsent, unsent)
+        for batch, _ in self.session.on_gone():
+            error = outcome_unknown(batch.first_number, closed)
+            self._late.fail(batch, error, outcomes)

@@ -24,8 +24,17 @@ class NoteCode(enum.IntEnum):
     """Applied before, at the place that the note names; the result is the one kept."""
     KEPT_ERROR = 5
     """As KEPT, and the kept result is an error."""
-    NO_SESSION = 6
-    """Refused unapplied: the session is not known (evicted, or never opened)."""
+    SESSION_EXPIRED = 6
+    """Refused unapplied: the session is gone (evicted, or ended by its client), as far as the group
+    can still know. An earlier copy may have been applied while it was there."""
+    SESSION_UNKNOWN = 7
+    """Refused unapplied: no session was ever given this id, so no copy was ever applied."""
+    WITHDRAWN = 8
+    """The number is closed unapplied, for ever: its client withdrew it before it was applied, at
+    the place that the note names. Told again as often as it is asked for, like a result."""
+    OVERLOADED = 9
+    """Refused unapplied for want of room: sessions, or results that are kept for others. To be
+    sent again later, in order."""
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True):

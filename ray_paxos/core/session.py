@@ -10,8 +10,14 @@ A command gets its number once, when it is first sent, and keeps it until its ou
    else is on its way.
 3. `lowest_open` is the lowest number without a known outcome. All results below it have come in,
    so the group need not keep them.
-4. A number is never used for another command. One that was refused for good stays a gap, which
-   `lowest_open` passes as soon as everything before it is known.
+4. A number is never used for another command, in no session: the next session goes on counting.
+5. Every copy of a request that leaves is counted, and uncounted when a proposer says that it put
+   nothing of it into the log. While the count is 0, no copy can ever be applied: only then may a
+   command whose time is over, or that is refused for good, be called certainly not applied. Its
+   number stays a gap, which `lowest_open` passes as soon as everything before it is known. A copy
+   that was lost is counted for ever, and so is one that was answered in a way that does not say.
+6. Of any other number only the log can say what became of it: the client goes on sending the
+   command, or in its place a withdrawal, until the answer comes.
 
 ```
  submitted ──▶ waiting ──▶ numbered, in a request ──▶ on its way ──▶ outcome known
@@ -22,56 +28,39 @@ A command gets its number once, when it is first sent, and keeps it until its ou
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ray_paxos.core.messages import Submit
-from ray_paxos.core.pending import NOBODY, Part, PendingBatch, Receiver
+from ray_paxos.core.numbered import NumberedRequests, Request
+from ray_paxos.core.pending import (
+    FOREVER_NS,
+    GONE,
+    NOBODY,
+    Answered,
+    Overdue,
+    Part,
+    PendingBatch,
+    Receiver,
+    Resolved,
+)
 from ray_paxos.core.results import EntryResult, NoteCode
-from ray_paxos.core.values import CommandBatch, SessionId
+from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.core.values import END_OF_SESSION, WITHDRAWAL, CommandBatch, SessionId
+from ray_paxos.core.waiting import WaitingCommands
 
-BATCH_COMMANDS_MAX = 20_000
-"""Of one request: above it more commands make a request slower, not cheaper."""
-COMMAND_OVERHEAD_BYTES = 5
-"""What the wire form adds to a command, at most."""
-
-
-@dataclass(slots=True, eq=False)
-class _Queued:
-    machine: str
-    commands: Sequence[bytes]
-    receiver: Receiver
-    byte_count: int
-    taken: int = 0
-    is_begun: bool = False
-
-    def begin(self) -> bool:
-        """Whether the commands go on; asks the receiver once."""
-        self.is_begun = self.is_begun or self.receiver.begin()
-        return self.is_begun
+REFUSED = (NoteCode.GAP, NoteCode.OVERLOADED)
+"""Notes of a command that this place of the log left untouched, to be sent again."""
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
-    request_id: int
-    batches: list[PendingBatch]
-    is_sent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """The known outcome of one batch."""
-
-    batch: PendingBatch
-    result: EntryResult
+NOTICE_MAX_NS = 1_000 * MILLISECOND_NS
+"""So much before a command's time is over, at most, the group has to have begun with it."""
 
 
 class ClientSession:
     """Numbers a client's commands and decides what goes out next.
 
     Invariants: requests are held in the order of their numbers; at most `window_max` of them are
-    on their way; `held_commands` and `held_bytes` count everything without a known outcome.
+    on their way; a request that is on its way has an uncertain copy.
     """
 
     def __init__(self, *, request_bytes_max: int, window_max: int) -> None:
@@ -84,16 +73,11 @@ class ClientSession:
         assert request_bytes_max > 0 and window_max > 0
         self._request_bytes_max = request_bytes_max
         self._window_max = window_max
-        self._waiting: deque[_Queued] = deque()
-        self._requests: OrderedDict[int, _Request] = OrderedDict()
-        self._next_number = 1
-        self._request_count = 0
+        self._waiting = WaitingCommands()
+        self._numbered = NumberedRequests()
         self._in_flight = 0
         self._rewinding = False
-        self._waiting_commands = 0
         self.session: SessionId | None = None
-        self.held_commands = 0
-        self.held_bytes = 0
 
     # What the client wants.
 
@@ -105,16 +89,27 @@ class ClientSession:
             commands: In order, at least one; not changed by the caller afterwards.
             receiver: Gets their outcome.
         """
-        byte_count = sum(map(len, commands))
-        self._waiting.append(_Queued(machine, commands, receiver, byte_count))
-        self._waiting_commands += len(commands)
-        self.held_commands += len(commands)
-        self.held_bytes += byte_count
+        self._waiting.add(machine, commands, receiver)
+
+    @property
+    def held_commands(self) -> int:
+        """How many commands are without a known outcome."""
+        return self._waiting.commands + self._numbered.commands
+
+    @property
+    def held_bytes(self) -> int:
+        """Their bytes."""
+        return self._waiting.byte_count + self._numbered.byte_count
 
     @property
     def has_work(self) -> bool:
         """Whether anything is without a known outcome."""
-        return bool(self._waiting or self._requests)
+        return bool(self._waiting or self._numbered)
+
+    @property
+    def is_between(self) -> bool:
+        """Whether the session is open, and nothing in its name is without a known outcome."""
+        return self.session is not None and not self._numbered
 
     @property
     def in_flight(self) -> int:
@@ -129,24 +124,35 @@ class ClientSession:
     @property
     def lowest_open(self) -> int:
         """The lowest number without a known outcome."""
-        for request in self._requests.values():
-            return request.batches[0].first_number
-        return self._next_number
+        return self._numbered.lowest_open
 
     def next_request_id(self) -> int:
-        """A number for a request that is no submission (an opening, a query)."""
-        self._request_count += 1
-        return self._request_count
+        """A number for a request that is no submission."""
+        return self._numbered.next_request_id()
 
     def opened(self, session: SessionId) -> None:
         """The group has opened the session: sending may begin."""
-        assert self.session is None and not self._requests, "a session is opened once"
+        assert self.session is None and not self._numbered, "a session is opened once"
         self.session = session
-        self._next_number = 1
+
+    def retire(self) -> None:
+        """Do without the session, of which nothing is open; what waits goes into the next."""
+        assert self.is_between, "nothing is left open"
+        self.session = None
+
+    def end(self) -> Submit | None:
+        """What tells the group to forget the session; None where it cannot be told, or not yet."""
+        if self.session is None or self.has_work:
+            return None
+        batch = CommandBatch(
+            self.session, END_OF_SESSION, self._numbered.next_number, WITHDRAWAL, (b"",)
+        )
+        self.session = None
+        return Submit(self.next_request_id(), (batch,))
 
     # What goes out.
 
-    def next_submit(self) -> Submit | None:
+    def next_submit(self, now_ns: int) -> Submit | None:
         """The request to send now; None where there is nothing, or it has to wait."""
         if self.session is None or self._in_flight >= self._window_max:
             return None
@@ -154,12 +160,13 @@ class ClientSession:
             if self._in_flight:
                 return None
             self._rewinding = False
-        request = next((r for r in self._requests.values() if not r.is_sent), None)
+        request = self._numbered.first_unsent()
         if request is None and self._is_worth_a_request():
             request = self._form_request()
         if request is None:
             return None
         request.is_sent = True
+        request.uncertain += 1
         self._in_flight += 1
         lowest_open = self.lowest_open
         batches = tuple(
@@ -168,7 +175,13 @@ class ClientSession:
             )
             for batch in request.batches
         )
-        return Submit(request.request_id, batches)
+        timeout_ms = 0
+        if request.deadline_ns < FOREVER_NS:
+            left_ns = max(request.deadline_ns - now_ns, 0)
+            # What was not proposed by then is to be told before the client has to guess.
+            left_ns -= min(left_ns // 8, NOTICE_MAX_NS)
+            timeout_ms = left_ns // MILLISECOND_NS + 1
+        return Submit(request.request_id, batches, timeout_ms)
 
     def _is_worth_a_request(self) -> bool:
         """Whether what waits is enough for a request of its own while others are on their way.
@@ -177,202 +190,183 @@ class ClientSession:
         its part of all commands without an outcome, so that a thousand in flight do not become
         hundreds of small requests. An answer is on its way then, and asks again.
         """
+        waiting = self._waiting.commands
         return (
-            not self._in_flight or self._waiting_commands * self._window_max >= self.held_commands
+            not self._in_flight or waiting * self._window_max >= waiting + self._numbered.commands
         )
 
-    def _form_request(self) -> _Request | None:
+    def _form_request(self) -> Request | None:
         """Number what waits, up to the limits of one request."""
-        batches: list[PendingBatch] = []
-        room_bytes = self._request_bytes_max
-        room_commands = BATCH_COMMANDS_MAX
-        while self._waiting and room_bytes > 0 and room_commands > 0:
-            queued = self._waiting[0]
-            if not queued.begin():
-                self._waiting.popleft()
-                self._waiting_commands -= len(queued.commands)
-                self._release(len(queued.commands), queued.byte_count)
-                continue
-            count, byte_count = self._fitting(queued, room_bytes, room_commands, not batches)
-            if count == 0:
-                break
-            end = queued.taken + count
-            self._add(batches, queued, queued.commands[queued.taken : end], byte_count)
-            queued.taken = end
-            self._waiting_commands -= count
-            if end == len(queued.commands):
-                self._waiting.popleft()
-            room_bytes -= byte_count + count * COMMAND_OVERHEAD_BYTES
-            room_commands -= count
-        if not batches:
-            return None
-        request = _Request(self.next_request_id(), batches)
-        self._requests[request.request_id] = request
-        return request
-
-    @staticmethod
-    def _fitting(
-        queued: _Queued, room_bytes: int, room_commands: int, at_least_one: bool
-    ) -> tuple[int, int]:
-        """How many of the queued commands fit, and their bytes."""
-        remaining = len(queued.commands) - queued.taken
-        if queued.taken == 0 and remaining <= room_commands:
-            if queued.byte_count + remaining * COMMAND_OVERHEAD_BYTES <= room_bytes:
-                return remaining, queued.byte_count
-            if remaining == 1:
-                return (1, queued.byte_count) if at_least_one else (0, 0)
-        count = byte_count = used = 0
-        for position in range(queued.taken, queued.taken + min(remaining, room_commands)):
-            size = len(queued.commands[position])
-            used += size + COMMAND_OVERHEAD_BYTES
-            if used > room_bytes and not (at_least_one and count == 0):
-                break
-            count += 1
-            byte_count += size
-        return count, byte_count
-
-    def _add(
-        self,
-        batches: list[PendingBatch],
-        queued: _Queued,
-        commands: Sequence[bytes],
-        byte_count: int,
-    ) -> None:
-        count = len(commands)
-        last = batches[-1] if batches else None
-        if last is not None and last.machine == queued.machine:
-            last.commands += commands
-            last.receivers.append((queued.receiver, queued.taken, count))
-            last.byte_count += byte_count
-        else:
-            receivers = [(queued.receiver, queued.taken, count)]
-            batches.append(
-                PendingBatch(
-                    queued.machine, self._next_number, list(commands), receivers, byte_count
-                )
-            )
-        self._next_number += count
+        numbered = self._numbered
+        batches, deadline_ns = self._waiting.number(numbered.next_number, self._request_bytes_max)
+        return numbered.add(batches, deadline_ns) if batches else None
 
     # What came back.
 
-    def on_submitted(self, request_id: int, results: Sequence[EntryResult]) -> list[Resolved]:
+    def on_submitted(self, request_id: int, results: Sequence[EntryResult]) -> Answered:
         """All batches of a request were answered.
 
         Args:
             request_id: Which request; one that is not known any more is ignored.
             results: One for each batch, in order.
-
-        Returns:
-            The batches whose outcome is now known. Those refused for a gap are sent again.
         """
-        request = self._requests.get(request_id)
+        answered = Answered()
+        request = self._numbered.get(request_id)
         if request is None or len(results) != len(request.batches):
-            return []
+            return answered
         self._unsend(request)
-        resolved: list[Resolved] = []
         kept: list[PendingBatch] = []
+        is_untouched = True
         for batch, result in zip(request.batches, results, strict=True):
-            notes = result.notes.values()
-            if len(result.results) != len(batch.commands) or any(
-                note.code is NoteCode.GAP for note in notes
-            ):
+            if len(result.results) != len(batch.commands):
                 kept.append(batch)
+                is_untouched = False
                 continue
-            resolved.append(Resolved(batch, result))
-            self._release(len(batch.commands), batch.byte_count)
-        request.batches = kept
+            refused = [at for at, note in result.notes.items() if note.code in REFUSED + GONE]
+            if not result.notes:
+                answered.resolved.append(Resolved(batch, result))
+                continue
+            refused = [at for at, note in result.notes.items() if note.code in REFUSED + GONE]
+            # What is refused is the end of a batch; what comes before it has its outcome.
+            known, left = batch.split(min(refused, default=len(batch.commands)))
+            if known is not None:
+                answered.resolved.append(Resolved(known, result))
+            if left is not None:
+                kept.append(left)
+                is_untouched = is_untouched and len(refused) == len(left.commands)
+                answered.note(result.notes[refused[0]])
         if kept:
             self._rewinding = True
-        else:
-            del self._requests[request_id]
-        return resolved
+            if is_untouched:
+                request.uncertain -= 1
+        if answered.resolved:
+            self._replace(request, kept)
+        return answered
 
     def on_lost(self) -> None:
         """A request got no answer: whatever is on its way is sent again, in order."""
-        for request in self._requests.values():
+        for request in self._numbered:
             self._unsend(request)
+
+    def on_untouched(self, request_id: int) -> None:
+        """A copy of a request came back: nothing of it was or will be proposed."""
+        request = self._numbered.get(request_id)
+        if request is not None:
+            assert request.uncertain > 0, "a copy comes back once"
+            request.uncertain -= 1
 
     def on_not_taken(self, request_id: int) -> None:
         """The group took nothing of a request, for now: it is sent again in its turn."""
-        request = self._requests.get(request_id)
+        request = self._numbered.get(request_id)
         if request is not None and request.is_sent:
             self._unsend(request)
             self._rewinding = True
 
-    def on_refused(self, request_id: int) -> list[PendingBatch]:
-        """The group will never take this request: its commands are certainly not applied."""
-        request = self._requests.pop(request_id, None)
-        if request is None:
-            return []
-        self._unsend(request)
-        for batch in request.batches:
-            self._release(len(batch.commands), batch.byte_count)
-        # Requests behind it now follow a gap, and are refused until `lowest_open` passes it.
-        return request.batches
-
-    def on_expired(self) -> list[PendingBatch]:
-        """The group does not know the session any more.
+    def on_too_late(self, request_id: int) -> list[Part]:
+        """The group did not get to a request in the time that it was given.
 
         Returns:
-            All numbered batches without an outcome: they may have been applied. What waits
-            without a number goes out under the next session.
+            Its parts, which are certainly not applied; none where another copy is uncertain, or
+            the outcome has to be known: then it is sent again in its turn.
         """
-        batches = [batch for request in self._requests.values() for batch in request.batches]
-        for batch in batches:
-            self._release(len(batch.commands), batch.byte_count)
-        self._requests.clear()
+        request = self._numbered.get(request_id)
+        if request is None or request.uncertain or request.deadline_ns == FOREVER_NS:
+            self.on_not_taken(request_id)
+            return []
+        self._replace(request, [])
+        return [part for batch in request.batches for part in batch.receivers]
+
+    def on_refused(self, request_id: int) -> list[PendingBatch]:
+        """The group will never take this request.
+
+        Returns:
+            Its batches, where no copy of it is uncertain: their commands are certainly not
+            applied, and requests behind it are refused for the gap until `lowest_open` passes it.
+            None otherwise: its numbers are withdrawn instead, and the log will say what became
+            of them.
+        """
+        request = self._numbered.get(request_id)
+        if request is None:
+            return []
+        if request.uncertain:
+            request.deadline_ns = FOREVER_NS
+            self._replace(request, [batch.withdrawn() for batch in request.batches])
+            self._rewinding = True
+            return []
+        self._replace(request, [])
+        return request.batches
+
+    def on_gone(self) -> list[tuple[PendingBatch, bool]]:
+        """The group does not have the session any more.
+
+        Returns:
+            All numbered batches without an outcome, each with whether a copy may have been applied.
+            What waits without a number goes out under the next session.
+        """
+        batches = [
+            (batch, request.uncertain > 0)
+            for request in self._numbered
+            for batch in request.batches
+        ]
+        self._numbered.clear()
         self._in_flight = 0
         self._rewinding = False
         self.session = None
         return batches
 
-    def on_time(self, now_ns: int) -> tuple[list[Part], list[Part]]:
+    def on_time(self, now_ns: int) -> Overdue:
         """Part with receivers whose time is over.
 
-        Numbered commands stay: they are sent again until their outcome is known, and hold
-        `lowest_open` down meanwhile. What has no number yet is dropped.
-
-        Returns:
-            (what may be applied, what never left).
+        Numbers of which a copy is uncertain stay: they are sent again until their outcome is
+        known, and hold `lowest_open` down meanwhile. Everything else is dropped.
         """
-        numbered: list[Part] = []
-        for request in self._requests.values():
+        overdue = Overdue()
+        for request in list(self._numbered):
+            if request.uncertain:
+                told = [part for batch in request.batches for part in batch.tell_unknown(now_ns)]
+                if told:
+                    request.deadline_ns = FOREVER_NS
+                    overdue.unknown += told
+                continue
+            left: list[PendingBatch] = []
+            count = len(overdue.untouched)
             for batch in request.batches:
-                for place, (receiver, start, count) in enumerate(batch.receivers):
-                    if receiver.deadline_ns <= now_ns:
-                        numbered.append((receiver, start, count))
-                        batch.receivers[place] = (NOBODY, start, count)
-        late = [queued for queued in self._waiting if queued.receiver.deadline_ns <= now_ns]
-        return numbered, self._drop(late)
+                pieces, parts = batch.without_overdue(now_ns)
+                left += pieces
+                overdue.untouched += parts
+            if len(overdue.untouched) > count:
+                self._replace(request, left)
+        overdue.unsent = self._waiting.drop_overdue(now_ns)
+        return overdue
 
-    def give_up(self) -> tuple[list[Part], list[Part]]:
-        """Forget everything, as the client closes.
+    # Numbers whose receiver was told that their outcome is unknown.
 
-        Returns:
-            (what may be applied, what never left).
-        """
-        numbered = [part for batch in self.on_expired() for part in batch.receivers]
-        return numbered, self._drop(list(self._waiting))
+    def is_unknown(self, number: int) -> bool:
+        """Whether the number is open, and its receiver was told so."""
+        found = self._numbered.find(number)
+        return found is not None and any(
+            part[0] is NOBODY and first <= number < first + part[2]
+            for part, first in found[1].numbered_parts()
+        )
 
-    def _drop(self, dropped: Sequence[_Queued]) -> list[Part]:
-        """Take queued commands out of the queue; gives the parts that were not cancelled."""
-        parts: list[Part] = []
-        for queued in dropped:
-            left = queued.commands[queued.taken :]
-            self._waiting_commands -= len(left)
-            self._release(len(left), sum(map(len, left)))
-            if queued.begin():
-                parts.append((queued.receiver, queued.taken, len(left)))
-        if dropped:
-            gone = set(map(id, dropped))
-            self._waiting = deque(q for q in self._waiting if id(q) not in gone)
-        return parts
+    def withdraw(self, number: int) -> None:
+        """Send a withdrawal of an open number from now on, in place of its command."""
+        found = self._numbered.find(number)
+        assert found is not None, "an open number"
+        request, batch = found
+        if batch.machine == WITHDRAWAL:
+            return
+        batches: list[PendingBatch] = []
+        for each in request.batches:
+            batches += each.with_one_withdrawn(number) if each is batch else [each]
+        request.deadline_ns = FOREVER_NS
+        self._replace(request, batches)
 
-    def _unsend(self, request: _Request) -> None:
+    def _unsend(self, request: Request) -> None:
         if request.is_sent:
             request.is_sent = False
             self._in_flight -= 1
 
-    def _release(self, commands: int, byte_count: int) -> None:
-        self.held_commands -= commands
-        self.held_bytes -= byte_count
+    def _replace(self, request: Request, batches: list[PendingBatch]) -> None:
+        self._unsend(request)
+        self._numbered.replace(request, batches)

@@ -18,6 +18,8 @@ class ProposerSettings:
         election_timeout_ns: Without a word of a confirmed master for this long (and up to as long
             again, at random), a proposer stands. A master that no quorum confirms for this long
             steps down.
+        lease_ns: For how long, from when it asked, a confirmed master believes that nobody else
+            can lead; 0: no leases.
         heartbeat_interval_ns: Between two rounds of heartbeats of a master.
         retransmit_ns: After how long an unanswered prepare or accept is sent again.
         window_max: Open instances at most.
@@ -30,9 +32,16 @@ class ProposerSettings:
             this nothing new is proposed.
         learner_gap_ns: A learner that misses what nobody gave it for this long makes the master
             prepare again from there.
+        disk_stall_ns: A master whose own acceptor confirms nothing for this long steps down.
+        transfer_timeout_ns: A master that has not handed over by then goes on.
+        reads_max: Reads that wait for a round at most; more are refused, overloaded.
+        preferred_delay_ns: So much later stands a proposer of less than the highest priority.
+        preferred_settled_ns: A voter of higher priority that keeps up for so long is given the
+            lead.
     """
 
     election_timeout_ns: int = 1_000 * MILLISECOND_NS
+    lease_ns: int = 2_000 * MILLISECOND_NS
     heartbeat_interval_ns: int = 200 * MILLISECOND_NS
     retransmit_ns: int = 500 * MILLISECOND_NS
     window_max: int = 8
@@ -43,6 +52,11 @@ class ProposerSettings:
     chosen_delay_ns: int = 5 * MILLISECOND_NS
     retained_bytes_max: int = 256_000_000
     learner_gap_ns: int = 2_000 * MILLISECOND_NS
+    disk_stall_ns: int = 5_000 * MILLISECOND_NS
+    transfer_timeout_ns: int = 1_000 * MILLISECOND_NS
+    reads_max: int = 4_096
+    preferred_delay_ns: int = 500 * MILLISECOND_NS
+    preferred_settled_ns: int = 5_000 * MILLISECOND_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +65,14 @@ class AcceptorSettings:
 
     Attributes:
         promise_bytes_max: Values in one page of a promise (at least one vote).
+        clock_drift_ppm: By how much any clock may be fast or slow, in parts in a million; a lease
+            is kept so much longer than it is believed in.
+        hearsay_ns: So long after a heartbeat of a confirmed master nobody else gets a pre-vote.
     """
 
     promise_bytes_max: int = 4_000_000
+    clock_drift_ppm: int = 10_000
+    hearsay_ns: int = 1_000 * MILLISECOND_NS
 
 
 @dataclass(frozen=True, slots=True)

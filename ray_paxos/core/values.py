@@ -19,6 +19,15 @@ import msgspec
 from ray_paxos.core.ballot import Ballot
 
 HASH_BYTES = 16
+SESSION_IDLE_NS = 600 * 1_000_000_000
+"""A session that was used within so much log time is never evicted. Its client goes by it, too: one
+that was silent for half as long opens another session for what comes next, and so does not meet
+the eviction of one that it does not need any more."""
+WITHDRAWAL = ""
+"""In place of a machine: the batch's numbers are not applied by anything, in their turn; a number
+that was applied before keeps its result (`machines/sessions.py`, rule 5)."""
+END_OF_SESSION = 1 << 62
+"""As `lowest_open`: the client needs nothing of its session any more; the group forgets it."""
 EMPTY_CHAIN = bytes(HASH_BYTES)
 
 
@@ -38,8 +47,10 @@ class CommandBatch(msgspec.Struct, frozen=True, array_like=True, tag="commands")
     Attributes:
         session: Whose commands these are.
         lowest_open: Every number below it is closed for ever: its result is confirmed or given up.
+            `END_OF_SESSION` ends the session.
         first_number: Of the first command; the others follow one by one.
-        machine: Name of the state machine that applies them.
+        machine: Name of the state machine that applies them; or `WITHDRAWAL`, and the commands,
+            which are empty then, only stand for their numbers.
         commands: In the order in which the client submitted them.
     """
 

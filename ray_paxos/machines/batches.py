@@ -4,8 +4,9 @@ From the session's point of view (`sessions.py` gives the rules):
 
 ```
  first_number                                              first_number + count
-   ├── closed ──┼── kept ──────────┼── fresh ────────┼── refused ──┤
-   │  CLOSED    │ KEPT, KEPT_ERROR │ apply, ERROR    │ GAP         │      each part may be empty
+   ├── closed ──┼── kept ──────────┼── fresh ────────┼── refused ──────┤
+   │  CLOSED    │ KEPT, KEPT_ERROR │ apply, ERROR    │ GAP, OVERLOADED │   each part may be empty
+                │ or WITHDRAWN     │ or WITHDRAWN    │
 ```
 
 In nearly every batch all numbers are fresh, so the hot path is one loop with the machine's call in
@@ -104,8 +105,10 @@ def type_name(result: object) -> str:
     return type(result).__qualname__
 
 
-def error_notes(run: KeptRun, at: int) -> dict[int, Note]:
-    """Notes for the errors of a run that starts at an offset of its entry."""
+def fresh_notes(run: KeptRun, at: int) -> dict[int, Note]:
+    """Notes for what was applied now, as a run that starts at an offset of its entry."""
+    if run.is_withdrawn:
+        return {at + offset: _kept_note(run, offset) for offset in range(len(run.results))}
     return {
         at + offset: Note(NoteCode.ERROR, text, run.instance_id, run.index + offset)
         for offset, text in run.errors.items()
@@ -113,6 +116,8 @@ def error_notes(run: KeptRun, at: int) -> dict[int, Note]:
 
 
 def _kept_note(run: KeptRun, offset: int) -> Note:
+    if run.is_withdrawn:
+        return Note(NoteCode.WITHDRAWN, "", run.instance_id, run.index + offset)
     text = run.errors.get(offset)
     code = NoteCode.KEPT if text is None else NoteCode.KEPT_ERROR
     return Note(code, text or "", run.instance_id, run.index + offset)

@@ -24,6 +24,8 @@ import msgspec
 from ray_paxos.core.genesis import MachineSpec
 from ray_paxos.core.results import EntryResult, Note, NoteCode
 from ray_paxos.core.values import (
+    END_OF_SESSION,
+    WITHDRAWAL,
     CommandBatch,
     MachineMount,
     MasterRecord,
@@ -41,13 +43,19 @@ from ray_paxos.machines.batches import (
     RESULT_BYTES_MAX,
     closed_and_kept,
     encodable,
-    error_notes,
     exception_text,
     execute,
+    fresh_notes,
     type_name,
 )
 from ray_paxos.machines.registry import MachineRegistry
-from ray_paxos.machines.sessions import KeptRun, SessionTable
+from ray_paxos.machines.sessions import (
+    LIMITS,
+    RESULT_OVERHEAD_BYTES,
+    KeptRun,
+    SessionLimits,
+    SessionTable,
+)
 
 MACHINES_MAX = 1_000
 
@@ -61,18 +69,21 @@ class MachineHost:
     falls; a machine's name is taken for ever.
     """
 
-    def __init__(self, registry: MachineRegistry, *, group: int) -> None:
+    def __init__(
+        self, registry: MachineRegistry, *, group: int, limits: SessionLimits = LIMITS
+    ) -> None:
         """Start before instance 1, with nothing mounted.
 
         Args:
             registry: The classes that can be mounted; must be the same on all members.
             group: Whose log is applied.
+            limits: Of its sessions; the same on all members, for as long as the log lives.
         """
         self._registry = registry
         self._group = group
         self._machines: dict[str, StateMachine] = {}
         self._specs: dict[str, MachineSpec] = {}
-        self._sessions = SessionTable()
+        self._sessions = SessionTable(limits)
         self._context = ApplyContext()
         self._stopped: ApplyStoppedError | None = None
         self.applied_through = 0
@@ -89,6 +100,11 @@ class MachineHost:
     def session_count(self) -> int:
         """How many sessions are open."""
         return len(self._sessions)
+
+    @property
+    def evicted_sessions(self) -> int:
+        """How many sessions were evicted so far."""
+        return self._sessions.evicted
 
     def apply(self, instance_id: int, value: Value) -> tuple[EntryResult, ...]:
         """Execute one chosen value.
@@ -127,13 +143,15 @@ class MachineHost:
                     continue
                 case SessionOpen():
                     refused = self._open_session(instance_id, index, entry)
+                    code = NoteCode.OVERLOADED
                 case MachineMount():
                     refused = self._mount(instance_id, entry)
+                    code = NoteCode.ERROR
                 case MasterRecord():
                     self.master = entry
                     self.master_version = instance_id
-                    refused = ""
-            note = Note(NoteCode.ERROR, encodable(refused), instance_id, index)
+                    refused, code = "", NoteCode.ERROR
+            note = Note(code, encodable(refused), instance_id, index)
             results.append(EntryResult(instance_id, index, (None,), {0: note} if refused else {}))
             index += 1
         return tuple(results)
@@ -212,6 +230,8 @@ class MachineHost:
 
     def _mount(self, instance_id: int, mount: MachineMount) -> str:
         """Mount a machine, or say why not. To mount again what is mounted changes nothing."""
+        if mount.name == WITHDRAWAL:
+            return "a machine needs a name"
         spec = MachineSpec(mount.name, mount.kind, mount.version)
         mounted = self._specs.get(mount.name)
         if mounted == spec:
@@ -238,28 +258,40 @@ class MachineHost:
     def _apply_batch(self, instance_id: int, index: int, batch: CommandBatch) -> EntryResult:
         """Part by part, as the module's picture has it; nearly always there is only one."""
         count = len(batch.commands)
-        session = self._sessions.use(batch.session, self.log_time_ns)
+        table = self._sessions
+        session = table.use(batch.session, self.log_time_ns)
         if session is None:
-            unknown = dict.fromkeys(range(count), Note(NoteCode.NO_SESSION, "", 0, 0))
+            note = Note(table.missing(batch.session), "", 0, 0)
+            unknown = dict.fromkeys(range(count), note)
             return EntryResult(instance_id, index, (None,) * count, unknown)
+        kept_bytes = session.kept_bytes
         session.close_below(batch.lowest_open)
         admission = session.admit(batch.first_number, count)
         results, notes = closed_and_kept(session, batch.first_number, admission)
-        reason = admission.reason
-        if admission.fresh:
+        fresh, reason, no_room = admission.fresh, admission.reason, ""
+        if table.kept_bytes >= table.kept_bytes_max:
+            table.kept_bytes += session.kept_bytes - kept_bytes
+            kept_bytes = session.kept_bytes
+            no_room = table.make_room(self.log_time_ns) if fresh else ""
+            if no_room:
+                fresh, reason = 0, no_room
+        if fresh:
             start = len(results)
-            run = self._run(instance_id, index, batch, start, start + admission.fresh)
+            run = self._run(instance_id, index, batch, start, start + fresh)
             session.keep(run)
             results += run.results
-            if run.errors:
-                notes.update(error_notes(run, start))
-            if len(run.results) < admission.fresh:
+            if run.errors or run.is_withdrawn:
+                notes.update(fresh_notes(run, start))
+            if len(run.results) < fresh:
                 reason = f"the results before it are over {RESULT_BYTES_MAX} bytes"
+        table.kept_bytes += session.kept_bytes - kept_bytes
         refused = count - len(results)
         if refused:
-            gap = Note(NoteCode.GAP, reason, 0, 0)
-            notes.update(dict.fromkeys(range(len(results), count), gap))
+            note = Note(NoteCode.OVERLOADED if no_room else NoteCode.GAP, reason, 0, 0)
+            notes.update(dict.fromkeys(range(len(results), count), note))
             results += (None,) * refused
+        if batch.lowest_open >= END_OF_SESSION:
+            table.end(batch.session)
         return EntryResult(instance_id, index, results, notes)
 
     def _run(
@@ -276,9 +308,13 @@ class MachineHost:
         machine = self._machines.get(batch.machine)
         if machine is None:
             count = end - start
+            if batch.machine == WITHDRAWAL:
+                byte_count = count * RESULT_OVERHEAD_BYTES
+                return KeptRun(number, instance_id, index, (None,) * count, {}, byte_count, True)
             text = encodable(f'the group has no machine "{batch.machine}"')
             errors = dict.fromkeys(range(count), text)
-            return KeptRun(number, instance_id, index, (None,) * count, errors, len(text))
+            byte_count = count * RESULT_OVERHEAD_BYTES + len(text)
+            return KeptRun(number, instance_id, index, (None,) * count, errors, byte_count)
         context = self._context
         context.instance_id = instance_id
         context.log_time_ns = self.log_time_ns
@@ -291,6 +327,7 @@ class MachineHost:
             # R12, and the one place for it: machines are the users' code, and whatever goes wrong
             # in one is this group's matter on this member. `exit()` would end all its groups.
             raise self._stop(batch.machine, instance_id, exception_text(error)) from error
+        byte_count += len(results) * RESULT_OVERHEAD_BYTES
         return KeptRun(number, instance_id, index, tuple(results), errors, byte_count)
 
     def _stop(self, machine: str, instance_id: int, cause: str) -> ApplyStoppedError:

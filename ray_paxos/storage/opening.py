@@ -81,6 +81,7 @@ def open_proposer(
     settings: ProposerSettings,
     random: Random,
     now_ns: int,
+    priorities: Mapping[int, int] | None = None,
 ) -> OpenedRole:
     """Open a member's proposers, of all groups in which it votes.
 
@@ -91,6 +92,7 @@ def open_proposer(
         settings: Limits and times.
         random: Seeds one source for each group.
         now_ns: This process's clock.
+        priorities: Of the members that have another one than 1.
 
     Raises:
         FolderHeldError: Another process holds the folder.
@@ -113,6 +115,7 @@ def open_proposer(
                 settings=settings,
                 random=Random(random.getrandbits(64)),
                 now_ns=now_ns,
+                priorities=priorities,
             )
             for spec in _own_groups(identity)
         }
@@ -126,6 +129,7 @@ def open_acceptor(
     member_id: int,
     *,
     settings: AcceptorSettings,
+    now_ns: int,
     journal_settings: JournalSettings | None = None,
 ) -> OpenedRole:
     """Open a member's acceptor; arguments and errors as `open_proposer`.
@@ -137,7 +141,7 @@ def open_acceptor(
         journal, state = open_journal(
             disk, folder.path, owner=identity.owner, settings=journal_settings
         )
-        acceptor = Acceptor(state, member_id=member_id, settings=settings)
+        acceptor = Acceptor(state, member_id=member_id, settings=settings, now_ns=now_ns)
         store = AcceptorStore(disk, folder, journal)
         return _opened(identity, RoleName.ACCEPTOR, folder, acceptor, store)
 
@@ -189,6 +193,7 @@ def open_learner(
                         settings=settings,
                         random=source,
                         now_ns=now_ns,
+                        incarnation=folder.incarnation,
                         sealed=segments.replay(),
                         segments=segments.segments,
                     )

@@ -13,20 +13,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, get_args
 
 from ray_paxos.core.messages import ChosenValue
 from ray_paxos.core.records import (
-    GroupCreated,
-    GroupRemoved,
+    JournalRecord,
     MergeSegments,
-    PromiseMade,
     PublishMerged,
     ReadSegments,
     Record,
     SealSegment,
-    VoteCast,
-    VoteFloorSet,
 )
 from ray_paxos.errors import PaxosError, StorageError, StorageFullError
 from ray_paxos.storage.disk import Disk, storage_errors
@@ -34,7 +30,7 @@ from ray_paxos.storage.identity import RoleFolder
 from ray_paxos.storage.journal import Journal
 from ray_paxos.storage.segment_folders import MergeFolder, SegmentFolder
 
-JOURNAL_RECORDS = (VoteCast, PromiseMade, VoteFloorSet, GroupCreated, GroupRemoved)
+JOURNAL_RECORDS = get_args(JournalRecord)
 
 
 class RoleStore(Protocol):

@@ -13,6 +13,13 @@ cluster     members, each with a disk and four processes (process, storage_shell
 checker     judges every step:  votes  what is chosen;  durability  what is on disk;
             log_watch and reference  what is applied;  violation  what it raises
 scenario    scripted schedules, for regression tests;  scripted_client  their clients
+
+python -m ray_paxos.testing.check FILE --model kv         whether a history is linearizable
+history     what clients called and were told;  history_formats  its files (Jepsen's, too)
+linearizability   models, and the search for one order that explains a history
+
+python -m ray_paxos.testing.exhaustive --model lease      every order, up to a bound
+exhaustive  the real core as states and steps, with state hashing
 ```
 
 To add a feature's faults and checks: a kind in `options.FAULT_KINDS` with its method in `faults`,

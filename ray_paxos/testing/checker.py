@@ -2,8 +2,10 @@
 
 The checker sees what each process hands to its store, what the store syncs, what leaves for the
 network, which events a role reports and what clients are told. It keeps its own account of what is
-chosen (`votes`), of what is durable (`durability`) and of what the machines hold (`reference`), and
-raises `Violation` the moment anything contradicts it.
+chosen (`votes`), of what is durable (`durability`), of what the machines hold (`reference`), of who
+may believe in a lease (`lease_watch`) and of what reads must have seen (`read_watch`), and raises
+`Violation` the moment anything contradicts it. In the end the histories of all keys are checked for
+linearizability (`recording`).
 """
 
 from __future__ import annotations
@@ -34,18 +36,40 @@ from ray_paxos.core.messages import (
     HeartbeatConfirmed,
     LearnerStatus,
     LearnReply,
+    Message,
     Nack,
     Prepare,
     Promise,
+    Query,
+    QueryFailed,
+    QueryProblem,
     QueryResult,
+    ReadIndex,
+    ReadIndexConfirmed,
+    RefusalCode,
+    Refused,
     RoleName,
     VoteFloorRaised,
 )
 from ray_paxos.core.records import Record
-from ray_paxos.testing.client import Operation, PendingRead
-from ray_paxos.testing.coverage import PAGES, SeedCoverage
+from ray_paxos.core.role import GroupRouter, Role
+from ray_paxos.core.values import SessionId
+from ray_paxos.testing.client import Operation
+from ray_paxos.testing.clock import MachineClock, Scheduler
+from ray_paxos.testing.coverage import (
+    INDEX_BY_ROUND,
+    OVERLOADED,
+    PAGES,
+    READ_OVERLOADED,
+    SeedCoverage,
+    name_read,
+)
 from ray_paxos.testing.durability import AcceptorWatch, SegmentWatch, floor_uncovered
+from ray_paxos.testing.lease_watch import LeaseWatch
 from ray_paxos.testing.log_watch import LogWatch
+from ray_paxos.testing.read_watch import ReadWatch
+from ray_paxos.testing.reads import Read
+from ray_paxos.testing.recording import GroupRecording
 from ray_paxos.testing.trace import name_address, name_member
 from ray_paxos.testing.violation import Violation, expect
 from ray_paxos.testing.votes import VoteLedger
@@ -59,19 +83,57 @@ class Checker:
     Attributes:
         coverage: What the run has seen so far.
         logs: By group, what was applied.
+        leases: By group, who may believe in a lease.
     """
 
-    def __init__(self, genesis: Genesis) -> None:
-        """Start before anything happened."""
+    def __init__(self, genesis: Genesis, scheduler: Scheduler, drift_ppm: int) -> None:
+        """Start before anything happened.
+
+        Args:
+            genesis: Of the cluster.
+            scheduler: True time.
+            drift_ppm: By how much any machine's clock may be fast or slow.
+        """
         self.coverage = SeedCoverage()
+        self._scheduler = scheduler
+        self._handling: Message | None = None
         self.ledgers = {g.group: VoteLedger(g.group, g.configuration) for g in genesis.groups}
         self.logs = {g.group: LogWatch(g.group, self.ledgers[g.group]) for g in genesis.groups}
+        self.leases = {
+            g.group: LeaseWatch(g.group, g.configuration, drift_ppm, scheduler, self.coverage)
+            for g in genesis.groups
+        }
+        self.reads = {
+            g.group: ReadWatch(g.group, self.logs[g.group], drift_ppm, scheduler)
+            for g in genesis.groups
+        }
+        self.recordings = {g.group: GroupRecording(g.group) for g in genesis.groups}
         member_ids = [member.member_id for member in genesis.members]
         self.acceptors = {m: AcceptorWatch(m) for m in member_ids}
         self.segments = {m: SegmentWatch(m) for m in member_ids}
         self._voters = {
             g.group: [self.segments[v.member_id] for v in g.voters] for g in genesis.groups
         }
+
+    # Processes.
+
+    def opened(self, address: Address, role: Role, clock: MachineClock) -> None:
+        """A process has opened its folder, and reads this clock."""
+        if isinstance(role, GroupRouter):
+            for group, inner in role.roles.items():
+                self.leases[group].opened(address, inner, clock)
+
+    def ended(self, address: Address) -> None:
+        """A process was killed, or stopped itself."""
+        for lease in self.leases.values():
+            lease.ended(address)
+
+    def stepped(self, address: Address) -> None:
+        """A process has handled something, and all that it says has left."""
+        self._handling = None
+        if address.role in (RoleName.PROPOSER, RoleName.LEARNER):
+            for lease in self.leases.values():
+                lease.stepped(address)
 
     # Storage.
 
@@ -90,6 +152,8 @@ class Checker:
 
     def writing(self, process: Address, records: Sequence[Record]) -> None:
         """A process is about to hand records to its store."""
+        if isinstance(self._handling, Query | ReadIndex):
+            raise Violation("R8", f"{name_address(process)} writes something for a read")
         if process.role is RoleName.ACCEPTOR:
             self.acceptors[process.member_id].writing(records)
 
@@ -123,13 +187,18 @@ class Checker:
 
     def receiving(self, to: Address, envelope: Envelope) -> None:
         """A process is about to handle a message."""
-        promise = envelope.message
+        promise = self._handling = envelope.message
+        if envelope.group in self.leases:
+            self.leases[envelope.group].receiving(to, envelope)
         if isinstance(promise, Promise) and promise.ballot.member_id == to.member_id:
             self.ledgers[envelope.group].promises.promised(envelope.sender.member_id, promise)
 
-    def sending(self, sender: Address, life: int, envelope: Envelope) -> None:
+    def sending(self, sender: Address, to: Address, life: int, envelope: Envelope) -> None:
         """A process's message leaves now."""
         group, message = envelope.group, envelope.message
+        if group in self.leases:
+            told = self.reads[group].acknowledged_through
+            self.leases[group].sending(sender, message, told)
         if isinstance(message, ACCEPTOR_ANSWERS):
             self.acceptors[sender.member_id].sending(group, message)
             if isinstance(message, Accepted) and group in self.ledgers:
@@ -144,6 +213,9 @@ class Checker:
             ledger = self.ledgers[group]
             ledger.used(message.ballot, sender.member_id, envelope.incarnation, life)
             if isinstance(message, Accept):
+                if isinstance(self._handling, ReadIndex):
+                    what = f"{name_address(sender)} proposes something for a read"
+                    raise Violation("R8", f"group {group}: {what}")
                 ledger.proposed(message.instance_id, message.ballot, message.value)
             elif isinstance(message, Heartbeat):
                 self._check_claims(sender, group, message)
@@ -161,6 +233,21 @@ class Checker:
             self.ledgers[group].claimed_through(message.learned_through, name_address(sender))
             self.segments[sender.member_id].vouching(group, message.durable_through)
             self.logs[group].told(sender.member_id, message)
+        elif to.role is RoleName.CLIENT:
+            self._answering(group, sender, to, message)
+
+    def _answering(self, group: int, sender: Address, client: Address, message: Message) -> None:
+        match message:
+            case QueryResult(request_id=request_id):
+                self.reads[group].served(client, request_id)
+            case ReadIndexConfirmed():
+                self.coverage.seen[INDEX_BY_ROUND] += not self.leases[group].believes(sender)
+            case Refused(code=RefusalCode.OVERLOADED):
+                self.coverage.seen[OVERLOADED] += 1
+            case QueryFailed(problem=QueryProblem.OVERLOADED):
+                self.coverage.seen[READ_OVERLOADED] += 1
+            case _:
+                pass
 
     def _check_claims(self, sender: Address, group: int, message: Heartbeat | Chosen) -> None:
         by = name_address(sender)
@@ -201,9 +288,18 @@ class Checker:
 
     # Clients.
 
+    def session_opened(self, group: int, session: SessionId) -> None:
+        """A client was given its session."""
+        self.reads[group].acknowledged(session.instance_id)
+
+    def called(self, operation: Operation) -> None:
+        """A client is about to send a command for the first time."""
+        self.recordings[operation.group].called(operation)
+
     def acknowledged(self, operation: Operation) -> None:
         """A client was told what became of a command (R7)."""
         self.coverage.commands += 1
+        self.recordings[operation.group].acknowledged(operation)
         log = self.logs[operation.group]
         outcome = log.reference.outcome(operation.session, operation.number)
         what = f"group {operation.group}: number {operation.number} of {operation.session}"
@@ -215,13 +311,20 @@ class Checker:
         expect(
             outcome == operation.outcome, "R7", f"{what}: told {operation.outcome}, is {outcome}"
         )
+        self.reads[operation.group].acknowledged(outcome.instance_id)
 
-    def read_answered(self, group: int, read: PendingRead, answer: QueryResult) -> None:
-        """A client's read was answered: with the state as of the instance it names."""
-        log = self.logs[group]
-        at = answer.applied_through
-        what = f"group {group}: a read as of {at}"
-        expect(at >= read.at_least, "R8", f"{what}, at least {read.at_least} was asked")
-        expect(at <= log.reference.applied_through, "R8", f"{what}, which nobody has applied")
-        found, expected = log.answer(read.machine, read.request, at, answer.result)
-        expect(found == expected, "R8", f"{what}: {found}, and it is {expected}")
+    def read_called(self, read: Read) -> None:
+        """A client is about to send a read for the first time."""
+        self.reads[read.group].called(read)
+        self.recordings[read.group].read_called(read, self._scheduler.now_ns)
+
+    def read_answered(self, read: Read, answer: QueryResult) -> None:
+        """A client's read was answered: with the state as of the instance it names (R8)."""
+        self.coverage.seen[name_read(read)] += 1
+        self.reads[read.group].answered(read, answer)
+        self.recordings[read.group].read_answered(read, answer, self._scheduler.now_ns)
+
+    def check_histories(self) -> None:
+        """In the end: what clients saw of each key can be put into one order."""
+        for recording in self.recordings.values():
+            self.coverage.recorded += recording.check()

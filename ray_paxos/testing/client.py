@@ -10,9 +10,9 @@ result that the answer names.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from ray_paxos.core.messages import (
     Address,
@@ -20,8 +20,9 @@ from ray_paxos.core.messages import (
     Flush,
     Message,
     OpenSession,
-    Query,
+    QueryFailed,
     QueryResult,
+    ReadIndexConfirmed,
     Redirected,
     Refused,
     RoleName,
@@ -34,9 +35,13 @@ from ray_paxos.core.values import CommandBatch, SessionId
 from ray_paxos.testing.clock import Scheduler
 from ray_paxos.testing.network import Transport
 from ray_paxos.testing.options import ClientOptions
+from ray_paxos.testing.reads import ClientReads, ReadJudge
 from ray_paxos.testing.reference import Outcome
 from ray_paxos.testing.violation import Violation, expect
 from ray_paxos.testing.workload import Workload
+
+READ_SHARE = 0.3
+"""Of the times at which a client thinks of something, so often it reads something, too."""
 
 
 @dataclass
@@ -53,6 +58,7 @@ class Operation:
         invoked_ns: Virtual time of the call.
         answered_ns: Virtual time of its answer; None while it is open.
         outcome: The answer.
+        history_id: In the history of its key; None where it is in none.
     """
 
     client: int
@@ -64,15 +70,7 @@ class Operation:
     invoked_ns: int
     answered_ns: int | None = None
     outcome: Outcome | None = None
-
-
-@dataclass(frozen=True)
-class PendingRead:
-    """A query on its way."""
-
-    machine: str
-    request: bytes
-    at_least: int
+    history_id: int | None = None
 
 
 def outcome_of(result: EntryResult, offset: int) -> Outcome | None:
@@ -80,16 +78,23 @@ def outcome_of(result: EntryResult, offset: int) -> Outcome | None:
     returned, note = result.results[offset], result.notes.get(offset)
     if note is None:
         return Outcome(result.instance_id, result.index + offset, returned, False)
-    if note.code in (NoteCode.GAP, NoteCode.CLOSED, NoteCode.NO_SESSION):
+    if note.code not in (NoteCode.ERROR, NoteCode.KEPT, NoteCode.KEPT_ERROR):
         return None
-    is_error = note.code in (NoteCode.ERROR, NoteCode.KEPT_ERROR)
+    is_error = note.code is not NoteCode.KEPT
     return Outcome(note.instance_id, note.index, returned, is_error)
 
 
-Acknowledge = Callable[[Operation], None]
-"""Called with every operation the moment it is answered."""
-ReadAnswered = Callable[[int, PendingRead, QueryResult], None]
-"""Called with group, read and answer."""
+class Judge(ReadJudge, Protocol):
+    """Who is told of all that clients do."""
+
+    def called(self, operation: Operation) -> None:
+        """A command is about to be sent for the first time."""
+
+    def acknowledged(self, operation: Operation) -> None:
+        """A command has its answer."""
+
+    def session_opened(self, group: int, session: SessionId) -> None:
+        """A client has its session."""
 
 
 class SimulatedClient:
@@ -110,12 +115,12 @@ class SimulatedClient:
         group: int,
         members: tuple[int, ...],
         genesis: bytes,
+        has_lease: bool,
         options: ClientOptions,
         scheduler: Scheduler,
         transport: Transport,
         random: random.Random,
-        acknowledge: Acknowledge,
-        read_answered: ReadAnswered,
+        judge: Judge,
     ) -> None:
         """Start without a session."""
         self.address = Address(client_id, RoleName.CLIENT)
@@ -129,20 +134,31 @@ class SimulatedClient:
         self._scheduler = scheduler
         self._transport = transport
         self._random = random
-        self._acknowledge = acknowledge
-        self._read_answered = read_answered
+        self._judge = judge
         self._workload = Workload(client_id, options, random)
         self._master = members[random.randrange(len(members))]
         self._session: SessionId | None = None
         self._next_number = 1
         self._open: list[CommandBatch] = []
         self._requests: dict[int, tuple[CommandBatch, ...]] = {}
-        self._reads: dict[int, PendingRead] = {}
         self._next_request = 1
         self._session_request = 0
         self._last_word_ns = 0
         self._resend_at_ns: int | None = None
         self._last_instance = 0
+        self._reads = ClientReads(
+            client_id=client_id,
+            group=group,
+            members=members,
+            has_lease=has_lease,
+            options=options,
+            scheduler=scheduler,
+            random=random,
+            workload=self._workload,
+            judge=judge,
+            next_request=self._new_request,
+            send=self._send_to,
+        )
 
     def start(self) -> None:
         """Open a session, and begin."""
@@ -168,8 +184,8 @@ class SimulatedClient:
         self._scheduler.after(delay_ns, self._think)
         if len(self._open) < self._options.pipeline_max and self._resend_at_ns is None:
             self._call()
-        if self._random.random() < 0.1:
-            self._read()
+        if self._random.random() < READ_SHARE:
+            self._reads.call(self._last_instance)
         if self._random.random() < 0.02:
             self._send_to(self._some_learner(), Flush())
 
@@ -190,6 +206,7 @@ class SimulatedClient:
                 self._scheduler.now_ns,
             )
             self.history.append(operation)
+            self._judge.called(operation)
         self._next_number += len(commands)
         if not self._open:
             self._last_word_ns = self._scheduler.now_ns
@@ -200,13 +217,6 @@ class SimulatedClient:
         request_id = self._new_request()
         self._requests[request_id] = batches
         self._send(self._master, Submit(request_id, batches))
-
-    def _read(self) -> None:
-        machine, request = self._workload.draw_read()
-        at_least = self._last_instance if self._random.random() < 0.5 else 0
-        request_id = self._new_request()
-        self._reads[request_id] = PendingRead(machine, request, at_least)
-        self._send_to(self._some_learner(), Query(request_id, machine, request, at_least))
 
     def _some_learner(self) -> Address:
         member_id = self._members[self._random.randrange(len(self._members))]
@@ -275,10 +285,8 @@ class SimulatedClient:
             case Refused(retry_after_ms=retry_after_ms):
                 self._requests.pop(envelope.message.request_id, None)
                 self._send_again_in((1 + retry_after_ms) * MILLISECOND_NS)
-            case QueryResult(request_id=request_id) as answer:
-                read = self._reads.pop(request_id, None)
-                if read is not None:
-                    self._read_answered(self.group, read, answer)
+            case QueryResult() | QueryFailed() | ReadIndexConfirmed() as answer:
+                self._reads.receive(answer)
             case _:
                 pass
 
@@ -287,6 +295,7 @@ class SimulatedClient:
         if submitted.request_id == self._session_request and self._session is None:
             (opened,) = submitted.results
             self._session = SessionId(opened.instance_id, opened.index)
+            self._judge.session_opened(self.group, self._session)
             self._think()
             return
         batches = self._requests.pop(submitted.request_id, None)
@@ -333,7 +342,7 @@ class SimulatedClient:
         operation.answered_ns = self._scheduler.now_ns
         operation.outcome = outcome
         self.acknowledged += 1
-        self._acknowledge(operation)
+        self._judge.acknowledged(operation)
 
     # Parts.
 

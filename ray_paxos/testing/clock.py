@@ -1,4 +1,4 @@
-"""Virtual time: one queue of things to happen, and a clock of its own for every process.
+"""Virtual time: one queue of things to happen, and a clock of its own for every machine.
 
 Rules: time moves only from one thing to the next; two things due at one time happen in the order
 in which they were put in, so a run depends on nothing but its seed; the arithmetic is on integers,
@@ -54,11 +54,18 @@ class Scheduler:
         action()
 
 
-class ProcessClock:
-    """The monotonic clock that one process reads: from its machine's boot, at its own rate.
+class MachineClock:
+    """The monotonic clock of one machine, which all its processes read, at a rate of its own.
 
-    It runs on while the process is suspended, as `CLOCK_BOOTTIME` does, and starts anew only when
-    the machine's power was gone.
+    It runs on while a process is suspended, as `CLOCK_BOOTTIME` does, and starts anew only when
+    the machine's power was gone. Nobody can set it; but a machine that is frozen from outside and
+    then told how long (a virtual machine that moves) may show a `jump`.
+
+    What a lease can bear of that: any jump forward of the holder's machine, which makes it believe
+    for less long; of a granter's machine as much as the margin for drift has left. A clock that
+    loses time that passes for others (a machine that is frozen and told nothing) cannot be
+    defended against by any lease, nor can a rate outside of the margin: who has such machines
+    turns leases off.
     """
 
     def __init__(self, boot_ns: int, drift_ppm: int) -> None:
@@ -69,13 +76,20 @@ class ProcessClock:
             drift_ppm: By how many parts in a million it runs fast (or, below 0, slow).
         """
         assert drift_ppm > -MILLION, "a clock never runs backwards"
+        self.drift_ppm = drift_ppm
         self._boot_ns = boot_ns
         self._rate = MILLION + drift_ppm
+        self._jumped_ns = 0
 
     def read(self, now_ns: int) -> int:
         """What the clock shows at a virtual time."""
-        return (now_ns - self._boot_ns) * self._rate // MILLION
+        return (now_ns - self._boot_ns) * self._rate // MILLION + self._jumped_ns
 
     def when(self, local_ns: int) -> int:
         """The first virtual time at which the clock shows at least `local_ns`."""
-        return self._boot_ns - (-local_ns * MILLION // self._rate)
+        return self._boot_ns - (-(local_ns - self._jumped_ns) * MILLION // self._rate)
+
+    def jump(self, by_ns: int) -> None:
+        """Go forward by so much at once; a timer that is set rings when it would have."""
+        assert by_ns >= 0, "no clock of a machine that runs goes back"
+        self._jumped_ns += by_ns

@@ -10,6 +10,7 @@ from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.wire import decode_envelopes
 from ray_paxos.storage.folder import activate_member, stage_member
 from ray_paxos.testing.client import SimulatedClient
+from ray_paxos.testing.clock import MachineClock
 from ray_paxos.testing.coverage import UNSYNCED_LOSS
 from ray_paxos.testing.disk import SimulatedDisk
 from ray_paxos.testing.network import Transport
@@ -32,8 +33,8 @@ class SimulatedMember:
         """Make the member's folders, as bootstrap does; nothing runs yet."""
         self.member_id = member_id
         self.disk = SimulatedDisk()
-        self.boot_ns = world.now_ns
         self._world = world
+        self.boot()
         stage_member(self.disk, world.genesis, member_id)
         activate_member(self.disk)
         self.processes = {
@@ -45,7 +46,7 @@ class SimulatedMember:
         """Start every process that is down."""
         for process in self.processes.values():
             if not process.is_up:
-                process.start(self.boot_ns)
+                process.start(self.clock)
 
     def kill(self) -> None:
         """Kill all processes; what they wrote stays in the page cache."""
@@ -58,7 +59,13 @@ class SimulatedMember:
             process.kill(situation=UNSYNCED_LOSS)
         self._world.say(f"{name_member(self.member_id)} loses power")
         self.disk.power_loss(self._world.random)
-        self.boot_ns = self._world.now_ns
+        self.boot()
+
+    def boot(self) -> None:
+        """Switch the machine on: its clock counts from now, at a rate of its own."""
+        drift = self._world.options.drift_ppm
+        rate = self._world.random.randint(-drift, drift)
+        self.clock = MachineClock(self._world.now_ns, rate)
 
 
 class SimulatedCluster:
@@ -111,12 +118,12 @@ class SimulatedCluster:
             group=group,
             members=world.member_ids,
             genesis=world.genesis.hash(),
+            has_lease=world.options.proposer.lease_ns > 0,
             options=world.options.clients,
             scheduler=world.scheduler,
             transport=self.transport,
             random=world.random,
-            acknowledge=world.checker.acknowledged,
-            read_answered=world.checker.read_answered,
+            judge=world.checker,
         )
         self.clients[client_id] = client
         self.receivers[client_id] = client.receive

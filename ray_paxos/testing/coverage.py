@@ -20,7 +20,9 @@ from ray_paxos.core.events import (
     PromiseGranted,
     ValueAdopted,
 )
+from ray_paxos.core.messages import Consistency
 from ray_paxos.core.results import NoteCode
+from ray_paxos.testing.reads import Read
 
 DELIVERIES_MIN = 2_000
 COMMANDS_MIN = 200
@@ -36,6 +38,17 @@ CAUGHT_UP = "instances caught up"
 MASTERS = "several masters"
 PAGES = "promise of several pages"
 KEPT = "command sent again and kept"
+RELEASED = "lease released"
+PRE_VOTE_REFUSED = "pre-vote refused for a lease"
+LEASE_READ = "lease read"
+LINEARIZABLE_BY_LEASE = "linearizable read by a lease"
+LINEARIZABLE_BY_INDEX = "linearizable read by an index"
+INDEX_BY_ROUND = "read index by a round"
+BOUNDED_AGE = "follower read of bounded age"
+AT_LEAST = "follower read of an instance"
+STALE_READ = "stale read"
+OVERLOADED = "request refused, overloaded"
+READ_OVERLOADED = "read refused, overloaded"
 
 
 @dataclass(frozen=True)
@@ -62,9 +75,20 @@ SITUATIONS = (
     Situation(MASTERS, 0.7),
     Situation(PAGES, 0.1),
     Situation(KEPT, 0.3),
+    Situation(RELEASED, 0.15),
+    Situation(PRE_VOTE_REFUSED, 0.5),
+    Situation(LEASE_READ, 0.6),
+    Situation(LINEARIZABLE_BY_LEASE, 0.6),
+    Situation(LINEARIZABLE_BY_INDEX, 0.9),
+    Situation(INDEX_BY_ROUND, 0.08),
+    Situation(BOUNDED_AGE, 0.9),
+    Situation(AT_LEAST, 0.9),
+    Situation(STALE_READ, 0.9),
+    Situation(OVERLOADED, 0.3),
+    Situation(READ_OVERLOADED, 0.03),
 )
 """Features that come later add their rows here: a membership entry adopted in a prepare, a
-checkpoint installed, a lease released."""
+checkpoint installed."""
 
 SEEDS_MIN = 80
 """Shares are asked of runs with at least so many seeds."""
@@ -80,6 +104,7 @@ class SeedCoverage:
         faults: Injected, by kind.
         messages: Lost, repeated, delayed and cut off, by kind.
         seen: Situations, by name, how often.
+        recorded: Operations in the histories checked for linearizability.
         virtual_ns: How long it lasted, in its own time.
     """
 
@@ -88,6 +113,7 @@ class SeedCoverage:
     faults: Counter[str] = field(default_factory=Counter)
     messages: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
+    recorded: int = 0
     virtual_ns: int = 0
 
     @property
@@ -118,6 +144,15 @@ class SeedCoverage:
                     self.seen[MASTERS] += 1
             case _:
                 pass
+
+
+def name_read(read: Read) -> str:
+    """The situation that an answered read is."""
+    if read.consistency is Consistency.LINEARIZABLE:
+        return LINEARIZABLE_BY_LEASE if read.index is None else LINEARIZABLE_BY_INDEX
+    if read.consistency is Consistency.FOLLOWER:
+        return AT_LEAST if read.max_staleness_ms is None else BOUNDED_AGE
+    return LEASE_READ if read.consistency is Consistency.LEASE else STALE_READ
 
 
 def missing_shares(coverages: Sequence[SeedCoverage]) -> list[str]:

@@ -17,6 +17,7 @@ from ray_paxos.core.proposer import Phase, Proposer
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.testing.cluster import SimulatedCluster, SimulatedMember
+from ray_paxos.testing.lease_faults import LeaseFaults
 from ray_paxos.testing.network import CLIENT_NODE, SimulatedNetwork
 from ray_paxos.testing.options import NetworkOptions
 from ray_paxos.testing.process import SimulatedProcess
@@ -54,6 +55,7 @@ class FaultInjector:
         self._world = cluster.world
         self._draw = cluster.world.random
         self._usual = network.options
+        self._leases = LeaseFaults(cluster, network)
         self._down_until: dict[Address, int] = {}
         self._kinds: dict[str, Callable[[], None]] = {
             "cut in two": self._cut_in_two,
@@ -69,6 +71,8 @@ class FaultInjector:
             "power loss of all": self._lose_all_power,
             "paused process": self._pause_process,
             "paused member": self._pause_member,
+            "transferred master": self._leases.transfer_master,
+            "clock jump": self._leases.jump_clock,
             "failing fsync": self._fail_fsync,
             "slow disk": self._slow_disk,
             "full disk": self._fill_disk,
@@ -112,6 +116,8 @@ class FaultInjector:
         if "killed master" in kinds:
             # What a new master finds is where most can go wrong.
             kinds = (*kinds, "killed master", "killed master")
+        if "transferred master" in kinds and self._world.options.proposer.lease_ns:
+            kinds = (*kinds, "transferred master", "transferred master")
         kind = kinds[self._draw.randrange(len(kinds))]
         self._world.checker.coverage.faults[kind] += 1
         self._world.say(f"fault: {kind}")
@@ -127,7 +133,7 @@ class FaultInjector:
                     process.kill()
                     self._keep_down((process,), self._some_ns())
                 if not process.is_up and now_ns >= self._down_until.get(process.address, 0):
-                    process.start(member.boot_ns)
+                    process.start(member.clock)
         self._world.scheduler.after(SUPERVISION_NS, self._supervise)
 
     def _keep_down(self, processes: Iterable[SimulatedProcess], for_ns: int) -> None:
@@ -248,9 +254,7 @@ class FaultInjector:
         self._keep_down((process,), self._some_ns())
 
     def _kill_master(self) -> None:
-        """A proposer that leads a group, or tries to; any one where none does."""
-        proposers = [m.processes[RoleName.PROPOSER] for m in self._cluster.members.values()]
-        leading = [p for p in proposers if p.is_serving and _leads(p)] or proposers
+        leading = self._leading()
         master = leading[self._draw.randrange(len(leading))]
         member = self._cluster.members[master.address.member_id]
         if self._draw.random() < 0.3:
@@ -277,6 +281,11 @@ class FaultInjector:
         self._kill_all_of(dying)
         self._restore_network()
         self._network.show()
+
+    def _leading(self) -> list[SimulatedProcess]:
+        """Proposers that lead a group, or try to; all of them where none does."""
+        proposers = [m.processes[RoleName.PROPOSER] for m in self._cluster.members.values()]
+        return [p for p in proposers if p.is_serving and _leads(p)] or proposers
 
     def _kill_all_of(self, processes: list[SimulatedProcess]) -> None:
         """Kill, mostly for long enough that another is elected."""
@@ -325,17 +334,25 @@ class FaultInjector:
 
     def _pause_process(self) -> None:
         processes = self._cluster.processes
+        if self._draw.random() < 0.5:
+            processes = self._leading()
         self._pause([processes[self._draw.randrange(len(processes))]])
 
     def _pause_member(self) -> None:
-        self._pause(list(self._some_member().processes.values()))
+        member = self._some_member()
+        if self._draw.random() < 0.5:
+            leading = self._leading()
+            process = leading[self._draw.randrange(len(leading))]
+            member = self._cluster.members[process.address.member_id]
+        self._pause(list(member.processes.values()))
 
     def _pause(self, processes: list[SimulatedProcess]) -> None:
         for process in processes:
             process.suspend()
         names = ", ".join(process.name for process in processes)
         self._world.say(f"paused: {names}")
-        self._later(partial(self._resume, processes))
+        length_ns = self._some_ns() if self._draw.random() < 0.5 else self._leases.pause_ns()
+        self._world.scheduler.after(length_ns, partial(self._resume, processes))
 
     def _resume(self, processes: list[SimulatedProcess]) -> None:
         for process in processes:

@@ -108,7 +108,10 @@ class LogWatch:
     ) -> tuple[object, object]:
         """What a read returned, and what it should have, as of an instance."""
         if machine == LOG_MACHINE:
-            return decode_page(result).length, self.reference.lines_at(instance_id)
+            page, count = decode_page(result), self.reference.lines_at(instance_id)
+            if not page.lines:
+                return page.length, count
+            return list(page.lines), self.reference.lines[:count]
         key = _decode_get(request).key
         return decode_result(result), self.reference.key_at(key, instance_id)
 

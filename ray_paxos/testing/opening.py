@@ -49,7 +49,12 @@ def open_process(world: World, address: Address, disk: SimulatedDisk, now_ns: in
                 files_max=options.journal_files,
             )
             return open_acceptor(
-                disk, genesis, member_id, settings=options.acceptor, journal_settings=journal
+                disk,
+                genesis,
+                member_id,
+                settings=options.acceptor,
+                now_ns=now_ns,
+                journal_settings=journal,
             )
         case RoleName.LEARNER:
             return open_learner(

@@ -36,6 +36,8 @@ FAULT_KINDS = (
     "power loss of all",
     "paused process",
     "paused member",
+    "transferred master",
+    "clock jump",
     "failing fsync",
     "slow disk",
     "full disk",
@@ -119,7 +121,7 @@ class Options:
     Attributes:
         members: Members A, B, C ...: all of them vote in every group.
         groups: Groups 0 to `groups` - 1.
-        drift_ppm: Each process's clock is fast or slow by up to this, in parts in a million.
+        drift_ppm: Each machine's clock is fast or slow by up to this, in parts in a million.
         fault_kinds: What is played.
         fault_interval_ns: About every so often.
         fault_length_ns: A fault that ends by itself lasts up to this.

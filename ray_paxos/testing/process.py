@@ -21,7 +21,7 @@ from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.wire import decode_envelopes
 from ray_paxos.errors import PaxosError
 from ray_paxos.storage.opening import OpenedRole
-from ray_paxos.testing.clock import ProcessClock
+from ray_paxos.testing.clock import MachineClock
 from ray_paxos.testing.coverage import UNSYNCED_KILL
 from ray_paxos.testing.disk import CrashedError, SimulatedDisk
 from ray_paxos.testing.network import Transport
@@ -68,25 +68,24 @@ class SimulatedProcess:
         self._transport = transport
         self._driver: Driver | None = None
         self._opened: OpenedRole | None = None
-        self._clock = ProcessClock(0, 0)
+        self._clock = MachineClock(0, 0)
         self._held: list[Callable[[], None]] = []
         self._timer_ns: int | None = None
         self._storage: StorageShell | None = None
 
     # Life and death.
 
-    def start(self, boot_ns: int) -> None:
+    def start(self, clock: MachineClock) -> None:
         """Start the process, which then opens its folder.
 
         Args:
-            boot_ns: When its machine was switched on; its clock counts from there.
+            clock: Its machine's, which all processes there read.
         """
         assert not self.is_up, "a process is started once"
         self.life += 1
         self.is_up = True
         self.is_suspended = False
-        drift = self._world.options.drift_ppm
-        self._clock = ProcessClock(boot_ns, self._world.random.randint(-drift, drift))
+        self._clock = clock
         self._world.say(f"{self.name} starts")
         self.later(OPENING_NS, self._try_to_open)
 
@@ -108,6 +107,7 @@ class SimulatedProcess:
         self.disk.crash_at(None)
         self.is_up = False
         self.life += 1
+        self._world.checker.ended(self.address)
         self._driver = None
         self._opened = None
         self._held = []
@@ -170,6 +170,7 @@ class SimulatedProcess:
                 self._world, self.address, self.disk, opened, self.faults, self
             )
             self._note_opened()
+            self._world.checker.opened(self.address, opened.role, self._clock)
             self._world.say(f"{self.name} serves, incarnation {opened.incarnation}")
             self._arm()
 
@@ -217,13 +218,14 @@ class SimulatedProcess:
             role = self._opened.role if self._opened is not None else None
             if isinstance(role, Acceptor):
                 self._world.checker.acceptor_stepped(self.address.member_id, role.state)
+            self._world.checker.stepped(self.address)
             self._arm()
 
     def _do(self, actions: Sequence[Action]) -> None:
         for action in actions:
             match action:
                 case Transmit(to=to, envelope=envelope):
-                    self._world.checker.sending(self.address, self.life, envelope)
+                    self._world.checker.sending(self.address, to, self.life, envelope)
                     self._narrate("sends", to, envelope)
                     self._transport.send(self.address, to, envelope)
                 case Observe(event=event):
@@ -305,6 +307,7 @@ class SimulatedProcess:
         assert self._driver is not None, "a dead process fails no more"
         self._world.say(f"{self.name} stops: {error}")
         self._do(self._driver.on_storage_failed(str(error)))
+        self._world.checker.ended(self.address)
 
     def release_syncs(self) -> None:
         """Let syncs end again, with one that began meanwhile."""

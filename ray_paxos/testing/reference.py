@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ray_paxos.core.values import (
+    WITHDRAWAL,
     CommandBatch,
     MachineMount,
     MasterRecord,
@@ -142,6 +143,8 @@ class ReferenceGroup:
         session.next_number = max(session.next_number, session.lowest_open)
         if session.lowest_open <= number < session.next_number:
             self.kept += 1
+        elif number == session.next_number and batch.machine == WITHDRAWAL:
+            session.next_number += 1
         elif number == session.next_number:
             result, is_error = self._execute(instance_id, batch.machine, command)
             session.commands[number] = command

@@ -21,20 +21,16 @@ Members and roles are named `A` (all roles of a member), `A.acceptor`, or severa
 
 from __future__ import annotations
 
-import enum
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import GroupVotes
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import (
     Address,
-    Chosen,
     Envelope,
-    LearnReply,
     Message,
     RoleName,
 )
@@ -46,20 +42,17 @@ from ray_paxos.core.settings import (
     LearnerSettings,
     ProposerSettings,
 )
-from ray_paxos.core.wire import encode_envelopes
 from ray_paxos.machines.log import decode_page, encode_lines
 from ray_paxos.storage.identity import log_folder
 from ray_paxos.testing.cluster import SimulatedCluster, SimulatedMember
-from ray_paxos.testing.network import Deliver, node_of
 from ray_paxos.testing.options import MICROSECOND_NS, DiskOptions, Options
 from ray_paxos.testing.process import SimulatedProcess
 from ray_paxos.testing.scripted_client import ScriptedClient
-from ray_paxos.testing.trace import Trace, name_address, name_member
+from ray_paxos.testing.scripted_network import Fate, Rule, ScriptedTransport, is_named
+from ray_paxos.testing.trace import Trace, name_member
 from ray_paxos.testing.workload import LOG_MACHINE
 from ray_paxos.testing.world import World
 
-LOCAL_NS = 100 * MICROSECOND_NS
-REMOTE_NS = MILLISECOND_NS
 UNTIL_MS = 10_000
 CLIENT_ID = 1_000
 
@@ -69,6 +62,7 @@ CALM = Options(
     disk=DiskOptions(sync_min_ns=100 * MICROSECOND_NS, sync_spread_ns=0),
     proposer=ProposerSettings(
         election_timeout_ns=1_000 * MILLISECOND_NS,
+        lease_ns=0,
         heartbeat_interval_ns=50 * MILLISECOND_NS,
         retransmit_ns=100 * MILLISECOND_NS,
         chosen_delay_ns=0,
@@ -79,65 +73,6 @@ CALM = Options(
 )
 
 
-class Fate(enum.Enum):
-    """What becomes of a message."""
-
-    LOST = "lost"
-    HELD = "held"
-    SEEN = "seen"
-    """It goes its way; the rule counts it."""
-
-
-def _instances(message: Message) -> tuple[int, ...]:
-    """Which instances a message is about."""
-    if isinstance(message, Chosen | LearnReply):
-        return tuple(chosen.instance_id for chosen in message.values)
-    return (getattr(message, "instance_id", 0),)
-
-
-@dataclass
-class Rule:
-    """What a scenario does with some messages.
-
-    Attributes:
-        kinds: Which classes of messages; empty for all.
-        sender: Names of senders; empty for all.
-        to: Names of receivers; empty for all.
-        instance: Only messages about this instance; 0 for all.
-        group: Only of this group; None for all.
-        fate: What becomes of them.
-        count: How many matched.
-        held: Those held back, in the order in which they were sent.
-        is_active: Whether it goes on.
-    """
-
-    kinds: tuple[type, ...]
-    sender: tuple[str, ...]
-    to: tuple[str, ...]
-    instance: int
-    group: int | None
-    fate: Fate
-    count: int = 0
-    held: list[tuple[Address, Address, Envelope]] = field(default_factory=list)
-    is_active: bool = True
-
-    def matches(self, sender: Address, to: Address, envelope: Envelope) -> bool:
-        """Whether a message is one of those."""
-        message = envelope.message
-        return (
-            self.is_active
-            and (not self.kinds or isinstance(message, self.kinds))
-            and (not self.sender or _is_named(sender, self.sender))
-            and (not self.to or _is_named(to, self.to))
-            and (not self.instance or self.instance in _instances(message))
-            and (self.group is None or envelope.group == self.group)
-        )
-
-
-def _is_named(address: Address, names: tuple[str, ...]) -> bool:
-    return name_address(address) in names or name_member(address.member_id) in names
-
-
 class _LeastOfAll(random.Random):
     """Always the lowest choice: of what was not synced a power loss then keeps nothing."""
 
@@ -146,38 +81,6 @@ class _LeastOfAll(random.Random):
 
     def getrandbits(self, k: int, /) -> int:
         return 0
-
-
-class ScriptedTransport:
-    """Carries everything in fixed times, but for what rules say."""
-
-    def __init__(self, world: World) -> None:
-        """Start without rules."""
-        self.rules: list[Rule] = []
-        self._world = world
-        self._deliver: Deliver | None = None
-
-    def connect(self, deliver: Deliver) -> None:
-        """Say where envelopes arrive."""
-        self._deliver = deliver
-
-    def send(self, sender: Address, to: Address, envelope: Envelope) -> None:
-        """Carry a message, unless a rule matches it; the first one that does decides."""
-        for rule in self.rules:
-            if rule.matches(sender, to, envelope):
-                rule.count += 1
-                if rule.fate is Fate.HELD:
-                    rule.held.append((sender, to, envelope))
-                if rule.fate is not Fate.SEEN:
-                    return
-        self.carry(sender, to, envelope)
-
-    def carry(self, sender: Address, to: Address, envelope: Envelope) -> None:
-        """Carry a message, whatever the rules say."""
-        assert self._deliver is not None, "connected before anything is sent"
-        delay_ns = LOCAL_NS if node_of(sender) == node_of(to) else REMOTE_NS
-        data = encode_envelopes((envelope,))
-        self._world.scheduler.after(delay_ns, partial(self._deliver, sender, to, data))
 
 
 class Scenario:
@@ -318,7 +221,7 @@ class Scenario:
             for process in member.processes.values():
                 process.kill()
             member.disk.power_loss(_LeastOfAll())
-            member.boot_ns = self.world.now_ns
+            member.boot()
 
     def lose_segments(self, name: str, group: int = 0) -> None:
         """A member's chosen log is lost, as no crash loses it; its learner must be down."""
@@ -339,11 +242,31 @@ class Scenario:
     def _start(self, member_id: int, processes: list[SimulatedProcess]) -> None:
         for process in processes:
             process.timers_frozen = process.address.role is RoleName.PROPOSER
-            process.start(self.cluster.members[member_id].boot_ns)
+            process.start(self.cluster.members[member_id].clock)
 
     def _named(self, names: str) -> list[SimulatedProcess]:
         wanted = tuple(names.split())
-        return [p for p in self.cluster.processes if _is_named(p.address, wanted)]
+        return [p for p in self.cluster.processes if is_named(p.address, wanted)]
+
+    def pause(self, names: str) -> None:
+        """Suspend processes, or all those of members; their clock runs on, messages wait."""
+        for process in self._named(names):
+            process.suspend()
+
+    def resume(self, names: str) -> None:
+        """Let them go on, first with what came meanwhile."""
+        for process in self._named(names):
+            process.resume()
+
+    def stall(self, names: str) -> None:
+        """Their syncs do not end any more, until `quicken`."""
+        for process in self._named(names):
+            process.faults.syncs_held = True
+
+    def quicken(self, names: str) -> None:
+        """Let syncs end again."""
+        for process in self._named(names):
+            process.release_syncs()
 
     # The protocol.
 
@@ -356,9 +279,26 @@ class Scenario:
         """Let a member's proposer stand, and keep its deadlines from now on."""
         self.process(f"{name}.proposer").thaw_timers()
 
+    def let_all_stand(self) -> None:
+        """Every proposer keeps its deadlines from now on."""
+        for member_id in self.world.member_ids:
+            self.try_to_stand(name_member(member_id))
+
+    def masters(self) -> list[str]:
+        """The members that serve in group 0."""
+        names = map(name_member, self.world.member_ids)
+        return [n for n in names if self._is_open(n) and self.proposer(n).is_serving]
+
+    def _is_open(self, name: str) -> bool:
+        return self.process(f"{name}.proposer").is_serving
+
     def freeze(self, name: str) -> None:
         """A member's proposer keeps no deadline any more: no heartbeat, no new attempt."""
         self.process(f"{name}.proposer").timers_frozen = True
+
+    def believes(self, name: str, group: int = 0) -> bool:
+        """Whether a proposer or learner, such as `A.learner`, would act on a lease of its own."""
+        return self.world.checker.leases[group].believes(self.process(name).address)
 
     def proposer(self, name: str, group: int = 0) -> Proposer:
         """A member's proposer of a group."""

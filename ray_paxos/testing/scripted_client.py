@@ -6,21 +6,34 @@ from collections.abc import Callable
 
 from ray_paxos.core.messages import (
     Address,
+    Consistency,
     Envelope,
     Message,
     OpenSession,
+    Query,
+    QueryResult,
+    ReadIndex,
+    ReadIndexConfirmed,
     RoleName,
     Submit,
     Submitted,
+    TransferMaster,
 )
 from ray_paxos.core.results import EntryResult
 from ray_paxos.core.values import CommandBatch, SessionId
+from ray_paxos.machines.log import decode_page, encode_lines
 from ray_paxos.testing.client import Operation, outcome_of
 from ray_paxos.testing.network import Transport
+from ray_paxos.testing.reads import Read
 from ray_paxos.testing.workload import LOG_MACHINE
 from ray_paxos.testing.world import World
 
 Until = Callable[..., None]
+
+
+def member_id_of(name: str) -> int:
+    """Members A, B, C ... are 1, 2, 3 ..."""
+    return ord(name) - ord("A") + 1
 
 
 class ScriptedClient:
@@ -45,6 +58,7 @@ class ScriptedClient:
         self._group = group
         self._transport = transport
         self._requests: dict[int, tuple[CommandBatch, ...]] = {}
+        self._reads: dict[int, Read] = {}
         self._next_request = 1
         self._next_number = 1
 
@@ -86,11 +100,84 @@ class ScriptedClient:
         self._wait(lambda: number in self.results, f"an answer to {lines}")
         return self.results[number]
 
+    # Reads.
+
+    def read(
+        self,
+        member: str,
+        consistency: Consistency,
+        *,
+        at_least: int = 0,
+        max_staleness_ms: int | None = None,
+    ) -> int:
+        """Ask a member's learner for all lines; do not wait. The answer is judged as it comes.
+
+        Returns:
+            The request's number in `answers`.
+        """
+        client, request = self.address.member_id, encode_lines()
+        read = Read(client, self._group, LOG_MACHINE, request, consistency, at_least)
+        read.max_staleness_ms = max_staleness_ms
+        self._world.checker.read_called(read)
+        return self._query(member, read, consistency, at_least)
+
+    def _query(self, member: str, read: Read, consistency: Consistency, at_least: int) -> int:
+        request_id = self._new_request(())
+        self._reads[request_id] = read
+        query = Query(
+            request_id,
+            read.machine,
+            read.request,
+            at_least,
+            consistency,
+            read.max_staleness_ms,
+        )
+        self._send(member, query, RoleName.LEARNER)
+        return request_id
+
+    def read_by_index(self, master: str, learner: str) -> list[bytes]:
+        """Read all lines, linearizably: an index of the master, then the answer of a learner."""
+        client = self.address.member_id
+        consistency = Consistency.LINEARIZABLE
+        read = Read(client, self._group, LOG_MACHINE, encode_lines(), consistency)
+        self._world.checker.read_called(read)
+        index = self.answer(self.ask_index(master))
+        assert isinstance(index, ReadIndexConfirmed), f"no index: {index}"
+        while True:
+            request_id = self._query(learner, read, Consistency.STALE, index.index)
+            if isinstance(self.answer(request_id), QueryResult):
+                return self.lines(request_id)
+
+    def lines(self, request_id: int) -> list[bytes]:
+        """Wait for the answer to a read, which must be one."""
+        answer = self.answer(request_id)
+        assert isinstance(answer, QueryResult), f"no answer to a read: {answer}"
+        return list(decode_page(answer.result).lines)
+
+    def ask_index(self, member: str) -> int:
+        """Ask a member's proposer for a read index; do not wait. Returns the request's number."""
+        request_id = self._new_request(())
+        self._send(member, ReadIndex(request_id))
+        return request_id
+
+    def transfer(self, member: str, target: str = "") -> int:
+        """Ask a master to hand over; do not wait. Returns the request's number."""
+        request_id = self._new_request(())
+        self._send(member, TransferMaster(request_id, member_id_of(target) if target else 0))
+        return request_id
+
+    def answer(self, request_id: int) -> Message:
+        """Wait for the answer to a request."""
+        self._wait(lambda: request_id in self.answers, f"an answer to request {request_id}")
+        return self.answers[request_id]
+
     def receive(self, envelope: Envelope) -> None:
         """Take an answer in, and have it checked."""
         message = envelope.message
         request_id = getattr(message, "request_id", 0)
         self.answers[request_id] = message
+        if isinstance(message, QueryResult):
+            self._world.checker.read_answered(self._reads[request_id], message)
         if not isinstance(message, Submitted):
             return
         batches = self._requests[request_id]
@@ -130,9 +217,8 @@ class ScriptedClient:
         self._requests[self._next_request] = batches
         return self._next_request
 
-    def _send(self, member: str, message: Message) -> None:
-        member_id = ord(member) - ord("A") + 1
-        to = Address(member_id, RoleName.PROPOSER)
+    def _send(self, member: str, message: Message, role: RoleName = RoleName.PROPOSER) -> None:
+        to = Address(member_id_of(member), role)
         genesis = self._world.genesis.hash()
         envelope = Envelope(genesis, self._group, self.address, 0, 0, 0, message)
         self._transport.send(self.address, to, envelope)

@@ -102,6 +102,7 @@ class Summary:
             "steps": sum(result.steps for result in self.results),
             "deliveries": sum(c.deliveries for c in self.coverages),
             "commands_checked": sum(c.commands for c in self.coverages),
+            "linearizability_operations": sum(c.recorded for c in self.coverages),
             "faults": dict(sorted(faults.items())),
             "messages": dict(sorted(messages.items())),
             "situations": {
@@ -121,7 +122,8 @@ class Summary:
         print(
             f"{document['seeds']} seeds of {self.members} members: "
             f"{self._hours():.2f} simulated hours, {document['deliveries']} deliveries, "
-            f"{document['commands_checked']} commands checked"
+            f"{document['commands_checked']} commands checked, "
+            f"{document['linearizability_operations']} operations in linearizable histories"
         )
         faults = sum((c.faults for c in self.coverages), Counter[str]())
         messages = sum((c.messages for c in self.coverages), Counter[str]())

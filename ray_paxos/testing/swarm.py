@@ -24,7 +24,17 @@ from ray_paxos.testing.options import (
 
 T = TypeVar("T")
 
-LOSSY_KINDS = ("Accept", "Accepted", "Promise", "Chosen", "Heartbeat", "LearnReply", "Submitted")
+LOSSY_KINDS = (
+    "Accept",
+    "Accepted",
+    "Promise",
+    "Chosen",
+    "Heartbeat",
+    "HeartbeatConfirmed",
+    "LearnReply",
+    "LeaseRelease",
+    "Submitted",
+)
 """Losing much of one kind and nothing else leads to places that even loss does not."""
 
 
@@ -41,10 +51,11 @@ def draw_options(draw: random.Random, members: int) -> Options:
     count = draw.randint(3, len(FAULT_KINDS))
     drawn = draw.sample(FAULT_KINDS, count)
     kinds = tuple(kind for kind in FAULT_KINDS if kind in drawn)
+    drift_ppm = draw.choice((0, 200, 10_000, 50_000))
     return Options(
         members=members,
         groups=draw.choice((1, 1, 2, 3)),
-        drift_ppm=draw.choice((0, 200, 10_000, 50_000)),
+        drift_ppm=drift_ppm,
         fault_kinds=kinds,
         fault_interval_ns=draw.choice((150, 300, 600)) * MILLISECOND_NS,
         fault_length_ns=draw.choice((200, 600, 1_500)) * MILLISECOND_NS,
@@ -63,7 +74,12 @@ def draw_options(draw: random.Random, members: int) -> Options:
             timeout_ns=draw.choice((150, 400)) * MILLISECOND_NS,
         ),
         proposer=_draw_proposer(draw),
-        acceptor=AcceptorSettings(promise_bytes_max=draw.choice((200, 2_000, 100_000))),
+        acceptor=AcceptorSettings(
+            promise_bytes_max=draw.choice((200, 2_000, 100_000)),
+            # As little as is safe: a margin that is too small has to show.
+            clock_drift_ppm=drift_ppm,
+            hearsay_ns=draw.choice((0, 200)) * MILLISECOND_NS,
+        ),
         learner=_draw_learner(draw),
         checkpointer=CheckpointerSettings(
             merge_count=draw.choice((2, 4)), merge_bytes_max=draw.choice((2_000, 50_000))
@@ -83,7 +99,7 @@ def _draw_network(draw: random.Random) -> NetworkOptions:
         straggling=_often_zero(draw, (0.01, 0.05, 0.1), 0.0),
         straggle_max_ns=draw.choice((20, 200, 2_000)) * MILLISECOND_NS,
         local_straggling=_often_zero(draw, (0.01, 0.05), 0.0),
-        local_straggle_max_ns=draw.choice((5, 50)) * MILLISECOND_NS,
+        local_straggle_max_ns=draw.choice((5, 50, 300)) * MILLISECOND_NS,
         local_duplication=_often_zero(draw, (0.01, 0.05), 0.0),
         lossy_kind=_often_zero(draw, LOSSY_KINDS, ""),
         lossy_rate=draw.choice((0.1, 0.3, 0.5)),
@@ -93,6 +109,7 @@ def _draw_network(draw: random.Random) -> NetworkOptions:
 def _draw_proposer(draw: random.Random) -> ProposerSettings:
     return ProposerSettings(
         election_timeout_ns=draw.choice((200, 400)) * MILLISECOND_NS,
+        lease_ns=draw.choice((0, 160, 400, 800)) * MILLISECOND_NS,
         heartbeat_interval_ns=draw.choice((40, 80)) * MILLISECOND_NS,
         retransmit_ns=draw.choice((30, 100)) * MILLISECOND_NS,
         window_max=draw.choice((1, 4, 10, 10)),
@@ -103,6 +120,9 @@ def _draw_proposer(draw: random.Random) -> ProposerSettings:
         chosen_delay_ns=draw.choice((0, 1, 8)) * MILLISECOND_NS,
         retained_bytes_max=draw.choice((3_000, 100_000)),
         learner_gap_ns=draw.choice((300, 800)) * MILLISECOND_NS,
+        disk_stall_ns=draw.choice((300, 1_000)) * MILLISECOND_NS,
+        transfer_timeout_ns=draw.choice((100, 400)) * MILLISECOND_NS,
+        reads_max=draw.choice((1, 3, 100)),
     )
 
 

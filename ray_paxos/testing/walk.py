@@ -221,3 +221,4 @@ class Walk:
                 if operation.outcome is None:
                     what = f"number {operation.number} of {operation.session} has no answer"
                     raise Violation("liveness", what)
+        checker.check_histories()

@@ -49,14 +49,16 @@ class World:
     genesis: Genesis
     trace: Trace
     checker: Checker
+    scheduler: Scheduler
     registry: MachineRegistry = field(default_factory=MachineRegistry)
-    scheduler: Scheduler = field(default_factory=Scheduler)
 
     @classmethod
     def make(cls, options: Options, random: Random, trace: Trace) -> World:
         """A world where nothing has happened yet."""
         genesis = make_genesis(options.members, options.groups)
-        return cls(options, random, genesis, trace, Checker(genesis))
+        scheduler = Scheduler()
+        checker = Checker(genesis, scheduler, options.drift_ppm)
+        return cls(options, random, genesis, trace, checker, scheduler)
 
     @property
     def now_ns(self) -> int:

@@ -11,7 +11,7 @@ def put(client: ray_paxos.Client, key: str, value: bytes) -> ray_paxos.Result:
     return client.propose(kv.encode_put(key, value))
 
 
-def read(client: ray_paxos.Client, key: str, consistency: str = "follower") -> kv.Read:
+def read(client: ray_paxos.Client, key: str, consistency: str = "linearizable") -> kv.Read:
     """Read a key."""
     found = kv.decode_result(client.query(kv.encode_get(key), consistency=consistency))
     assert isinstance(found, kv.Read)

@@ -162,10 +162,15 @@ def test_what_is_wrong_is_said_before_anything_is_sent(
 ) -> None:
     with pytest.raises(CommandTooLargeError, match="1,000,000"):
         client.propose(b"x" * 1_000_001)
-    with pytest.raises(ConfigurationError, match="not offered yet"):
-        client.query(b"x", consistency="linearizable")
-    with pytest.raises(ConfigurationError, match="allowed: follower, stale"):
+    with pytest.raises(ConfigurationError, match="allowed: linearizable, lease, follower, stale"):
         client.query(b"x", consistency="strong")
+    for wrong in ({"at_least": -1}, {"at_least": True}, {"max_staleness_ms": 0.5}):
+        with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+            client.query(b"x", consistency="follower", **wrong)
+    with pytest.raises(ConfigurationError, match="goes with consistency follower"):
+        client.query(b"x", max_staleness_ms=100)
+    with pytest.raises(ConfigurationError, match="timeout_s"):
+        client.query(b"x", timeout_s=-1)
     with pytest.raises(ConfigurationError, match="timeout_s"):
         client.propose(b"x", timeout_s=-1)
     with pytest.raises(ConfigurationError, match="group: found 9; allowed: 0, 1"):

@@ -92,14 +92,14 @@ def learn_by_inference(patch):
     """An accept for i + 1 at the ballot of one's own vote for i says that i is chosen (S1)."""
     on_accept = Acceptor._on_accept
 
-    def on_accept_inferring(self, envelope, accept, votes, effects):
+    def on_accept_inferring(self, envelope, accept, votes, now_ns, effects):
         before = votes.votes.get(accept.instance_id - 1)
         if before is not None and before.ballot == accept.ballot:
             value = ChosenValue(before.instance_id, before.ballot, before.value)
             chosen = Chosen((value,), before.instance_id, 0)
             learner = Address(self._member_id, RoleName.LEARNER)
             effects.sends_now.append(Send(learner, envelope.group, chosen))
-        on_accept(self, envelope, accept, votes, effects)
+        on_accept(self, envelope, accept, votes, now_ns, effects)
 
     patch.setattr(Acceptor, "_on_accept", on_accept_inferring)
 

@@ -22,6 +22,8 @@ from ray_paxos.core.messages import (
     LearnerStatus,
     Message,
     Prepare,
+    PreVote,
+    PreVoteGranted,
     Promise,
     RoleName,
 )
@@ -56,8 +58,16 @@ FOUND_BY_SEEDS = [
     mutations_of_storage.forget_the_promise_in_a_new_file,
 ]
 
+LIKELY = {
+    mutations.create_a_group_on_a_message: 2,
+    mutations_of_storage.reuse_a_ballot: 19,
+    mutations_of_storage.derive_the_floor_from_segments: 2,
+}
+"""The seed at which a bug was found last, where that was not one of the first."""
+
 FOUND_BY_SCHEDULES = [
     (mutations.learn_by_inference, test_schedules.test_learning_by_inference),
+    (mutations.adopt_the_lowest, test_schedules.test_two_votes_for_one_instance),
     (mutations.lower_the_promise_when_learning, test_schedules.test_lowered_promise),
     (mutations_of_storage.derive_the_floor_from_segments, test_schedules.test_floor_from_segments),
     (mutations.drop_votes_over_a_hole, test_schedules.test_vote_over_a_hole),
@@ -96,31 +106,24 @@ FOUND_BY_SCHEDULES = [
 ]
 
 
-FOUND_BY_FIVE_MEMBERS = [mutations.adopt_the_lowest]
-"""Two different votes meet in one majority more often where there are more acceptors."""
-
-
 @functools.cache
 def violation_without_mutation(seed: int, members: int) -> str:
     return run_seed(seed, members).violation
 
 
-def find(mutation, members, monkeypatch):
+def find(mutation, monkeypatch, likely=0):
+    """Try the likely seed, then all the others."""
+    seeds = [likely, *(seed for seed in range(SEEDS_MAX) if seed != likely)]
     with monkeypatch.context() as patch:
         mutation(patch)
-        found = next((s for s in range(SEEDS_MAX) if run_seed(s, members).violation), None)
+        found = next((seed for seed in seeds if run_seed(seed, 3).violation), None)
     assert found is not None, f"no seed below {SEEDS_MAX} finds {mutation.__doc__}"
-    assert violation_without_mutation(found, members) == ""
+    assert violation_without_mutation(found, 3) == ""
 
 
 @pytest.mark.parametrize("mutation", FOUND_BY_SEEDS, ids=lambda mutation: mutation.__name__)
 def test_found_by_seeds(mutation, monkeypatch):
-    find(mutation, 3, monkeypatch)
-
-
-@pytest.mark.parametrize("mutation", FOUND_BY_FIVE_MEMBERS, ids=lambda mutation: mutation.__name__)
-def test_found_by_seeds_of_five_members(mutation, monkeypatch):
-    find(mutation, 5, monkeypatch)
+    find(mutation, monkeypatch, LIKELY.get(mutation, 0))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,11 @@ def prepared_proposer() -> tuple[Proposer, Prepare]:
     asked = proposer.on_deadline(deadline_ns)
     assert isinstance(asked.sends_now[0].message, CatchUp)
     point = ChainPoint(12, EMPTY_CHAIN, EMPTY_CHAIN)
-    status = LearnerStatus(12, 12, 12, 1, point, 0, None, (), "")
+    status = LearnerStatus(12, 12, 12, 1, point, 0, None, (), "", proposer_incarnation=1)
+    (pre_vote,) = {s.message for s in asked.sends_now if isinstance(s.message, PreVote)}
+    for member_id, replica_id in ((1, 1), (3, 3)):
+        granted = PreVoteGranted(pre_vote.ballot)
+        tell(proposer, acceptor(member_id), replica_id, 12, granted)
     effects = tell(proposer, Address(1, RoleName.LEARNER), 1, 12, status)
     prepare = next(s.message for s in effects.sends_now if isinstance(s.message, Prepare))
     promise = Promise(prepare.ballot, prepare.from_instance, 1, (), None)

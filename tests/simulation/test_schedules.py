@@ -56,6 +56,31 @@ def test_learning_by_inference() -> None:
     assert play.learner("A").host.master == play.learner("E").host.master
 
 
+def test_two_votes_for_one_instance() -> None:
+    """Of the votes in its majority a new master adopts the one at the highest ballot (P2c).
+
+    A's accept for 1 reaches A alone, then E's reaches B alone. C is promised by A, B and itself.
+    """
+    play = Scenario(5)
+    only_a = play.lose(Accept, sender="A", to="B C D E")
+    play.try_to_stand("A")
+    play.until(lambda: 1 in play.votes("A").votes, what="A votes for its own")
+    play.freeze("A")
+    parted = play.cut("A", "E")
+    only_b = play.lose(Accept, sender="E", to="A C D E")
+    play.try_to_stand("E")
+    play.until(lambda: 1 in play.votes("B").votes, what="B votes for E's")
+    play.freeze("E")
+    lower, higher = play.votes("A").votes[1], play.votes("B").votes[1]
+    assert lower.ballot < higher.ballot
+    assert lower.value != higher.value
+    play.end(only_a, only_b, *parted)
+    parted = play.cut("C", "D E")
+    play.stand("C")
+    assert play.world.checker.ledgers[0].chosen[1].value == higher.value
+    play.end(*parted)
+
+
 def test_lowered_promise() -> None:
     """S2, the parent's (its members Q, X, P are A, B, C here); loss, and one restart of B.
 

@@ -38,7 +38,8 @@ from ray_paxos.core.messages import (
 )
 from ray_paxos.storage.folder import activate_member, stage_member
 from ray_paxos.testing.disk import CrashedError, SimulatedDisk
-from ray_paxos.testing.scenario import CALM, Rule, Scenario
+from ray_paxos.testing.scenario import CALM, Scenario
+from ray_paxos.testing.scripted_network import Rule
 from ray_paxos.testing.world import make_genesis
 
 SEAL_OPERATIONS = 5
@@ -127,7 +128,7 @@ def _is_seen(rule: Rule) -> bool:
 def test_interleaved_incarnations() -> None:
     """Schedule 12: no two lives of a proposer share a ballot, however roles are restarted."""
     play = Scenario(3)
-    play.cut("A", "B C")
+    play.lose(Promise, sender="B C")
     for restarted in ("A.acceptor", "A.learner", "A.checkpointer") * 2:
         play.kill("A.proposer")
         play.start("A.proposer")

@@ -12,6 +12,7 @@ from ray_paxos.core.records import (
     GroupCreated,
     GroupRemoved,
     JournalRecord,
+    LeaseLengthened,
     PromiseMade,
     VoteFloorSet,
 )
@@ -36,6 +37,7 @@ RECORDS: list[JournalRecord] = [
     vote(1, ballot=Ballot(3, 12, 1)),
     vote(2, ballot=Ballot(3, 12, 1)),
     VoteFloorSet(1, 2),
+    LeaseLengthened(1, 2_041),
     GroupCreated(7, 4, Configuration(0, (Voter(11, 4),)), 9),
     vote(9, group=7),
     GroupRemoved(7, 4),
@@ -50,6 +52,7 @@ def test_what_was_synced_is_there_again():
     journal, state = reopened_journal(disk)
     assert state == fold(RECORDS)
     assert state.tombstones == {7: 4}
+    assert state.groups[1].longest_lease_ms == 2_041
 
 
 def test_a_clean_stop_and_a_kill_leave_the_same_state():

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from ray_paxos.core.acceptor_state import AcceptorState
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.records import JournalRecord, PromiseMade, VoteCast, VoteFloorSet
+from ray_paxos.core.records import (
+    JournalRecord,
+    LeaseLengthened,
+    PromiseMade,
+    VoteCast,
+    VoteFloorSet,
+)
 from ray_paxos.errors import DamageError, StorageError
 from ray_paxos.storage.journal import JournalSettings, create_journal, open_journal
 from ray_paxos.testing.disk import CrashedError, SimulatedDisk
@@ -150,6 +156,7 @@ ballots = st.builds(Ballot, st.integers(0, 50), st.just(1), st.just(1))
 records = st.one_of(
     st.builds(PromiseMade, st.integers(0, 1), ballots),
     st.builds(VoteFloorSet, st.integers(0, 1), st.integers(1, 30)),
+    st.builds(LeaseLengthened, st.integers(0, 1), st.integers(1, 5_000)),
     st.builds(
         VoteCast,
         st.integers(0, 1),

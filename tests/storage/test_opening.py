@@ -63,7 +63,7 @@ LOG = "learner/log/group=1"
 
 
 def acceptor(disk: Disk, genesis=GENESIS) -> OpenedRole:
-    return open_acceptor(disk, genesis, MEMBER_ID, settings=AcceptorSettings())
+    return open_acceptor(disk, genesis, MEMBER_ID, settings=AcceptorSettings(), now_ns=0)
 
 
 def proposer(disk: Disk, genesis=GENESIS) -> OpenedRole:

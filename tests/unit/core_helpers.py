@@ -22,12 +22,15 @@ from ray_paxos.core.messages import (
     Envelope,
     Heartbeat,
     LearnerStatus,
+    LeaseRelease,
     Message,
     Prepare,
+    PreVote,
     RaiseVoteFloor,
     RoleName,
     Submit,
 )
+from ray_paxos.core.records import JournalRecord
 from ray_paxos.core.settings import MILLISECOND_NS, AcceptorSettings
 from ray_paxos.core.values import (
     EMPTY_CHAIN,
@@ -84,11 +87,12 @@ def envelope(
     config_id: int = 0,
     group: int = GROUP,
     genesis: bytes = GENESIS,
+    incarnation: int = 1,
 ) -> Envelope:
     """As a role of a voter sends it, unless told otherwise."""
     if replica_id is None:
         replica_id = REPLICAS.get(sender.member_id, 0)
-    incarnation = 0 if sender.role is RoleName.CLIENT else 1
+    incarnation = 0 if sender.role is RoleName.CLIENT else incarnation
     return Envelope(genesis, group, sender, replica_id, incarnation, config_id, message)
 
 
@@ -124,10 +128,27 @@ def status(
     log_time_ns: int = 0,
     mounted: tuple[MachineSpec, ...] = (LOG_MACHINE,),
     stopped: str = "",
+    sent_ns: int = 0,
+    master: tuple[int, int] = (0, 0),
+    proposer_incarnation: int = 0,
+    revoked: Ballot | None = None,
 ) -> LearnerStatus:
     applied = learned if applied is None else applied
-    point = ChainPoint(applied, EMPTY_CHAIN, EMPTY_CHAIN)
-    return LearnerStatus(learned, applied, durable, 1, point, log_time_ns, at, mounted, stopped)
+    return LearnerStatus(
+        learned,
+        applied,
+        durable,
+        1,
+        ChainPoint(applied, EMPTY_CHAIN, EMPTY_CHAIN),
+        log_time_ns,
+        at,
+        mounted,
+        stopped,
+        sent_ns,
+        *master,
+        proposer_incarnation=proposer_incarnation,
+        revoked=revoked,
+    )
 
 
 def sends(effects: Effects) -> list[Send]:
@@ -155,16 +176,33 @@ def event_names(events: Iterable[Event]) -> list[str]:
 
 
 class AcceptorBench:
-    """The acceptor of member 2, and short ways to ask it."""
+    """The acceptor of member 2, and short ways to ask it. Time is in the test's hands."""
 
     def __init__(
-        self, configuration: Configuration = CONFIGURATION, *, page_bytes: int = 1_000
+        self,
+        configuration: Configuration = CONFIGURATION,
+        *,
+        page_bytes: int = 1_000,
+        drift_ppm: int = 10_000,
     ) -> None:
-        state = AcceptorState({GROUP: GroupVotes(12, configuration, 1)})
-        self.acceptor = Acceptor(
-            state, member_id=2, settings=AcceptorSettings(promise_bytes_max=page_bytes)
-        )
+        self.now_ns = 0
+        self.configuration = configuration
         self.config_id = configuration.config_id
+        self.settings = AcceptorSettings(
+            promise_bytes_max=page_bytes, clock_drift_ppm=drift_ppm, hearsay_ns=1_000 * MS
+        )
+        self.records: list[JournalRecord] = []
+        self.acceptor = self._opened()
+
+    def _opened(self) -> Acceptor:
+        state = AcceptorState({GROUP: GroupVotes(12, self.configuration, 1)})
+        for record in self.records:
+            state.apply(record)
+        return Acceptor(state, member_id=2, settings=self.settings, now_ns=self.now_ns)
+
+    def restart(self) -> None:
+        """It knows what it made durable, and nothing else."""
+        self.acceptor = self._opened()
 
     @property
     def votes(self) -> GroupVotes:
@@ -181,17 +219,38 @@ class AcceptorBench:
     ) -> Effects:
         config_id = self.config_id if config_id is None else config_id
         asked = envelope(sender, message, replica_id=replica_id, config_id=config_id, group=group)
-        return self.acceptor.handle(asked, 0)
+        effects = self.acceptor.handle(asked, self.now_ns)
+        self.records += [r for r in effects.records if isinstance(r, JournalRecord)]
+        return effects
 
-    def prepare(self, at: Ballot, from_instance: int = 1) -> Effects:
-        return self.ask(Prepare(at, from_instance), proposer_of(at.member_id))
+    def prepare(
+        self, at: Ballot, from_instance: int = 1, *, released: Ballot | None = None
+    ) -> Effects:
+        return self.ask(Prepare(at, from_instance, released), proposer_of(at.member_id))
 
-    def accept(self, at: Ballot, instance_id: int, value: bytes = b"v") -> Effects:
-        return self.ask(Accept(at, instance_id, value), proposer_of(at.member_id))
+    def pre_vote(self, at: Ballot) -> Effects:
+        return self.ask(PreVote(at), proposer_of(at.member_id))
 
-    def beat(self, at: Ballot, sequence: int = 1) -> Effects:
-        heartbeat = Heartbeat(at, sequence, True, 0, 0, POINT)
+    def accept(
+        self,
+        at: Ballot,
+        instance_id: int,
+        value: bytes = b"v",
+        *,
+        sequence: int = 0,
+        lease_ms: int = 0,
+    ) -> Effects:
+        accept = Accept(at, instance_id, value, sequence, lease_ms)
+        return self.ask(accept, proposer_of(at.member_id))
+
+    def beat(
+        self, at: Ballot, sequence: int = 1, *, lease_ms: int = 0, confirmed: bool = True
+    ) -> Effects:
+        heartbeat = Heartbeat(at, sequence, confirmed, 0, 0, POINT, 0, lease_ms)
         return self.ask(heartbeat, proposer_of(at.member_id))
+
+    def release(self, at: Ballot) -> Effects:
+        return self.ask(LeaseRelease(at), proposer_of(at.member_id))
 
     def raise_floor(self, floor: int) -> Effects:
         return self.ask(RaiseVoteFloor(floor), learner_of(2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ray_paxos.core.results import EntryResult, decode_results, encode_results
 from ray_paxos.core.values import (
+    WITHDRAWAL,
     CommandBatch,
     Entry,
     MachineMount,
@@ -17,6 +18,7 @@ from ray_paxos.errors import CommandError
 from ray_paxos.machines.base import ApplyContext, StateMachine
 from ray_paxos.machines.host import MachineHost
 from ray_paxos.machines.registry import BUILT_IN, MachineRegistry
+from ray_paxos.machines.sessions import LIMITS, SessionLimits
 
 
 class Recorder(StateMachine):
@@ -53,10 +55,15 @@ class Recorder(StateMachine):
 class GroupLog:
     """A log that grows by one value at a time, and the host that applies it."""
 
-    def __init__(self, *classes: type[StateMachine], machine: str = "recorder") -> None:
+    def __init__(
+        self,
+        *classes: type[StateMachine],
+        machine: str = "recorder",
+        limits: SessionLimits = LIMITS,
+    ) -> None:
         """Mount `machine` (by its kind, under the same name) at instance 1."""
         registry = MachineRegistry((*BUILT_IN, Recorder, *classes))
-        self.host = MachineHost(registry, group=1)
+        self.host = MachineHost(registry, group=1, limits=limits)
         self.values: list[Value] = []
         self.append(MachineMount(machine, machine, 1))
 
@@ -68,8 +75,8 @@ class GroupLog:
         assert decode_results(encode_results(results)) == results
         return results
 
-    def open_session(self) -> SessionId:
-        (result,) = self.append(SessionOpen("test"))
+    def open_session(self, *, log_time_ns: int = 0) -> SessionId:
+        (result,) = self.append(SessionOpen("test"), log_time_ns=log_time_ns)
         assert not result.notes
         return SessionId(result.instance_id, result.index)
 
@@ -80,10 +87,14 @@ class GroupLog:
         *commands: bytes,
         lowest_open: int = 1,
         machine: str = "recorder",
+        log_time_ns: int = 0,
     ) -> EntryResult:
         batch = CommandBatch(session, lowest_open, first_number, machine, commands)
-        (result,) = self.append(batch)
+        (result,) = self.append(batch, log_time_ns=log_time_ns)
         return result
+
+    def withdraw(self, session: SessionId, number: int, *, lowest_open: int = 1) -> EntryResult:
+        return self.submit(session, number, b"", lowest_open=lowest_open, machine=WITHDRAWAL)
 
     def machine(self, name: str = "recorder") -> StateMachine:
         return self.host._machines[name]

@@ -21,7 +21,7 @@ from ray_paxos.core.messages import (
 from ray_paxos.core.records import Record, SealedInstance, SealSegment
 from ray_paxos.core.results import EntryResult
 from ray_paxos.core.settings import LearnerSettings
-from ray_paxos.core.values import Value
+from ray_paxos.core.values import MasterRecord, Value
 from ray_paxos.errors import ApplyStoppedError, QueryError
 from ray_paxos.machines.host import MachineHost
 from ray_paxos.machines.registry import MachineRegistry
@@ -63,6 +63,9 @@ class ScriptedHost(MachineHost):
             raise ApplyStoppedError(GROUP, "log", instance_id, "out of paper")
         self.values.append(value)
         self.log_time_ns = max(self.log_time_ns, value.log_time_ns)
+        for entry in value.entries:
+            if isinstance(entry, MasterRecord):
+                self.master, self.master_version = entry, instance_id
         result = b"other" if instance_id == self.differs_at else b"%d" % instance_id
         return tuple(
             EntryResult(instance_id, index, (result,), {}) for index, _ in enumerate(value.entries)
@@ -86,8 +89,10 @@ class LearnerBench:
         members: tuple[int, ...] = (1, 2, 3),
         sealed: Iterable[SealedInstance] = (),
         segments: Sequence[tuple[int, int, int]] = (),
+        incarnation: int = 1,
+        now_ns: int = 0,
     ) -> None:
-        self.now_ns = 0
+        self.now_ns = now_ns
         self.host = host or ScriptedHost()
         self.unsynced: list[Record] = []
         self.sealed: list[SealedInstance] = list(sealed)
@@ -100,7 +105,8 @@ class LearnerBench:
             host=self.host,
             settings=settings,
             random=random.Random(1),
-            now_ns=0,
+            incarnation=incarnation,
+            now_ns=now_ns,
             sealed=self.sealed,
             segments=segments,
         )
@@ -115,8 +121,11 @@ class LearnerBench:
         assert status.durable_through <= status.learned_through
         return effects
 
-    def receive(self, sender: Address, message: Message) -> Effects:
-        return self._note(self.learner.handle(envelope(sender, message), self.now_ns))
+    def receive(
+        self, sender: Address, message: Message, *, incarnation: int = 1, config_id: int = 0
+    ) -> Effects:
+        received = envelope(sender, message, incarnation=incarnation, config_id=config_id)
+        return self._note(self.learner.handle(received, self.now_ns))
 
     def tick(self, milliseconds: float = 0) -> Effects:
         self.now_ns += int(milliseconds * MS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.effects import Effects
@@ -19,14 +20,25 @@ from ray_paxos.core.messages import (
     Chosen,
     Heartbeat,
     HeartbeatConfirmed,
+    LearnerStatus,
+    LeaseNotice,
+    LeaseRelease,
+    MasterTransferred,
     Message,
     Nack,
     NackReason,
     Prepare,
+    PreVote,
+    PreVoteGranted,
     Promise,
+    QueryFailed,
+    ReadIndex,
+    ReadIndexConfirmed,
     Redirected,
     Refused,
+    RevokeLease,
     Submitted,
+    TransferMaster,
     Vote,
 )
 from ray_paxos.core.proposer import Phase, Proposer
@@ -75,7 +87,11 @@ def results_of(instance_id: int, encoded: bytes) -> tuple[EntryResult, ...]:
 
 
 class ProposerBench:
-    """Notes what the proposer said; `answers` counts what each request was told."""
+    """Notes what the proposer said; `answers` counts what each request was told.
+
+    So does `read_answers` for reads. `ballot` is that of the latest prepare, `wanted` that of the
+    latest pre-vote.
+    """
 
     def __init__(
         self,
@@ -88,9 +104,11 @@ class ProposerBench:
         incarnation: int = 2,
         seed: int = 1,
         now_ns: int = 0,
+        priorities: Mapping[int, int] | None = None,
     ) -> None:
         self.now_ns = now_ns
         self.answers: Counter[tuple[Address, int]] = Counter()
+        self.read_answers: Counter[tuple[Address, int]] = Counter()
         self.values: dict[tuple[Ballot, int], bytes] = {}
         self.learned: dict[int, bytes] = {}
         self.proposer = Proposer(
@@ -104,11 +122,19 @@ class ProposerBench:
             settings=settings,
             random=random.Random(seed),
             now_ns=now_ns,
+            priorities=priorities,
         )
         self.config_id = configuration.config_id
         self.ballot = Ballot(0, 1, incarnation)
+        self.wanted = self.ballot
         self.first = 0
+        self._incarnation = incarnation
+        self._interval_ns = settings.heartbeat_interval_ns
         self._ticks = 0
+        self._released: set[Ballot] = set()
+        self._noticed: dict[tuple[Ballot, int], int] = {}
+        self._revoked: dict[int, Ballot] = {}
+        self._learner_life = 0
 
     # What happens to it.
 
@@ -119,13 +145,40 @@ class ProposerBench:
             assert started.ballot > self.ballot, "a ballot is used for one attempt"
             self.ballot, self.first = started.ballot, started.from_instance
         for send in sends(effects):
+            self._check_lease(send.message)
             match send.message:
-                case Submitted() | Redirected() | Refused():
+                case PreVote(ballot=ballot):
+                    assert ballot > self.ballot, "it asks for what it has not used yet"
+                    self.wanted = ballot
+                case Submitted() | Redirected() | Refused() | MasterTransferred():
                     self.answers[send.to, send.message.request_id] += 1
+                case ReadIndexConfirmed() | QueryFailed():
+                    self.read_answers[send.to, send.message.request_id] += 1
                 case Accept(ballot=ballot, instance_id=instance_id, value=value):
                     known = self.values.setdefault((ballot, instance_id), value)
                     assert known == value, "two values at one instance and ballot"
         return effects
+
+    def _check_lease(self, message: Message) -> None:
+        """What the own learner may believe is over before acceptors are released."""
+        match message:
+            case LeaseNotice(ballot=ballot, learner_incarnation=life, until_ns=until_ns):
+                assert until_ns > self.now_ns
+                self._noticed[ballot, life] = max(until_ns, self._noticed.get((ballot, life), 0))
+            case LeaseRelease(ballot=ballot):
+                life = self._learner_life
+                revoked = self._revoked.get(life)
+                is_revoked = revoked is not None and revoked >= ballot
+                assert is_revoked or self._noticed.get((ballot, life), 0) <= self.now_ns
+                self._released.add(ballot)
+            case Accept() | Heartbeat() | LeaseNotice() | RevokeLease() | Prepare():
+                assert message.ballot not in self._released, "a released ballot is dead"
+
+    def _note_status(self, status: LearnerStatus, incarnation: int) -> None:
+        self._learner_life = max(self._learner_life, incarnation)
+        if status.revoked is not None:
+            known = self._revoked.get(incarnation, status.revoked)
+            self._revoked[incarnation] = max(known, status.revoked)
 
     def receive(
         self,
@@ -134,9 +187,14 @@ class ProposerBench:
         *,
         replica_id: int | None = None,
         config_id: int | None = None,
+        incarnation: int = 1,
     ) -> Effects:
         config_id = self.config_id if config_id is None else config_id
-        received = envelope(sender, message, replica_id=replica_id, config_id=config_id)
+        received = envelope(
+            sender, message, replica_id=replica_id, config_id=config_id, incarnation=incarnation
+        )
+        if isinstance(message, LearnerStatus) and sender == learner_of(1):
+            self._note_status(message, incarnation)
         return self._note(self.proposer.handle(received, self.now_ns))
 
     def tick(self, milliseconds: float = 0) -> Effects:
@@ -159,10 +217,28 @@ class ProposerBench:
     def ask(self, request_id: int, *, of: Address | None = None) -> Effects:
         return self.receive(of or client(), submit(request_id))
 
+    def read(self, request_id: int, *, of: Address | None = None) -> Effects:
+        """A client asks from which instance on it may read."""
+        return self.receive(of or client(), ReadIndex(request_id))
+
+    def transfer(self, request_id: int, target: int = 0) -> Effects:
+        return self.receive(client(), TransferMaster(request_id, target))
+
     # What others answer.
 
-    def own_status(self, learned: int = 0, **options: object) -> Effects:
-        return self.receive(learner_of(1), status(learned, **options))  # type: ignore[arg-type]
+    def own_status(self, learned: int = 0, *, incarnation: int = 1, **options: Any) -> Effects:
+        """The own learner tells how far it is, and that it heard of this life of the proposer."""
+        options.setdefault("proposer_incarnation", self._incarnation)
+        told = status(learned, **options)
+        return self.receive(learner_of(1), told, incarnation=incarnation)
+
+    def welcome(self, *member_ids: int, at: Ballot | None = None) -> Effects:
+        """These acceptors would promise; the effects of all of their answers together."""
+        effects = Effects()
+        for member_id in member_ids:
+            granted = PreVoteGranted(at or self.wanted)
+            effects.extend(self.receive(acceptor_of(member_id), granted))
+        return effects
 
     def promise(
         self,
@@ -178,19 +254,21 @@ class ProposerBench:
         promise = Promise(at, first, floor, votes, next_instance)
         return self.receive(acceptor_of(member_id), promise)
 
-    def accepted(self, instance_id: int, *member_ids: int) -> Effects:
+    def accepted(self, instance_id: int, *member_ids: int, sequence: int = 0) -> Effects:
         """The effects of all these votes together."""
         effects = Effects()
         for member_id in member_ids:
-            vote = Accepted(self.ballot, instance_id)
+            vote = Accepted(self.ballot, instance_id, sequence)
             effects.extend(self.receive(acceptor_of(member_id), vote))
         return effects
 
-    def confirmed(self, beat: Effects, *member_ids: int) -> None:
+    def confirmed(self, beat: Effects, *member_ids: int) -> Effects:
         sequence = sent(beat, Heartbeat)[0].sequence
+        effects = Effects()
         for member_id in member_ids:
             confirmation = HeartbeatConfirmed(self.ballot, sequence)
-            self.receive(acceptor_of(member_id), confirmation)
+            effects.extend(self.receive(acceptor_of(member_id), confirmation))
+        return effects
 
     def nack(
         self,
@@ -199,8 +277,9 @@ class ProposerBench:
         *,
         promised: Ballot | None = None,
         at: Ballot | None = None,
+        wait_ms: int = 0,
     ) -> Effects:
-        nack = Nack(at or self.ballot, 0, reason, promised, 0)
+        nack = Nack(at or self.ballot, 0, reason, promised, 0, wait_ms)
         return self.receive(acceptor_of(member_id), nack)
 
     def heartbeat(self, at: Ballot, *, confirmed: bool = True) -> Effects:
@@ -236,18 +315,28 @@ class ProposerBench:
 
     # Whole stretches.
 
-    def stand(self, learned: int = 0, **options: object) -> Effects:
-        """Follower to preparing."""
+    def probe(self) -> Effects:
+        """Follower to probing, at a time at which heartbeats are due."""
+        assert self.is_in(Phase.FOLLOWING)
+        deadline_ns = self.proposer.deadline_ns
+        assert deadline_ns is not None
+        self.now_ns = -(-max(self.now_ns, deadline_ns) // self._interval_ns) * self._interval_ns
+        effects = self.tick()
+        assert self.is_in(Phase.PROBING)
+        return effects
+
+    def stand(self, learned: int = 0, **options: Any) -> Effects:
+        """Follower to preparing, welcome to a majority with its own acceptor."""
         for instance_id in range(1, learned + 1):
             self.learned.setdefault(instance_id, b"")
-        assert self.is_in(Phase.FOLLOWING)
-        self.due()
+        self.probe()
+        assert prepares(self.welcome(1, 2)) == []
         assert self.is_in(Phase.PROBING)
         effects = self.own_status(learned, **options)
         assert self.is_in(Phase.PREPARING)
         return effects
 
-    def lead(self, learned: int = 0, *votes: Vote, **options: object) -> Effects:
+    def lead(self, learned: int = 0, *votes: Vote, **options: Any) -> Effects:
         """Follower to leading, with these votes found."""
         self.stand(learned, **options)
         self.promise(2, *votes)
@@ -295,7 +384,7 @@ def answered(effects: Effects) -> list[tuple[str, int]]:
     return [
         (type(send.message).__name__, send.message.request_id)
         for send in sends(effects)
-        if isinstance(send.message, Submitted | Redirected | Refused)
+        if isinstance(send.message, Submitted | Redirected | Refused | MasterTransferred)
     ]
 
 

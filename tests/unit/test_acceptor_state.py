@@ -33,6 +33,7 @@ from ray_paxos.core.records import (
     GroupRemoved,
     JournalOpening,
     JournalRecord,
+    LeaseLengthened,
     PromiseMade,
     VoteCast,
     VoteFloorSet,
@@ -127,7 +128,7 @@ def test_any_sequence_of_messages_gives_what_the_model_gives(steps: list[tuple[A
 
 
 def made() -> AcceptorState:
-    """A group 1 with promise 4, floor 3 and votes at 3 and 5; a tombstone of group 9."""
+    """A group 1 with promise 4, floor 3, votes at 3 and 5, lease 7; a tombstone of group 9."""
     state = AcceptorState()
     for record in (
         GroupCreated(GROUP, 12, CONFIGURATION, 1),
@@ -136,6 +137,7 @@ def made() -> AcceptorState:
         VoteCast(GROUP, 5, ballot(3), b"five"),
         PromiseMade(GROUP, ballot(4)),
         VoteFloorSet(GROUP, 3),
+        LeaseLengthened(GROUP, 7),
         GroupCreated(9, 2, CONFIGURATION, 1),
         GroupRemoved(9, 2),
     ):
@@ -148,6 +150,7 @@ def test_records_add_up() -> None:
     assert votes.promise == ballot(4)
     assert votes.floor == 3
     assert votes.votes == {3: Vote(3, ballot(2), b"three"), 5: Vote(5, ballot(3), b"five")}
+    assert votes.longest_lease_ms == 7
     assert made().tombstones == {9: 2}
     assert 9 not in made().groups
 
@@ -158,6 +161,7 @@ def test_records_add_up() -> None:
         PromiseMade(GROUP, ballot(1)),
         VoteCast(GROUP, 6, ballot(1), b"old"),
         VoteFloorSet(GROUP, 1),
+        LeaseLengthened(GROUP, 6),
         GroupRemoved(9, 1),
     ],
     ids=lambda record: type(record).__name__,
@@ -168,6 +172,7 @@ def test_no_record_lowers_anything(record: JournalRecord) -> None:
     assert acceptor_forgot(made(), state) == ""
     assert state.groups[GROUP].promise == ballot(4)
     assert state.groups[GROUP].floor == 3
+    assert state.groups[GROUP].longest_lease_ms == 7
     assert state.tombstones == {9: 2}
 
 
@@ -180,7 +185,12 @@ def test_a_vote_below_the_floor_is_not_brought_back() -> None:
 
 @pytest.mark.parametrize(
     "record",
-    [PromiseMade(7, ballot(1)), VoteCast(7, 1, ballot(1), b"v"), VoteFloorSet(7, 2)],
+    [
+        PromiseMade(7, ballot(1)),
+        VoteCast(7, 1, ballot(1), b"v"),
+        VoteFloorSet(7, 2),
+        LeaseLengthened(7, 100),
+    ],
     ids=lambda record: type(record).__name__,
 )
 def test_a_record_of_a_group_that_no_record_created_is_damage(record: JournalRecord) -> None:
@@ -198,7 +208,6 @@ def test_a_new_replica_starts_without_the_old_ones_votes() -> None:
 
 def test_an_opening_holds_all_but_the_votes() -> None:
     state = made()
-    state.groups[GROUP].longest_lease_ms = 7
     opening = state.opening()
     assert opening == JournalOpening(
         (GroupOpening(GROUP, 12, CONFIGURATION, ballot(4), 3, 7),), ((9, 2),)
@@ -211,7 +220,6 @@ def test_an_opening_holds_all_but_the_votes() -> None:
 
 def test_an_opening_keeps_earlier_votes_and_lowers_nothing() -> None:
     state = made()
-    state.groups[GROUP].longest_lease_ms = 7
     before = copy.deepcopy(state)
     state.restore(made().opening())
     assert state == before

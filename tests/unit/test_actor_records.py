@@ -55,6 +55,15 @@ def test_a_spec_is_read_back_and_another_format_is_refused() -> None:
         decode_spec(b"\xff")
 
 
+def test_a_spec_names_priorities_by_member_id_where_they_are_not_the_default() -> None:
+    text = "cluster: demo\nmembers: [{name: a, priority: 5}, b, {name: c, priority: 0}]\n"
+    configuration = parse_configuration(text)
+    genesis = make_genesis(configuration)
+    ids = {member.name: member.member_id for member in genesis.members}
+    spec = decode_spec(make_spec(genesis, configuration).encoded())
+    assert spec.priorities == {ids["a"]: 5, ids["c"]: 0}
+
+
 def test_an_answer_is_envelopes_or_a_state() -> None:
     state = RoleState(RolePhase.STOPPED, "fsync failed", "StorageError")
     assert state_of(encode_state(state)) == state

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.master_guess import MasterGuess
 from ray_paxos.core.messages import (
     Address,
@@ -19,17 +20,24 @@ from ray_paxos.core.messages import (
     Submit,
     Submitted,
 )
-from ray_paxos.core.requests import Call, ClientRequests, ClientSettings, Outcomes
+from ray_paxos.core.pending import Outcomes
+from ray_paxos.core.requests import ClientRequests
 from ray_paxos.core.results import EntryResult, Note, NoteCode
 from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.core.values import END_OF_SESSION, SESSION_IDLE_NS, SessionId
 from ray_paxos.errors import (
     ClientClosedError,
     CommandTooLargeError,
+    MachineStoppedError,
+    NoMasterError,
     NotAppliedError,
     OutcomeUnknownError,
+    OverloadedError,
     PaxosError,
     SessionExpiredError,
+    SessionUnknownError,
 )
+from tests.unit.client_world import refusal, submit_of
 
 MEMBERS = (10, 20, 30)
 MS = MILLISECOND_NS
@@ -38,11 +46,12 @@ MS = MILLISECOND_NS
 class Waiter:
     def __init__(self, deadline_ns: int = sys.maxsize) -> None:
         self.deadline_ns = deadline_ns
+        self.is_cancelled = False
         self.result: EntryResult | None = None
         self.error: PaxosError | None = None
 
     def begin(self) -> bool:
-        return True
+        return not self.is_cancelled
 
     def deliver(self, start: int, entry: EntryResult, offset: int, count: int) -> None:
         self.result = entry
@@ -79,16 +88,22 @@ class Client:
         outcomes.settle()
 
     def open(self) -> None:
-        self.requests.want_session()
+        """Open the session, as a command that is cancelled meanwhile has it opened."""
+        waiter = self.submit()
         call = self.call()
-        opened = EntryResult(3, 1, (None,), {})
-        self.answer(call, Submitted(call.message.request_id, (opened,)))
+        waiter.is_cancelled = True
+        self.answer(call, opened(call))
+        assert self.requests.next_call(self.now_ns) is None
 
     def time_passes(self, milliseconds: float) -> None:
         self.now_ns += int(milliseconds * MS)
         outcomes = Outcomes()
         self.requests.on_deadline(self.now_ns, outcomes)
         outcomes.settle()
+
+
+def opened(call: Call, instance_id: int = 3) -> Submitted:
+    return Submitted(call.message.request_id, (EntryResult(instance_id, 1, (None,), {}),))
 
 
 def applied(call: Call, instance_id: int = 9, note: Note | None = None) -> Submitted:
@@ -107,7 +122,7 @@ def test_the_first_command_opens_the_session_and_then_goes() -> None:
     opening = client.call()
     assert isinstance(opening.message, OpenSession)
     assert client.requests.next_call(client.now_ns) is None, "one opening at a time"
-    client.answer(opening, Submitted(opening.message.request_id, (EntryResult(3, 1, (None,), {}),)))
+    client.answer(opening, opened(opening))
     call = client.call()
     assert isinstance(call.message, Submit)
     assert call.message.batches[0].session.instance_id == 3
@@ -226,13 +241,16 @@ def test_a_refusal_for_good_is_an_error_that_says_not_applied() -> None:
     assert isinstance(later.error, CommandTooLargeError)
 
 
-def test_a_group_that_is_not_there_fails_whatever_waits() -> None:
+def test_a_group_that_no_member_has_fails_whatever_waits() -> None:
     client = Client()
-    waiter = client.submit()
-    call = client.call()
-    unknown = Refused(call.message.request_id, RefusalCode.UNKNOWN_GROUP, "no group 7", 0)
-    client.answer(call, unknown)
-    assert isinstance(waiter.error, NotAppliedError)
+    waiter = client.submit(deadline_ns=client.now_ns + 10**12)
+    for asked, _ in enumerate(MEMBERS):
+        assert waiter.error is None
+        call = client.call()
+        assert call.member_id == MEMBERS[asked]
+        client.answer(call, refusal(call, RefusalCode.UNKNOWN_GROUP, "no group 7", 0))
+        client.time_passes(50)
+    assert type(waiter.error) is NotAppliedError
     assert "no group 7" in str(waiter.error)
     assert not client.requests.session.has_work
 
@@ -243,13 +261,32 @@ def test_an_evicted_session_fails_what_was_sent_and_opens_another() -> None:
     first, second = client.submit(), client.submit()
     one, two = client.call(), client.call()
     waiting = client.submit()
-    client.answer(one, applied(one, note=Note(NoteCode.NO_SESSION, "", 0, 0)))
-    assert first.result is not None, "the note in it is the receiver's to read"
-    assert isinstance(second.error, SessionExpiredError)
+    client.answer(one, applied(one, note=Note(NoteCode.SESSION_EXPIRED, "", 0, 0)))
+    for waiter, may_have_applied in ((first, False), (second, True)):
+        assert isinstance(waiter.error, SessionExpiredError)
+        # The log has said of the first that its only copy was not applied.
+        assert waiter.error.may_have_applied is may_have_applied
     assert waiting.error is None
-    assert isinstance(client.call().message, OpenSession)
+    opening = client.call()
+    assert isinstance(opening.message, OpenSession)
     client.answer(two, Redirected(two.message.request_id, 30, 0))
     assert client.requests.guess.member_id == 10
+    # What was open is not sent again under the new session, by itself.
+    client.answer(opening, opened(opening, 50))
+    (batch,) = submit_of(client.call()).batches
+    assert (batch.session, batch.first_number, batch.lowest_open) == (SessionId(50, 1), 3, 3)
+
+
+def test_a_session_that_was_never_opened_is_another_error() -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit()
+    call = client.call()
+    client.answer(call, applied(call, note=Note(NoteCode.SESSION_UNKNOWN, "", 0, 0)))
+    assert isinstance(waiter.error, SessionUnknownError)
+    assert not waiter.error.may_have_applied
+    client.submit()
+    assert isinstance(client.call().message, OpenSession)
 
 
 def test_a_command_whose_time_is_over_is_unknown_once_it_was_sent() -> None:
@@ -263,7 +300,9 @@ def test_a_command_whose_time_is_over_is_unknown_once_it_was_sent() -> None:
     assert sent.error is None
     client.time_passes(300)
     assert isinstance(sent.error, OutcomeUnknownError)
-    assert isinstance(unsent.error, NotAppliedError)
+    assert sent.error.number == 1
+    assert sent.error.may_have_applied
+    assert isinstance(unsent.error, OverloadedError), "behind its own earlier commands"
     client.answer(call, applied(call))
     assert sent.result is None, "it was told already"
     assert client.requests.is_idle
@@ -304,6 +343,265 @@ def test_a_call_that_was_not_made_is_made_at_once_to_the_same_member() -> None:
     call = client.call()
     client.requests.on_not_made(call, client.now_ns)
     assert client.call().member_id == call.member_id
+
+
+# What is certain, and what is not.
+
+
+def test_overload_until_the_time_is_over_is_certainly_not_applied() -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit(deadline_ns=client.now_ns + 350 * MS)
+    for _ in range(3):
+        call = client.call()
+        client.answer(call, refusal(call, RefusalCode.OVERLOADED, "5 requests wait", 100))
+        client.time_passes(125)
+    assert isinstance(waiter.error, OverloadedError)
+    assert not waiter.error.may_have_applied
+    assert waiter.error.retry_after_s == pytest.approx(0.1)
+    assert "5 requests wait" in str(waiter.error)
+    client.submit()
+    assert submit_of(client.call()).batches[0].first_number == 2, "1 is a gap for ever"
+
+
+def test_overload_after_a_lost_call_is_not_certain() -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit(deadline_ns=client.now_ns + 100 * MS)
+    client.requests.on_lost(client.call(), client.now_ns)
+    client.time_passes(60)
+    again = client.call()
+    client.answer(again, refusal(again, RefusalCode.OVERLOADED))
+    client.time_passes(300)
+    assert isinstance(waiter.error, OutcomeUnknownError)
+    assert submit_of(client.call()).batches[0].first_number == 1
+
+
+def test_a_late_word_of_a_lost_call_makes_it_certain() -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit(deadline_ns=client.now_ns + 3_100 * MS)
+    call = client.call()
+    client.time_passes(3_000)
+    client.answer(call, Redirected(call.message.request_id, None, 0, untouched=True))
+    assert client.requests.next_call(client.now_ns) is None, "of an older epoch: no new one"
+    client.time_passes(300)
+    assert isinstance(waiter.error, NoMasterError)
+
+
+@pytest.mark.parametrize("untouched", [True, False])
+def test_a_redirect_says_whether_it_took_the_request(untouched: bool) -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit(deadline_ns=client.now_ns + 100 * MS)
+    call = client.call()
+    client.answer(call, Redirected(call.message.request_id, None, 200, untouched))
+    client.time_passes(300)
+    assert isinstance(waiter.error, NoMasterError if untouched else OutcomeUnknownError)
+    assert waiter.error.may_have_applied is not untouched
+
+
+def test_a_role_that_does_not_serve_has_taken_nothing() -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit(deadline_ns=client.now_ns + 100 * MS)
+    client.requests.on_not_serving(client.call(), "a member is opening", client.now_ns)
+    client.time_passes(300)
+    assert isinstance(waiter.error, NoMasterError)
+    assert waiter.error.retry_after_s
+    assert "a member is opening" in str(waiter.error)
+
+
+def test_too_late_to_be_proposed_is_certain() -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit(deadline_ns=client.now_ns + 800 * MS)
+    call = client.call()
+    assert submit_of(call).timeout_ms == 701
+    client.time_passes(701)
+    client.answer(call, refusal(call, RefusalCode.TOO_LATE, "its time was over", 0))
+    assert isinstance(waiter.error, OverloadedError), "before its time is over here"
+    assert not client.requests.session.has_work
+
+
+def test_an_answer_to_another_request_is_none() -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit(deadline_ns=client.now_ns + 100 * MS)
+    call = client.call()
+    client.answer(call, Refused(call.message.request_id + 1, RefusalCode.OVERLOADED, "", 0))
+    client.time_passes(300)
+    assert isinstance(waiter.error, OutcomeUnknownError)
+
+
+# Members that cannot serve.
+
+
+def stopped_everywhere(client: Client) -> None:
+    for _ in MEMBERS:
+        client.time_passes(1_000)
+        call = client.call()
+        client.answer(call, refusal(call, RefusalCode.APPLY_STOPPED, "machine 'kv' failed", 200))
+
+
+def test_a_machine_that_failed_on_all_members_refuses_by_name() -> None:
+    client = Client()
+    client.open()
+    waiters = [client.submit(deadline_ns=client.now_ns + 10**12) for _ in range(3)]
+    stopped_everywhere(client)
+    for waiter in waiters:
+        assert isinstance(waiter.error, MachineStoppedError)
+        assert "machine 'kv' failed" in str(waiter.error)
+        assert waiter.error.retry_after_s
+    # And goes on doing so at the first word, until it is mended.
+    another = client.submit(deadline_ns=client.now_ns + 10**12)
+    client.time_passes(1_000)
+    call = client.call()
+    client.answer(call, refusal(call, RefusalCode.APPLY_STOPPED, "machine 'kv' failed", 200))
+    assert isinstance(another.error, MachineStoppedError)
+    last = client.submit(deadline_ns=client.now_ns + 10**12)
+    client.time_passes(1_000)
+    call = client.call()
+    client.answer(call, applied(call))
+    assert last.result is not None
+
+
+def test_what_may_be_in_the_log_of_a_stopped_group_is_unknown() -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit(deadline_ns=client.now_ns + 10**12)
+    client.requests.on_lost(client.call(), client.now_ns)
+    stopped_everywhere(client)
+    assert isinstance(waiter.error, OutcomeUnknownError)
+    assert "machine 'kv' failed" in str(waiter.error)
+    client.time_passes(1_000)
+    call = client.call()
+    assert submit_of(call).batches[0].first_number == 1, "it is asked for until it is mended"
+
+
+def test_one_member_that_goes_on_is_enough() -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit(deadline_ns=client.now_ns + 10**12)
+    for _ in range(2):
+        call = client.call()
+        client.answer(call, refusal(call, RefusalCode.APPLY_STOPPED, "broken", 200))
+        client.time_passes(200)
+    call = client.call()
+    client.answer(call, Redirected(call.message.request_id, None, 0, untouched=True))
+    client.time_passes(200)
+    call = client.call()
+    client.answer(call, applied(call))
+    assert waiter.result is not None
+
+
+def test_a_member_that_serves_again_counts_again() -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit(deadline_ns=client.now_ns + 10**12)
+    for said in ("stopped", "stopped", "redirects", "redirects", "redirects", "stopped"):
+        call = client.call()
+        answer: Message = refusal(call, RefusalCode.APPLY_STOPPED, "broken", 200)
+        if said == "redirects":
+            answer = Redirected(call.message.request_id, None, 0, untouched=True)
+        client.answer(call, answer)
+        client.time_passes(200)
+    assert waiter.error is None, "two of them have been mended meanwhile"
+
+
+# Room in the log.
+
+
+def test_a_full_table_of_sessions_is_overload() -> None:
+    client = Client()
+    waiter = client.submit(deadline_ns=client.now_ns + 1_500 * MS)
+    full = {0: Note(NoteCode.OVERLOADED, "7 sessions are open", 3, 1)}
+    for _ in range(2):
+        call = client.call()
+        assert isinstance(call.message, OpenSession)
+        client.answer(call, Submitted(call.message.request_id, (EntryResult(3, 1, (None,), full),)))
+        assert client.requests.next_call(client.now_ns) is None
+        client.time_passes(1_000)
+    assert isinstance(waiter.error, OverloadedError)
+    assert waiter.error.retry_after_s == pytest.approx(1.0)
+    assert "7 sessions are open" in str(waiter.error)
+    later = client.submit()
+    call = client.call()
+    client.answer(call, opened(call))
+    call = client.call()
+    client.answer(call, applied(call))
+    assert later.result is not None
+
+
+def test_results_kept_for_others_are_overload() -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit()
+    call = client.call()
+    client.answer(call, applied(call, note=Note(NoteCode.OVERLOADED, "too much is kept", 0, 0)))
+    assert waiter.result is None
+    assert client.requests.next_call(client.now_ns) is None, "a pause, not a flood of the log"
+    client.time_passes(1_000)
+    again = client.call()
+    assert submit_of(again).batches[0].first_number == 1
+    client.answer(again, applied(again))
+    assert waiter.result is not None
+
+
+# A session that was silent for long.
+
+
+def test_a_session_that_may_be_evicted_soon_is_not_used_again() -> None:
+    client = Client()
+    client.open()
+    half_ms = SESSION_IDLE_NS // 2 // MS
+    client.submit()
+    call = client.call()
+    client.answer(call, applied(call))
+    client.time_passes(half_ms)
+    client.submit()
+    assert isinstance(client.call().message, Submit), "used a short time ago"
+
+
+def test_a_silent_client_opens_another_session_by_itself() -> None:
+    client = Client()
+    client.open()
+    client.submit()
+    call = client.call()
+    client.answer(call, applied(call))
+    client.time_passes(SESSION_IDLE_NS // 2 // MS + 1)
+    assert client.requests.next_call(client.now_ns) is None, "not before it is needed"
+    waiter = client.submit()
+    opening = client.call()
+    assert isinstance(opening.message, OpenSession)
+    client.answer(opening, opened(opening, 80))
+    call = client.call()
+    (batch,) = submit_of(call).batches
+    assert (batch.session, batch.first_number, batch.lowest_open) == (SessionId(80, 1), 2, 2)
+    client.answer(call, applied(call))
+    assert waiter.result is not None
+
+
+def test_open_numbers_hold_on_to_their_session() -> None:
+    client = Client()
+    client.open()
+    client.submit()
+    call = client.call()
+    client.requests.on_lost(call, client.now_ns)
+    client.time_passes(SESSION_IDLE_NS // MS)
+    assert isinstance(client.call().message, Submit)
+
+
+def test_the_last_call_ends_the_session() -> None:
+    client = Client()
+    client.open()
+    client.submit()
+    assert client.requests.last_call(client.now_ns) is None
+    call = client.call()
+    client.answer(call, applied(call))
+    last = client.requests.last_call(client.now_ns)
+    assert last is not None
+    assert submit_of(last).batches[0].lowest_open == END_OF_SESSION
 
 
 def test_the_guess_follows_answers_redirects_and_failures() -> None:

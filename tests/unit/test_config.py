@@ -81,13 +81,15 @@ members:
   - a
   - name: b
     node_labels: {ray_paxos/member: b}
+    priority: 0
   - name: c
     resource: disk_c
+    priority: 2
 """
     assert parse(text).members == (
         MemberConfiguration(name="a"),
-        MemberConfiguration(name="b", node_labels={"ray_paxos/member": "b"}),
-        MemberConfiguration(name="c", resource="disk_c"),
+        MemberConfiguration(name="b", node_labels={"ray_paxos/member": "b"}, priority=0),
+        MemberConfiguration(name="c", resource="disk_c", priority=2),
     )
 
 
@@ -182,7 +184,7 @@ def test_batches_over_the_inlining_limit_are_allowed_with_a_warning() -> None:
         (
             "cluster: x\nmembers:\n- name: a\n  node_label: {z: a}",
             "x.yaml:4: members[0].node_label: unknown field (did you mean node_labels?); allowed "
-            "here: name, node_labels, resource",
+            "here: name, node_labels, priority, resource",
         ),
         (
             "cluster: x\nmembers:\n- name: a\n  node_labels:\n    zone: 1",
@@ -220,7 +222,8 @@ def test_batches_over_the_inlining_limit_are_allowed_with_a_warning() -> None:
         ),
         (
             "cluster: x\nacceptor: 3",
-            "x.yaml:2: acceptor: found 3; allowed: a mapping of promise_bytes_max",
+            "x.yaml:2: acceptor: found 3; allowed: a mapping of clock_drift_ppm, "
+            "hearsay_ms, promise_bytes_max",
         ),
         (
             "cluster: x\ngroups: {count: 3, machines: {kv: kvv}}",
@@ -285,6 +288,13 @@ def test_a_long_list_of_wrong_things_is_cut() -> None:
             "found 390; allowed: at least twice heartbeat_interval_ms (200)",
         ),
         (
+            "proposer: {lease_ms: 399}",
+            "proposer.lease_ms",
+            "found 399; allowed: 0, or whole milliseconds, at least twice heartbeat_interval_ms "
+            "(200)",
+        ),
+        ("proposer: {lease_ms: 1000.5}", "proposer.lease_ms", "whole milliseconds"),
+        (
             "proposer: {learner_gap_ms: 300}",
             "proposer.learner_gap_ms",
             "found 300; allowed: more than learner.catch_up_retry_ms (300)",
@@ -306,6 +316,13 @@ def test_what_contradicts_itself_is_refused_with_the_reason(
     told = refusal(f"cluster: x\n{text}")
     assert told.startswith(f"x.yaml:2: {field}: ")
     assert reason in told
+
+
+@pytest.mark.parametrize("lease_ms", [0, 400])
+def test_no_lease_and_one_of_two_heartbeats_are_allowed(lease_ms: int) -> None:
+    configuration = parse(f"cluster: x\nproposer: {{lease_ms: {lease_ms}}}")
+    assert configuration.proposer.settings().lease_ns == lease_ms * 1_000_000
+    assert configuration.warnings == ()
 
 
 def test_a_ray_address_can_be_given_beside_the_file() -> None:

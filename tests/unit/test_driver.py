@@ -137,7 +137,7 @@ def test_an_answer_without_a_record_waits_for_the_records_before_it(
 
 def test_a_repeated_prepare_and_accept_wait_for_the_first_ones_sync() -> None:
     state = AcceptorState({GROUP: GroupVotes(12, CONFIGURATION, 1)})
-    acceptor = Acceptor(state, member_id=2, settings=AcceptorSettings())
+    acceptor = Acceptor(state, member_id=2, settings=AcceptorSettings(), now_ns=0)
     driver = Driver(acceptor, genesis=GENESIS, sender=acceptor_of(2), incarnation=1)
 
     def transmitted(message: Message) -> list[Action]:
@@ -225,7 +225,7 @@ def test_an_answer_is_stamped_with_what_its_sender_was_when_it_gave_it(
 
 def test_a_new_replica_does_not_sign_the_votes_of_the_one_removed() -> None:
     state = AcceptorState({GROUP: GroupVotes(12, CONFIGURATION, 1)})
-    acceptor = Acceptor(state, member_id=2, settings=AcceptorSettings())
+    acceptor = Acceptor(state, member_id=2, settings=AcceptorSettings(), now_ns=0)
     driver = Driver(acceptor, genesis=GENESIS, sender=acceptor_of(2), incarnation=1)
     later = Configuration(0, (Voter(1, 11), Voter(2, 20), Voter(3, 13)))
     driver.receive(envelope(proposer_of(1), Accept(ballot(1), 1, b"v")), 0)

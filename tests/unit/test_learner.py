@@ -29,11 +29,12 @@ from ray_paxos.core.messages import (
     Promise,
     Query,
     QueryFailed,
+    QueryProblem,
     QueryResult,
     Vote,
 )
 from ray_paxos.core.records import ReadSegments, SealSegment
-from ray_paxos.core.values import EMPTY_CHAIN, extend_chain, value_hash
+from ray_paxos.core.values import EMPTY_CHAIN, MasterRecord, extend_chain, value_hash
 from tests.unit.core_helpers import (
     GROUP,
     LOG_MACHINE,
@@ -318,7 +319,7 @@ def test_a_machine_that_fails_stops_applying_and_nothing_else() -> None:
     assert [instance.result_chain is None for instance in bench.sealed] == [False] * 2 + [True] * 4
     assert [instance.chosen.instance_id for instance in bench.sealed] == [1, 2, 3, 4, 5, 6]
     (failed,) = sent(bench.receive(client(), Query(1, "log", b"", 0)), QueryFailed)
-    assert not failed.retry
+    assert failed.problem is QueryProblem.STOPPED
     assert "out of paper" in failed.message
 
 
@@ -362,6 +363,19 @@ def test_a_chain_that_differs_from_the_masters_stops_applying(differs: str) -> N
 # Reads.
 
 
+def test_a_master_record_is_told_to_the_own_proposer_as_soon_as_it_is_applied(
+    bench: LearnerBench,
+) -> None:
+    record = chosen(1, ballot(4, 3), value(MasterRecord(ballot(4, 3))))
+    effects = bench.told(record, chosen(2, ballot(4, 3)), of=proposer_of(3))
+    told = [s.message for s in sends(effects) if s.to == proposer_of(2)]
+    assert [(m.master, m.master_version) for m in told if isinstance(m, LearnerStatus)] == [(3, 1)]
+    assert [m.applied_through for m in told if isinstance(m, LearnerStatus)] == [1]
+    assert (bench.status.master, bench.status.master_version) == (3, 1)
+    bench.replies(chosen(3, ballot(4, 3)), first=3, learned=3)
+    assert (bench.status.master, bench.status.master_version) == (3, 1)
+
+
 def test_a_read_is_as_of_what_is_applied(bench: LearnerBench) -> None:
     bench.learns(1, 2)
     ask = bench.receive
@@ -369,9 +383,13 @@ def test_a_read_is_as_of_what_is_applied(bench: LearnerBench) -> None:
         QueryResult(7, 2, b"2 applied")
     ]
     (failed,) = sent(ask(client(), Query(8, "log", b"", 3)), QueryFailed)
-    assert (failed.request_id, failed.applied_through, failed.retry) == (8, 2, True)
+    assert (failed.request_id, failed.applied_through, failed.problem) == (
+        8,
+        2,
+        QueryProblem.BEHIND,
+    )
     (failed,) = sent(ask(client(), Query(9, "nothing", b"", 0)), QueryFailed)
-    assert not failed.retry
+    assert failed.problem is QueryProblem.REFUSED
     assert "nothing" in failed.message
 
 

@@ -228,6 +228,7 @@ def test_a_replay_holds_no_more_of_the_log_than_its_memory() -> None:
         host=MachineHost(MachineRegistry(), group=GROUP),
         settings=SETTINGS,
         random=random.Random(1),
+        incarnation=1,
         now_ns=0,
         sealed=long_log(),
         segments=[(1, 500, 5_000_000)],

@@ -11,6 +11,8 @@ from ray_paxos.errors import (
     OutcomeUnknownError,
     PaxosError,
     SessionExpiredError,
+    SessionUnknownError,
+    WithdrawnError,
 )
 
 
@@ -27,7 +29,9 @@ def test_a_future_takes_its_own_part_of_an_entry() -> None:
         (Note(NoteCode.KEPT, "", 4, 2), Result(b"r", 4, 2)),
         (Note(NoteCode.ERROR, "too long", 0, 0), CommandError),
         (Note(NoteCode.KEPT_ERROR, "too long", 4, 2), CommandError),
-        (Note(NoteCode.NO_SESSION, "", 0, 0), SessionExpiredError),
+        (Note(NoteCode.SESSION_EXPIRED, "", 0, 0), SessionExpiredError),
+        (Note(NoteCode.SESSION_UNKNOWN, "", 0, 0), SessionUnknownError),
+        (Note(NoteCode.WITHDRAWN, "", 4, 2), WithdrawnError),
         (Note(NoteCode.CLOSED, "", 0, 0), OutcomeUnknownError),
     ],
     ids=lambda value: value.code.name if isinstance(value, Note) else "",
@@ -102,6 +106,16 @@ def test_parts_without_a_result_are_errors_of_their_positions() -> None:
     assert results.acknowledged == 1
     with pytest.raises(IndexError):
         results[3]
+
+
+def test_each_command_of_many_has_its_own_number_to_ask_by() -> None:
+    future = ManyFuture(4, 0, None)
+    future.begin()
+    future.fail(2, OutcomeUnknownError("no answer", 19), 2)
+    future.fail(0, OutcomeUnknownError("no answer", 7), 2)
+    errors = future.result(0).errors
+    numbers = [getattr(errors[position], "number", None) for position in range(4)]
+    assert numbers == [7, 8, 19, 20]
 
 
 def test_what_a_progress_callback_raises_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -130,18 +130,18 @@ def test_accepts_are_sent_again_the_longest_waiting_first() -> None:
     pipe = pipeline()
     for now_ms in (1, 2, 3):
         start(pipe, now_ns=now_ms * MS)
-    assert pipe.oldest_sent_ns() == 1 * MS
+    assert pipe.resend_due_ns(0) == 1 * MS
     due = pipe.resend_due(2 * MS)
     assert [instance.instance_id for instance in due] == [11, 12]
     for instance in due:
         pipe.note_sent(instance, 9 * MS)
-    assert pipe.oldest_sent_ns() == 3 * MS
+    assert pipe.resend_due_ns(0) == 3 * MS
     assert pipe.resend_due(2 * MS) == []
     choose(pipe, 13)
-    assert pipe.oldest_sent_ns() == 9 * MS
+    assert pipe.resend_due_ns(0) == 9 * MS
     choose(pipe, 11)
     choose(pipe, 12)
-    assert pipe.oldest_sent_ns() is None
+    assert pipe.resend_due_ns(0) is None
 
 
 def test_requests_wait_for_results_from_choosing_on() -> None:

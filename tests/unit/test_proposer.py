@@ -6,7 +6,12 @@ import pytest
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.events import MasterStopped, MessageRefused, PrepareStarted
+from ray_paxos.core.events import (
+    MasterChanged,
+    MasterStopped,
+    MessageRefused,
+    PrepareStarted,
+)
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
@@ -17,11 +22,15 @@ from ray_paxos.core.messages import (
     NackReason,
     OpenSession,
     Prepare,
+    PreVote,
     Promise,
     Redirected,
+    RefusalCode,
+    Refused,
     Vote,
 )
 from ray_paxos.core.proposer import Phase
+from ray_paxos.core.values import CommandBatch, decode_value
 from tests.unit.core_helpers import (
     LATER_CONFIGURATION,
     MS,
@@ -121,11 +130,15 @@ def test_a_confirmed_master_is_left_in_peace_an_unconfirmed_one_is_not(
 # Probing.
 
 
-def test_it_asks_its_own_learner_before_it_disturbs_anybody(bench: ProposerBench) -> None:
+def test_it_asks_its_own_learner_and_around_before_it_disturbs_anybody(
+    bench: ProposerBench,
+) -> None:
     effects = bench.due()
     assert [(send.to, send.message) for send in sends(effects)] == [
         (learner_of(1), CatchUp(0, ())),
+        *((acceptor_of(m), PreVote(Ballot(1, 1, 2))) for m in (1, 2, 3)),
     ]
+    assert bench.welcome(1, 2) == Effects(), "it needs to know where to begin, too"
     assert bench.receive(learner_of(2), status(5)) == Effects(), "another's learner does not do"
     assert bench.receive(acceptor_of(1), status(5)) == Effects()
     assert bench.is_in(Phase.PROBING)
@@ -149,6 +162,7 @@ def test_a_learner_that_stopped_applying_keeps_its_member_from_standing(
     bench: ProposerBench,
 ) -> None:
     bench.due()
+    bench.welcome(1, 2)
     effects = bench.own_status(5, stopped="a machine failed")
     assert sent(effects, Prepare) == []
     assert bench.is_in(Phase.FOLLOWING)
@@ -178,7 +192,9 @@ def test_each_attempt_has_a_ballot_of_its_own_above_all_it_heard_of() -> None:
     assert bench.ballot == Ballot(9, 1, 6), "never back to a lower one"
     bench.nack(2, NackReason.PROMISED, promised=None)
     bench.heartbeat(ballot(20, 3), confirmed=False)
-    bench.stand(at=ballot(31, 2))
+    bench.probe()
+    bench.own_status(at=ballot(31, 2))
+    bench.welcome(1, 2)
     assert bench.ballot == Ballot(32, 1, 6), "nor below what its learner learned at"
 
 
@@ -418,6 +434,7 @@ def test_only_the_master_itself_says_that_it_leads(bench: ProposerBench, sender:
         (NackReason.CONFIGURATION_NEW, False),
         (NackReason.STORAGE_FULL, False),
         (NackReason.BEFORE_CONFIGURATION, False),
+        (NackReason.LEASED, False),
     ],
 )
 @pytest.mark.parametrize("leads", [False, True])
@@ -439,6 +456,22 @@ def test_a_nack_from_who_does_not_vote_ends_nothing(bench: ProposerBench) -> Non
     assert bench.is_in(Phase.PREPARING)
 
 
+# Who leads, by the log.
+
+
+def test_a_later_master_record_that_the_own_learner_applied_is_told_once(
+    bench: ProposerBench,
+) -> None:
+    told = [
+        happened(bench.own_status(9, master=master), MasterChanged)
+        for master in ((2, 4), (2, 4), (1, 3), (3, 7), (0, 0), (3, 7))
+    ]
+    assert told == [[MasterChanged(1, 2, 4)], [], [], [MasterChanged(1, 3, 7)], [], []]
+    assert bench.proposer.master_record == (3, 7)
+    later = status(9, master=(2, 8))
+    assert happened(bench.receive(learner_of(2), later), MasterChanged) == []
+
+
 # Clients of who does not lead.
 
 
@@ -448,9 +481,9 @@ def test_requests_while_following_go_to_the_master(bench: ProposerBench) -> None
     assert redirected.retry_after_ms > 0
     bench.heartbeat(ballot(5, 3))
     (redirected,) = sent(bench.ask(2), Redirected)
-    assert redirected == Redirected(2, 3, 0)
+    assert redirected == Redirected(2, 3, 0, untouched=True)
     effects = bench.receive(client(), OpenSession(3, "me"))
-    assert sent(effects, Redirected) == [Redirected(3, 3, 0)]
+    assert sent(effects, Redirected) == [Redirected(3, 3, 0, untouched=True)]
     assert once_each(bench, [1, 2, 3])
 
 
@@ -460,6 +493,7 @@ def test_requests_wait_for_an_attempt_and_are_all_answered_when_it_fails(
     bench.due()
     bench.ask(1)
     bench.own_status()
+    bench.welcome(1, 2)
     bench.ask(2)
     bench.ask(2)
     bench.receive(client(), OpenSession(3, "me"))
@@ -473,7 +507,42 @@ def test_requests_go_to_the_master_that_ended_the_attempt(bench: ProposerBench) 
     bench.stand()
     bench.ask(1)
     effects = bench.heartbeat(ballot(6, 2))
-    assert sent(effects, Redirected) == [Redirected(1, 2, 0)]
+    assert sent(effects, Redirected) == [Redirected(1, 2, 0, untouched=True)]
+
+
+def test_only_what_was_not_proposed_is_called_untouched(bench: ProposerBench) -> None:
+    """A client may take it for certain that nothing of such a call will ever be applied."""
+    bench.serve()
+    for request_id in range(1, 12):
+        bench.ask(request_id)
+    effects = bench.nack(2, NackReason.PROMISED)
+    proposed = {
+        entry.first_number
+        for (at, _), encoded in bench.values.items()
+        if at == bench.ballot
+        for entry in decode_value(encoded).entries
+        if isinstance(entry, CommandBatch)
+    }
+    redirected = sent(effects, Redirected)
+    assert {r.request_id for r in redirected if not r.untouched} == proposed
+    assert {r.request_id for r in redirected if r.untouched} == set(range(1, 12)) - proposed
+    assert 1 < len(proposed) < 11
+
+
+def test_a_machine_that_failed_is_named_while_nobody_leads(bench: ProposerBench) -> None:
+    bench.stand()
+    bench.ask(1)
+    effects = bench.own_status(stopped="machine 'kv' failed")
+    refusals = [*sent(effects, Refused), *sent(bench.ask(2), Refused)]
+    assert [(r.request_id, r.code) for r in refusals] == [
+        (1, RefusalCode.APPLY_STOPPED),
+        (2, RefusalCode.APPLY_STOPPED),
+    ]
+    assert "'kv'" in refusals[0].message
+    assert refusals[0].retry_after_ms > 0
+    bench.heartbeat(ballot(9, 3))
+    (redirected,) = sent(bench.ask(3), Redirected)
+    assert redirected.master == 3, "who leads may have a machine that works"
 
 
 def test_what_is_for_others_is_dropped(bench: ProposerBench) -> None:

@@ -19,12 +19,14 @@ from ray_paxos.core.messages import (
     BelowFloor,
     Chosen,
     Heartbeat,
+    HeartbeatConfirmed,
     NackReason,
     Prepare,
     Promise,
     Redirected,
     RefusalCode,
     Refused,
+    TakeOver,
     Vote,
 )
 from ray_paxos.core.proposer import Phase
@@ -37,6 +39,7 @@ from tests.unit.core_helpers import (
     commands,
     happened,
     learner_of,
+    proposer_of,
     receivers,
     sends,
     sent,
@@ -72,7 +75,7 @@ def keep_leading(bench: ProposerBench, milliseconds: int, **own_status: Any) -> 
             if send.to == learner_of(1) and isinstance(send.message, Chosen)
         ]
         if sent(effects, Heartbeat):
-            bench.confirmed(effects, 2, 3)
+            bench.confirmed(effects, 1, 3)
             bench.own_status(**own_status)
     bench.now_ns = max(bench.now_ns, until_ns)
     return told
@@ -163,6 +166,9 @@ def test_a_gap_that_nobody_fills_makes_it_prepare_there_at_a_new_ballot(
             bench.confirmed(effects, 2, 3)
             bench.own_status(4)
     assert happened(effects, MasterStopped)
+    assert bench.is_in(Phase.PROBING), "at once, not after an election timeout"
+    bench.welcome(1, 3)
+    effects = bench.own_status(4)
     (started,) = happened(effects, PrepareStarted)
     assert started.from_instance == 5
     assert started.ballot > before
@@ -270,11 +276,11 @@ def test_only_a_voters_own_learner_tells_what_is_durable_there(bench: ProposerBe
 
 # Anything at all.
 
-steps = st.tuples(st.integers(0, 13), st.integers(0, 3), st.integers(0, 7))
+steps = st.tuples(st.integers(0, 20), st.integers(0, 3), st.integers(0, 7))
 
 
-def play(bench: ProposerBench, step: tuple[int, int, int]) -> None:
-    """One step; most numbers mean something plausible for the moment."""
+def play(bench: ProposerBench, step: tuple[int, int, int], number: int) -> None:
+    """One step; most numbers mean something plausible for the moment, `number` is fresh."""
     kind, who, what = step
     member_id = who or 2
     at = bench.ballot if what else ballot(1, 1, 1)
@@ -293,7 +299,7 @@ def play(bench: ProposerBench, step: tuple[int, int, int]) -> None:
             promise = Promise(at, first, 1 + what // 3, kept, next_instance)
             bench.receive(acceptor_of(member_id), promise)
         case 4 | 5:
-            bench.receive(acceptor_of(member_id), Accepted(at, instance_id))
+            bench.receive(acceptor_of(member_id), Accepted(at, instance_id, what))
         case 6 | 7:
             bench.ask(what)
         case 8:
@@ -312,9 +318,25 @@ def play(bench: ProposerBench, step: tuple[int, int, int]) -> None:
             bench.heartbeat(ballot(what, 3), confirmed=who > 1)
         case 13:
             bench.receive(acceptor_of(member_id), BelowFloor(at, instance_id, what))
+        case 14:
+            bench.welcome(who or 1, 2, at=bench.wanted if what else at)
+        case 15:
+            bench.read(number)
+        case 16:
+            bench.transfer(number, who)
+        case 17:
+            released = ballot(what, member_id)
+            bench.receive(proposer_of(member_id), TakeOver(released))
+        case 18:
+            bench.receive(acceptor_of(member_id), HeartbeatConfirmed(at, what))
+        case 19:
+            bench.receive(learner_of(member_id), status(max(instances)))
+        case 20:
+            revoked = bench.ballot if who else ballot(1, 1, 1)
+            bench.own_status(max(instances), revoked=revoked, incarnation=1 + what % 2)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(steps, max_size=60), st.integers(0, 3))
 def test_any_sequence_answers_every_request_and_keeps_its_rules(
     sequence: list[tuple[int, int, int]], seed: int
@@ -322,17 +344,24 @@ def test_any_sequence_answers_every_request_and_keeps_its_rules(
     bench = ProposerBench(seed=seed)
     bench.lead(0)
     asked: set[int] = set()
-    for step in sequence:
+    reads: set[int] = set()
+    for number, step in enumerate(sequence, start=100):
         before = dict(bench.answers)
-        play(bench, step)
+        play(bench, step, number)
         if step[0] in (6, 7):
             asked.add(step[2])
+        elif step[0] == 16:
+            asked.add(number)
+        elif step[0] == 15:
+            reads.add(number)
         for (_, request_id), count in bench.answers.items():
             assert request_id in asked
             # One step answers a request twice at most where it was asked again after the first.
             assert count <= before.get((client(), request_id), 0) + 1
         if bench.is_in(Phase.FOLLOWING):
             assert {request_id for _, request_id in bench.answers} == asked, "none is forgotten"
+            assert {request_id for _, request_id in bench.read_answers} == reads
+        assert all(count == 1 for count in bench.read_answers.values())
         open_now = [i for b, i in bench.values if b == bench.ballot]
         assert open_now == sorted(open_now)
         if open_now:

@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 
 from ray_paxos.core.results import EntryResult, Note, NoteCode
 from ray_paxos.core.values import CommandBatch, SessionId, SessionOpen
-from ray_paxos.machines import sessions
-from ray_paxos.machines.sessions import SessionTable
+from ray_paxos.machines.sessions import (
+    LABEL_CHARACTERS_MAX,
+    RESULT_OVERHEAD_BYTES,
+    SessionLimits,
+    SessionTable,
+)
 from tests.unit.group_log import GroupLog
 
 
@@ -140,11 +144,10 @@ def test_numbers_below_one_are_closed(log: GroupLog, session: SessionId) -> None
     assert log.applied == [b"a"]
 
 
-def test_one_batch_of_all_kinds(
-    log: GroupLog, session: SessionId, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_batch_of_all_kinds() -> None:
+    log = GroupLog(limits=SessionLimits(open_numbers_max=4))
+    session = log.open_session()
     log.submit(session, 1, b"a", b"refuse b", b"c")
-    monkeypatch.setattr(sessions, "OPEN_NUMBERS_MAX", 4)
     commands = (b"a", b"refuse b", b"c", b"d", b"refuse e", b"f", b"g")
     result = log.submit(session, 1, *commands, lowest_open=2)
     assert codes(result) == [
@@ -166,7 +169,7 @@ def test_a_session_that_was_never_opened_gets_nothing(log: GroupLog, session: Se
     for unknown in (SessionId(2, 1), SessionId(1, 0), SessionId(99, 0)):
         result = log.submit(unknown, 1, b"a", b"b")
         assert result.results == (None, None)
-        assert codes(result) == [NoteCode.NO_SESSION] * 2
+        assert codes(result) == [NoteCode.SESSION_UNKNOWN] * 2
     assert log.applied == []
     assert log.host.session_count == 1
 
@@ -191,10 +194,9 @@ def test_sessions_number_across_machines(log: GroupLog, session: SessionId) -> N
 # Bounds.
 
 
-def test_open_numbers_are_bounded_and_confirming_goes_on(
-    log: GroupLog, session: SessionId, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sessions, "OPEN_NUMBERS_MAX", 3)
+def test_open_numbers_are_bounded_and_confirming_goes_on() -> None:
+    log = GroupLog(limits=SessionLimits(open_numbers_max=3))
+    session = log.open_session()
     result = log.submit(session, 1, *(b"abcdef"[i : i + 1] for i in range(6)))
     assert codes(result) == [None] * 3 + [NoteCode.GAP] * 3
     assert "3 numbers are not confirmed" in result.notes[3].message
@@ -207,31 +209,17 @@ def test_open_numbers_are_bounded_and_confirming_goes_on(
     assert log.applied == [b"a", b"b", b"c", b"d", b"e"]
 
 
-def test_kept_bytes_are_bounded_and_confirming_frees_them(
-    log: GroupLog, session: SessionId, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sessions, "KEPT_BYTES_MAX", 10)
+def test_kept_bytes_are_bounded_and_confirming_frees_them() -> None:
+    log = GroupLog(limits=SessionLimits(session_bytes_max=42))
+    session = log.open_session()
     for number in (1, 2):
         assert codes(log.submit(session, number, b"12345")) == [None]
     refused = log.submit(session, 3, b"x")
     assert codes(refused) == [NoteCode.GAP]
-    assert "10 bytes of results" in refused.notes[0].message
+    assert "42 bytes of results" in refused.notes[0].message
     # What is kept is still answered.
     assert codes(log.submit(session, 2, b"12345")) == [NoteCode.KEPT]
     assert codes(log.submit(session, 3, b"x", lowest_open=2)) == [None]
-
-
-def test_sessions_are_bounded(
-    log: GroupLog, session: SessionId, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sessions, "SESSIONS_MAX", 2)
-    log.open_session()
-    (refused,) = log.append(SessionOpen("one too many"))
-    assert refused.notes == {
-        0: Note(NoteCode.ERROR, "the group has 2 sessions open, which is its limit", 4, 0)
-    }
-    assert codes(log.submit(SessionId(4, 0), 1, b"a")) == [NoteCode.NO_SESSION]
-    assert codes(log.submit(session, 1, b"a")) == [None]
 
 
 def test_confirmed_results_are_dropped(log: GroupLog, session: SessionId) -> None:
@@ -241,13 +229,15 @@ def test_confirmed_results_are_dropped(log: GroupLog, session: SessionId) -> Non
     (state,) = log.host._sessions.export()
     assert sum(len(run.results) for run in state.kept) == 6
     assert len(state.kept) == 6
-    assert log.host._sessions.use(session, 0).kept_bytes == 18  # type: ignore[union-attr]
+    held = 6 * (3 + RESULT_OVERHEAD_BYTES)
+    assert log.host._sessions.use(session, 0).kept_bytes == held  # type: ignore[union-attr]
+    assert log.host._sessions.kept_bytes == held
 
 
 def test_a_label_is_cut(log: GroupLog) -> None:
     log.append(SessionOpen("x" * 10_000))
     (state,) = log.host._sessions.export()
-    assert state.label == "x" * sessions.LABEL_CHARACTERS_MAX
+    assert state.label == "x" * LABEL_CHARACTERS_MAX
 
 
 # The table as a checkpoint carries it.
@@ -259,7 +249,8 @@ def test_the_table_comes_back_as_it_was(log: GroupLog, session: SessionId) -> No
     log.submit(session, 4, b"d", lowest_open=2)
     log.submit(other, 7, b"x", lowest_open=7)
     table = log.host._sessions
-    restored = SessionTable.restore(table.export())
+    restored = SessionTable.restore(table.state, table.export())
+    assert restored.kept_bytes == table.kept_bytes > 0
     assert list(restored.export()) == list(table.export())
     assert restored.digest() == table.digest()
     for each in (session, other):

@@ -27,8 +27,55 @@ IN_WORDS = Envelope(
     12,
     3,
     0,
-    Accepted(Ballot(4, 1, 2), 99),
+    Accepted(Ballot(4, 1, 2), 99, 5),
 )
+
+# The fields of each message in the order in which they are sent: names are not on the wire.
+FORMAT_1 = {
+    "prepare": "ballot from_instance released",
+    "promise": "ballot from_instance floor votes next_instance",
+    "accept": "ballot instance_id value sequence lease_ms",
+    "accepted": "ballot instance_id sequence",
+    "nack": "ballot instance_id reason promised config_id wait_ms",
+    "below_floor": "ballot instance_id floor",
+    "heartbeat": "ballot sequence confirmed chosen_through majority_durable point "
+    "confirmed_sequence lease_ms heard",
+    "heartbeat_confirmed": "ballot sequence",
+    "pre_vote": "ballot",
+    "pre_vote_granted": "ballot",
+    "lease_release": "ballot",
+    "lease_notice": "ballot learner_incarnation until_ns chosen_through",
+    "revoke_lease": "ballot",
+    "take_over": "released",
+    "transfer_master": "request_id target",
+    "master_transferred": "request_id target",
+    "chosen": "values chosen_through majority_durable",
+    "learner_status": "learned_through applied_through durable_through log_floor point "
+    "log_time_ns ballot mounted stopped sent_ns master master_version proposer_incarnation revoked",
+    "applied": "instance_id ballot results",
+    "catch_up": "through sources",
+    "learn_request": "from_instance bytes_max",
+    "learn_reply": "from_instance values learned_through memory_floor",
+    "raise_vote_floor": "floor",
+    "vote_floor_raised": "floor",
+    "segment_sealed": "first last byte_count",
+    "segments_wanted": "",
+    "segment_merged": "first last byte_count",
+    "create_group": "replica_id configuration floor",
+    "remove_group": "replica_id",
+    "order_done": "replica_id refused",
+    "flush": "",
+    "open_session": "request_id label",
+    "submit": "request_id batches timeout_ms",
+    "submitted": "request_id results",
+    "redirected": "request_id master retry_after_ms untouched",
+    "refused": "request_id code message retry_after_ms",
+    "query": "request_id machine request at_least consistency max_staleness_ms",
+    "read_index": "request_id",
+    "read_index_confirmed": "request_id index",
+    "query_result": "request_id applied_through result",
+    "query_failed": "request_id applied_through message problem master",
+}
 
 
 def strategy(kind: Any) -> st.SearchStrategy[Any]:
@@ -91,14 +138,23 @@ def test_the_bytes_of_format_1() -> None:
         encode_envelopes([IN_WORDS]).hex()
         == (
             "01"  # format
-            "bf0f946e"  # CRC32C of the rest
+            "b751185e"  # CRC32C of the rest
             "91"  # one envelope
             "97c410" + b"0123456789abcdef".hex() + "07"  # genesis, group
             "920202"  # sender
             "0c0300"  # replica_id, incarnation, config_id
-            "93a8" + b"accepted".hex() + "9304010263"  # message: ballot, instance
+            "94a8" + b"accepted".hex() + "930401026305"  # message: ballot, instance, sequence
         )
     )
+
+
+def test_the_fields_of_format_1() -> None:
+    fields = {
+        str(kind.__struct_config__.tag): " ".join(f.name for f in msgspec.structs.fields(kind))
+        for kind in MESSAGE_CLASSES
+    }
+    assert fields == FORMAT_1
+    assert all(kind.__struct_config__.array_like for kind in MESSAGE_CLASSES)
 
 
 def test_a_call_carries_many_envelopes_in_order() -> None:

@@ -1,0 +1,134 @@
+"""What a learner knows of how fresh its state is.
+
+Rules:
+
+1. Under its own member's lease it answers linearizable reads by itself. Whatever this master
+   acknowledged was applied here first, by this life of the learner, or is named by the notice.
+2. A follower's age: with each heartbeat the master says which status of this learner it had before
+   the round began, and how far it had chosen then. Once a quorum has confirmed the round, whatever
+   anybody acknowledged before that status was sent is at or below that instance. So both times
+   are on the learner's own clock:
+
+```
+ learner ── status, sent at 5 ──▶ master ── heartbeat 9: chosen through 40, heard 5 ──▶ learner
+                                         ── heartbeat 10: round 9 is confirmed ───────▶ learner
+ applied through 40: the state is as of 5, or newer
+```
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.lease import LeaseView
+from ray_paxos.core.messages import (
+    Consistency,
+    Heartbeat,
+    Query,
+    QueryProblem,
+)
+from ray_paxos.core.settings import MILLISECOND_NS
+
+ROUNDS_MAX = 256
+
+
+class LearnerReads:
+    """The freshness of one learner.
+
+    Invariants: at most `ROUNDS_MAX` rounds are remembered.
+
+    Attributes:
+        lease: What is known of the own member's lease.
+    """
+
+    def __init__(self, incarnation: int) -> None:
+        """Start knowing nothing.
+
+        Args:
+            incarnation: Of the learner's folder.
+        """
+        self.lease = LeaseView(incarnation)
+        self._incarnation = incarnation
+        self._unconfirmed: OrderedDict[tuple[Ballot, int], tuple[int, int]] = OrderedDict()
+        # (chosen through, as of), not applied yet, ascending in both.
+        self._unapplied: deque[tuple[int, int]] = deque()
+        self._fresh_ns: int | None = None
+
+    # Freshness.
+
+    def on_heartbeat(self, heartbeat: Heartbeat, applied_through: int) -> None:
+        """A master told how far it had chosen, and which of its rounds are confirmed."""
+        heard = heartbeat.heard
+        if heard is not None and heard.incarnation == self._incarnation:
+            key = (heartbeat.ballot, heartbeat.sequence)
+            self._unconfirmed[key] = (heartbeat.chosen_through, heard.sent_ns)
+            if len(self._unconfirmed) > ROUNDS_MAX:
+                self._unconfirmed.popitem(last=False)
+        for ballot, sequence in list(self._unconfirmed):
+            if ballot == heartbeat.ballot and sequence <= heartbeat.confirmed_sequence:
+                self._confirmed(*self._unconfirmed.pop((ballot, sequence)))
+        self._take_applied(applied_through)
+
+    def _confirmed(self, chosen_through: int, as_of_ns: int) -> None:
+        """Note a point; one that says less than another is dropped."""
+        unapplied = self._unapplied
+        if unapplied and (chosen_through < unapplied[-1][0] or as_of_ns <= unapplied[-1][1]):
+            return
+        if len(unapplied) >= ROUNDS_MAX:
+            unapplied.popleft()
+        unapplied.append((chosen_through, as_of_ns))
+
+    def _take_applied(self, applied_through: int) -> None:
+        while self._unapplied and self._unapplied[0][0] <= applied_through:
+            _, as_of_ns = self._unapplied.popleft()
+            if self._fresh_ns is None or as_of_ns > self._fresh_ns:
+                self._fresh_ns = as_of_ns
+
+    def staleness_ns(self, applied_through: int, now_ns: int) -> int | None:
+        """How old the applied state is at most; None where nothing is known.
+
+        Args:
+            applied_through: By the learner.
+            now_ns: Its clock.
+        """
+        self._take_applied(applied_through)
+        return None if self._fresh_ns is None else now_ns - self._fresh_ns
+
+    # What may be answered.
+
+    def refusal(
+        self,
+        query: Query,
+        *,
+        applied_through: int,
+        now_ns: int,
+        config_id: int,
+        learned: Ballot | None,
+    ) -> tuple[QueryProblem, str] | None:
+        """Why a read cannot be answered from the state as it is; None where it can.
+
+        Args:
+            query: The read.
+            applied_through: By the learner.
+            now_ns: Its clock, read after the query arrived.
+            config_id: Of the configuration it follows.
+            learned: The highest ballot it learned anything at.
+        """
+        at_least = query.at_least
+        if query.consistency >= Consistency.LEASE:
+            point = self.lease.read_point(now_ns, config_id, learned)
+            if point is None:
+                return QueryProblem.NO_LEASE, "this member knows of no lease of its own"
+            at_least = max(at_least, point)
+        if applied_through < at_least:
+            behind = f"applied through {applied_through}, asked for {at_least}"
+            return QueryProblem.BEHIND, behind
+        if query.max_staleness_ms is not None:
+            age_ns = self.staleness_ns(applied_through, now_ns)
+            if age_ns is None:
+                return QueryProblem.STALE, "this member does not know how old its state is"
+            if age_ns > query.max_staleness_ms * MILLISECOND_NS:
+                age = f"the state may be {age_ns // MILLISECOND_NS} ms old"
+                return QueryProblem.STALE, f"{age}, at most {query.max_staleness_ms} were asked for"
+        return None

@@ -1,0 +1,293 @@
+"""Reads of a simulated client: whom it asks, and what it does with what is no answer.
+
+As the real client does (`actors.reader`): a linearizable read goes to the learner of the member
+that seems to lead; where that knows of no lease, to its proposer for an index and, meanwhile, to a
+learner for an answer that may do already. A lease read is answered by that learner or not at all; a
+follower or stale read by any. What is refused or not answered in time is asked again, elsewhere.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from ray_paxos.core.messages import (
+    Address,
+    Consistency,
+    Message,
+    Query,
+    QueryFailed,
+    QueryProblem,
+    QueryResult,
+    ReadIndex,
+    ReadIndexConfirmed,
+    RoleName,
+)
+from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.testing.clock import Scheduler
+from ray_paxos.testing.options import ClientOptions
+from ray_paxos.testing.workload import Workload
+
+TRIES_MAX = 8
+OPEN_MAX = 4
+PAUSE_NS = 5 * MILLISECOND_NS
+STALENESS_MS = (20, 100, 400, 1_500)
+KINDS = (
+    (0.4, Consistency.LINEARIZABLE),
+    (0.6, Consistency.LEASE),
+    (0.9, Consistency.FOLLOWER),
+    (1.0, Consistency.STALE),
+)
+
+
+@dataclass
+class Read:
+    """One read of a client, from call to answer.
+
+    Attributes:
+        client: The client's id.
+        group: Whose machines.
+        machine: Which machine.
+        request: For the machine.
+        consistency: How fresh it has to be.
+        at_least: The instance that it has to hold.
+        max_staleness_ms: How old it may be; None for any age.
+        sees: By the judge: what a linearizable read called at that moment has to hold.
+        master: The member asked, as the one that seems to lead, or any.
+        tries: How often it was begun.
+        index: From the master; None until it is there.
+        answer: Of a learner, as long as it is not known to be fresh enough.
+        is_over: It was answered, or given up.
+        history_id: In the history of its key; None where it is in none.
+    """
+
+    client: int
+    group: int
+    machine: str
+    request: bytes
+    consistency: Consistency
+    at_least: int = 0
+    max_staleness_ms: int | None = None
+    sees: int = 0
+    master: int = 0
+    tries: int = 0
+    index: int | None = None
+    answer: QueryResult | None = None
+    is_over: bool = False
+    history_id: int | None = None
+
+
+class ReadJudge(Protocol):
+    """Who is told of reads."""
+
+    def read_called(self, read: Read) -> None:
+        """A read is about to be sent for the first time."""
+
+    def read_answered(self, read: Read, answer: QueryResult) -> None:
+        """A read has its answer."""
+
+
+Send = Callable[[Address, Message], None]
+
+
+class ClientReads:
+    """The reads of one client.
+
+    Invariant: `_asked` names, for every message that is not answered yet, its read, and whether an
+    answer to it counts by itself, and not by the master's index.
+    """
+
+    def __init__(
+        self,
+        *,
+        client_id: int,
+        group: int,
+        members: tuple[int, ...],
+        has_lease: bool,
+        options: ClientOptions,
+        scheduler: Scheduler,
+        random: random.Random,
+        workload: Workload,
+        judge: ReadJudge,
+        next_request: Callable[[], int],
+        send: Send,
+    ) -> None:
+        """Start with none.
+
+        Args:
+            client_id: Whose.
+            group: Of whose machines.
+            members: All that have the group.
+            has_lease: Whether masters hold leases.
+            options: How long to wait.
+            scheduler: Virtual time.
+            random: The run's.
+            workload: Draws what to read.
+            judge: Is told.
+            next_request: Numbers of requests.
+            send: Sends for the client.
+        """
+        self._client_id = client_id
+        self._group = group
+        self._members = members
+        self._has_lease = has_lease
+        self._timeout_ns = options.timeout_ns
+        self._scheduler = scheduler
+        self._random = random
+        self._workload = workload
+        self._judge = judge
+        self._next_request = next_request
+        self._send = send
+        self._asked: dict[int, tuple[Read, bool]] = {}
+        self._open = 0
+        self._master = members[0]
+
+    def call(self, at_least: int) -> None:
+        """Read something, somehow.
+
+        Args:
+            at_least: What a read that names an instance has to hold.
+        """
+        if self._open >= OPEN_MAX:
+            return
+        draw = self._random.random
+        machine, request = self._workload.draw_read()
+        kind = draw()
+        consistency = next(consistency for share, consistency in KINDS if kind < share)
+        read = Read(self._client_id, self._group, machine, request, consistency)
+        if consistency is Consistency.FOLLOWER:
+            if draw() < 0.6:
+                read.max_staleness_ms = STALENESS_MS[self._random.randrange(len(STALENESS_MS))]
+            else:
+                read.at_least = at_least
+        is_of_master = consistency >= Consistency.LEASE
+        read.master = self._master if is_of_master else self._some_member()
+        self._open += 1
+        self._judge.read_called(read)
+        self._try(read)
+
+    def _some_member(self) -> int:
+        return self._members[self._random.randrange(len(self._members))]
+
+    # Asking.
+
+    def _try(self, read: Read) -> None:
+        read.tries += 1
+        read.index = read.answer = None
+        if read.tries > TRIES_MAX:
+            self._end(read)
+            return
+        self._scheduler.after(self._timeout_ns, partial(self._expire, read, read.tries))
+        goes_by_index = not self._has_lease or self._random.random() < 0.2
+        if read.consistency is Consistency.LINEARIZABLE and goes_by_index:
+            self._ask_index(read)
+        else:
+            self._query(read, read.master, read.consistency, read.at_least)
+
+    def _ask_index(self, read: Read) -> None:
+        """The index of the master, and an answer of a learner, at once."""
+        request_id = self._note(read, False)
+        self._send(Address(read.master, RoleName.PROPOSER), ReadIndex(request_id))
+        self._query(read, self._learner_for_index(read), Consistency.STALE, 0)
+
+    def _learner_for_index(self, read: Read) -> int:
+        """Whose learner to ask beside the master's proposer (see `ReadIndexConfirmed`)."""
+        if self._has_lease or self._random.random() < 0.5:
+            return read.master
+        return self._some_member()
+
+    def _query(self, read: Read, member: int, consistency: Consistency, at_least: int) -> None:
+        query = Query(
+            self._note(read, consistency is read.consistency),
+            read.machine,
+            read.request,
+            at_least,
+            consistency,
+            read.max_staleness_ms,
+        )
+        self._send(Address(member, RoleName.LEARNER), query)
+
+    def _query_at_index(self, read: Read, tries: int) -> None:
+        if not read.is_over and read.tries == tries and read.index is not None:
+            self._query(read, read.master, Consistency.STALE, read.index)
+
+    def _note(self, read: Read, is_by_itself: bool) -> int:
+        request_id = self._next_request()
+        self._asked[request_id] = (read, is_by_itself)
+        return request_id
+
+    def _expire(self, read: Read, tries: int) -> None:
+        if not read.is_over and read.tries == tries:
+            read.master = self._some_member()
+            self._try(read)
+
+    def _again(self, read: Read, member: int) -> None:
+        """Try again, at once where another member is named, else after a pause."""
+        delay_ns = PAUSE_NS if member == read.master else 0
+        read.master = member
+        self._scheduler.after(delay_ns, partial(self._retry, read, read.tries))
+
+    def _retry(self, read: Read, tries: int) -> None:
+        if not read.is_over and read.tries == tries:
+            self._try(read)
+
+    # Answers.
+
+    def receive(self, message: QueryResult | QueryFailed | ReadIndexConfirmed) -> None:
+        """Take an answer in; one that nobody waits for is passed over."""
+        read, is_by_itself = self._asked.pop(message.request_id, (None, False))
+        if read is None or read.is_over:
+            return
+        match message:
+            case ReadIndexConfirmed(index=index):
+                read.index = index
+                if read.answer is not None:
+                    self._answer_by_index(read, read.answer)
+            case QueryResult() if is_by_itself:
+                self._answer(read, message)
+            case QueryResult():
+                self._answer_by_index(read, message)
+            case QueryFailed():
+                self._on_failed(read, message)
+
+    def _answer_by_index(self, read: Read, answer: QueryResult) -> None:
+        read.answer = answer
+        if read.index is None:
+            return
+        if answer.applied_through >= read.index:
+            self._answer(read, answer)
+        else:
+            self._query_at_index(read, read.tries)
+
+    def _answer(self, read: Read, answer: QueryResult) -> None:
+        if read.consistency >= Consistency.LEASE:
+            self._master = read.master
+        self._end(read)
+        self._judge.read_answered(read, answer)
+
+    def _on_failed(self, read: Read, failed: QueryFailed) -> None:
+        problem, master = failed.problem, failed.master
+        if problem is QueryProblem.REFUSED:
+            self._end(read)
+            return
+        if problem is QueryProblem.BEHIND and read.index is not None:
+            again = partial(self._query_at_index, read, read.tries)
+            self._scheduler.after(PAUSE_NS, again)
+            return
+        is_of_master = read.consistency >= Consistency.LEASE
+        is_other = master not in (0, read.master)
+        if is_of_master and is_other:
+            self._again(read, master)
+        elif problem is QueryProblem.NO_LEASE and read.consistency is Consistency.LINEARIZABLE:
+            self._ask_index(read)
+        elif is_of_master and problem is QueryProblem.NO_LEASE and self._random.random() < 0.8:
+            self._again(read, read.master)
+        else:
+            self._again(read, self._some_member())
+
+    def _end(self, read: Read) -> None:
+        read.is_over = True
+        self._open -= 1

@@ -1,0 +1,94 @@
+"""The judges themselves: what the histories' check and the clocks say of cases made by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from ray_paxos.core.messages import Consistency, QueryResult
+from ray_paxos.core.values import SessionId
+from ray_paxos.machines.base import ApplyContext
+from ray_paxos.machines.kv import KeyValueMachine, encode_get, encode_put
+from ray_paxos.testing.client import Operation
+from ray_paxos.testing.clock import MachineClock
+from ray_paxos.testing.reads import Read
+from ray_paxos.testing.recording import GroupRecording
+from ray_paxos.testing.reference import Outcome
+from ray_paxos.testing.violation import Violation
+from ray_paxos.testing.workload import KV_MACHINE
+
+SESSION = SessionId(1, 0)
+
+
+def put(recording: GroupRecording, machine: KeyValueMachine, number: int, at_ns: int) -> None:
+    """A put of a value of its own, from call to answer."""
+    command = encode_put("key", b"%d" % number)
+    operation = Operation(7, 0, SESSION, number, KV_MACHINE, command, at_ns)
+    recording.called(operation)
+    result = machine.apply(command, ApplyContext())
+    operation.answered_ns = at_ns + 1
+    operation.outcome = Outcome(number, 0, result, False)
+    recording.acknowledged(operation)
+
+
+def test_a_stale_read_is_not_linearizable():
+    """Whatever instance its answer names."""
+    recording, machine = GroupRecording(0), KeyValueMachine()
+    put(recording, machine, 1, 10)
+    stale = machine.query(encode_get("key"))
+    put(recording, machine, 2, 20)
+    assert recording.check() == 2
+    read = Read(8, 0, KV_MACHINE, encode_get("key"), Consistency.LEASE)
+    recording.read_called(read, 30)
+    recording.read_answered(read, QueryResult(1, 2, stale), 31)
+    with pytest.raises(Violation, match="linearizable: group 0"):
+        recording.check()
+
+
+def test_reads_in_turn_must_not_go_back():
+    """Two reads see a write that nobody was acknowledged: first the new value, then the old one."""
+    recording, machine = GroupRecording(0), KeyValueMachine()
+    put(recording, machine, 1, 10)
+    old = machine.query(encode_get("key"))
+    command = encode_put("key", b"2")
+    recording.called(Operation(7, 0, SESSION, 2, KV_MACHINE, command, 20))
+    machine.apply(command, ApplyContext())
+    new = machine.query(encode_get("key"))
+    for number, seen in enumerate((old, new)):
+        read = Read(8, 0, KV_MACHINE, encode_get("key"), Consistency.LINEARIZABLE)
+        recording.read_called(read, 30 + number)
+        recording.read_answered(read, QueryResult(1, 2, seen), 30 + number)
+    assert recording.check() == 4
+    read = Read(8, 0, KV_MACHINE, encode_get("key"), Consistency.LINEARIZABLE)
+    recording.read_called(read, 40)
+    recording.read_answered(read, QueryResult(1, 2, old), 41)
+    with pytest.raises(Violation, match="linearizable"):
+        recording.check()
+
+
+def test_stale_reads_are_in_no_history():
+    recording, machine = GroupRecording(0), KeyValueMachine()
+    put(recording, machine, 1, 10)
+    for consistency in (Consistency.STALE, Consistency.FOLLOWER):
+        read = Read(8, 0, KV_MACHINE, encode_get("key"), consistency)
+        recording.read_called(read, 30)
+        assert read.history_id is None
+    assert recording.check() == 1
+
+
+@pytest.mark.parametrize("drift_ppm", [-50_000, 0, 200, 50_000])
+def test_a_clock_tells_when_it_will_show_a_time(drift_ppm):
+    clock = MachineClock(1_000, drift_ppm)
+    for jump_ns in (0, 5, 777_777_777):
+        clock.jump(jump_ns)
+        for local_ns in (clock.read(2_000) + 1, 10**9 + 7):
+            when_ns = clock.when(local_ns)
+            assert clock.read(when_ns) >= local_ns
+            assert clock.read(when_ns - 1) < local_ns
+
+
+def test_a_clock_that_jumps_never_goes_back():
+    clock = MachineClock(0, 0)
+    clock.jump(500)
+    assert clock.read(100) == 600
+    with pytest.raises(AssertionError):
+        clock.jump(-1)
