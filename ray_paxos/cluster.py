@@ -29,7 +29,6 @@ from ray_paxos.client import Client
 from ray_paxos.config import (
     ClusterConfiguration,
     load_configuration,
-    resolve_data_dir,
 )
 from ray_paxos.core.genesis import SYSTEM_GROUP
 from ray_paxos.errors import (
@@ -38,6 +37,7 @@ from ray_paxos.errors import (
     PaxosError,
     PlacementError,
 )
+from ray_paxos.storage.data_dir import resolve_data_dir
 
 _logger = logging.getLogger(__name__)
 

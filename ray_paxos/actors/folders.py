@@ -20,10 +20,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_paxos import errors
 from ray_paxos.actors.placement import RayNode
-from ray_paxos.config import resolve_data_dir
 from ray_paxos.core.bootstrap import FolderFound, FolderState, NodeReport
 from ray_paxos.core.genesis import decode_genesis
 from ray_paxos.errors import ClusterError, PaxosError
+from ray_paxos.storage.data_dir import resolve_data_dir
 from ray_paxos.storage.disk import LocalDisk, storage_errors
 from ray_paxos.storage.folder import FoundMember, activate_member, find_members, stage_member
 

@@ -28,11 +28,11 @@ from ray_paxos.actors.names import actor_name
 from ray_paxos.actors.observing import EventLog, set_up_logging
 from ray_paxos.actors.opening import Opening
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
-from ray_paxos.config import resolve_data_dir
 from ray_paxos.core.driver import Driver, Observe
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.messages import RoleName
 from ray_paxos.errors import InvariantViolationError
+from ray_paxos.storage.data_dir import resolve_data_dir
 from ray_paxos.storage.disk import LocalDisk
 from ray_paxos.storage.opening import OpenedRole
 

@@ -8,10 +8,10 @@ form, and `describe` of any actor gives it back to drivers that attach later.
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from ray_paxos.config import ClusterConfiguration
 from ray_paxos.core.genesis import Genesis, decode_genesis
 from ray_paxos.core.settings import (
     AcceptorSettings,
@@ -20,6 +20,9 @@ from ray_paxos.core.settings import (
     ProposerSettings,
 )
 from ray_paxos.errors import WireFormatError
+
+if TYPE_CHECKING:
+    from ray_paxos.config import ClusterConfiguration
 
 SPEC_FORMAT = 1
 

@@ -21,7 +21,6 @@ from ray_paxos.config.cluster import (
     GroupConfiguration,
     LoggingConfiguration,
     MemberConfiguration,
-    resolve_data_dir,
 )
 from ray_paxos.config.load import load_configuration, parse_configuration, with_ray_address
 from ray_paxos.config.ray_section import RayConfiguration
@@ -44,6 +43,5 @@ __all__ = [
     "RayConfiguration",
     "load_configuration",
     "parse_configuration",
-    "resolve_data_dir",
     "with_ray_address",
 ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -19,11 +18,9 @@ from ray_paxos.config.roles import (
 )
 from ray_paxos.config.section import Section, name_field, refuse
 from ray_paxos.core.genesis import MachineSpec
-from ray_paxos.errors import ConfigurationError
 from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.storage.data_dir import DATA_DIR_DEFAULT, DATA_DIR_VARIABLE
 
-DATA_DIR_VARIABLE = "RAY_PAXOS_HOME"
-DATA_DIR_DEFAULT = "~/.ray_paxos"
 SECTIONS = ("proposer", "acceptor", "learner", "checkpointer", "ray", "logging")
 MEMBERS_MAX = 15
 GROUPS_MAX = 1_024
@@ -287,29 +284,3 @@ def _check_unique(field: str, values: Iterable[str | int]) -> None:
         if value in seen:
             raise refuse(f"{value} is given twice; each needs its own", (field,))
         seen.add(value)
-
-
-def resolve_data_dir(configured: str | None, environment: Mapping[str, str]) -> Path:
-    """The folder for all data on this node. Call it on the member's node, not on the driver's.
-
-    Args:
-        configured: `data_dir` of the configuration.
-        environment: Of a process on that node (`os.environ`).
-
-    Returns:
-        An absolute path; the folder need not exist.
-
-    Raises:
-        ConfigurationError: $RAY_PAXOS_HOME is relative, or `~` means nothing here.
-    """
-    chosen = configured or environment.get(DATA_DIR_VARIABLE) or DATA_DIR_DEFAULT
-    try:
-        path = Path(chosen).expanduser()
-    except RuntimeError as error:
-        raise ConfigurationError(f"data_dir {chosen!r}: {error}") from error
-    if not path.is_absolute():
-        raise ConfigurationError(
-            f"${DATA_DIR_VARIABLE}: found {chosen!r}; allowed: an absolute path, or one that "
-            "begins with ~"
-        )
-    return path

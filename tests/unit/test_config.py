@@ -16,12 +16,12 @@ from ray_paxos.config import (
     MemberConfiguration,
     load_configuration,
     parse_configuration,
-    resolve_data_dir,
     with_ray_address,
 )
 from ray_paxos.core import settings as core
 from ray_paxos.core.genesis import MachineSpec
 from ray_paxos.errors import ConfigurationError
+from ray_paxos.storage.data_dir import resolve_data_dir
 
 SECTIONS = {
     "proposer": core.ProposerSettings,

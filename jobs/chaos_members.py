@@ -1,0 +1,172 @@
+"""The members of a running cluster as a chaos run sees them: who serves, and signals to them.
+
+The processes are signalled by an actor on each node (`chaos_node`), as they may be anywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import chaos_node
+from chaos_cluster import Life, MemberLog, Place, Sight
+from ray_paxos.actors.administration import ask_all
+from ray_paxos.actors.launching import ROLE_CLASSES
+from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name
+from ray_paxos.errors import ClusterError, PaxosError
+
+if TYPE_CHECKING:
+    from ray_paxos import Cluster
+
+LOOK_S = 1.0
+AGENT_S = 30.0
+LOG_S = 300.0
+
+
+class RayMembers:
+    """Those of a cluster on Ray."""
+
+    def __init__(self, cluster: Cluster, group: int) -> None:
+        """Look at one group of a cluster."""
+        self._cluster = cluster
+        self._group = group
+        self._places = [(m, role) for m in cluster.members for role in ROLE_NAMES.values()]
+        self._roles = {text: role for role, text in ROLE_NAMES.items()}
+        self._started: dict[tuple[str, int], int] = {}
+        self._agents: dict[str, Any] = {}
+        # Nodes of a cluster need not have this folder. (Ray's copy of cloudpickle has no types.)
+        ray.cloudpickle.register_pickle_by_value(chaos_node)  # type: ignore[no-untyped-call]
+
+    def look(self, without: Iterable[Place] = ()) -> Sight:
+        """Ask every role."""
+        skipped = set(without)
+        asked = [place for place in self._places if place not in skipped]
+        answers = ask_all({place: partial(self._ask, place) for place in asked}, LOOK_S)
+        states = {p: state for p, state in answers.items() if not isinstance(state, Exception)}
+        self._identify(states)
+        lives: dict[Place, Life] = {}
+        stopped: dict[str, str] = {}
+        master = None
+        for place, state in states.items():
+            member, role = place
+            node_id, pid = state["node_id"], state["pid"]
+            started = self._started.get((node_id, pid))
+            if state["phase"] == "serving" and started is not None:
+                lives[place] = Life(pid, started, node_id)
+            if state["phase"] == "stopped":
+                stopped[f"{member}/{role}"] = state["reason"]
+            for group, reason in (state["stopped_groups"] or {}).items():
+                stopped[f"{member}/{role}, group {group}"] = reason
+            of_group = (state["groups"] or {}).get(self._group, {})
+            if role == "proposer" and of_group.get("is_serving"):
+                master = member
+            if role == "learner" and of_group.get("stopped"):
+                stopped[f"{member}/{role}, group {self._group}"] = of_group["stopped"]
+        return Sight(lives, master, stopped)
+
+    def _ask(self, place: Place) -> Any:
+        member, role = place
+        name = actor_name(self._cluster.name, member, self._roles[role])
+        return ray.get_actor(name, namespace=NAMESPACE).state.remote()
+
+    def _identify(self, states: Mapping[Place, Mapping[str, Any]]) -> None:
+        """Find out when processes started that were not seen before."""
+        titles: dict[str, dict[int, str]] = {}
+        for (_member, role), state in states.items():
+            node_id, pid = state["node_id"], state["pid"]
+            if state["phase"] == "serving" and (node_id, pid) not in self._started:
+                title = f"ray::{ROLE_CLASSES[self._roles[role]].__name__}"
+                titles.setdefault(node_id, {})[pid] = title
+        calls = {
+            node_id: partial(self._agent(node_id).identify.remote, of_node)
+            for node_id, of_node in titles.items()
+        }
+        for node_id, found in ask_all(calls, AGENT_S).items():
+            if not isinstance(found, Exception):
+                self._started |= {(node_id, pid): started for pid, started in found.items()}
+
+    def kill(self, lives: Sequence[Life]) -> int:
+        """By the agents of all nodes concerned, at once."""
+        return self._signal("kill", lives)
+
+    def pause(self, lives: Sequence[Life], pause_s: float) -> int:
+        """Likewise; each agent keeps the time by itself."""
+        return self._signal("pause", lives, pause_s)
+
+    def resume(self) -> None:
+        """Likewise."""
+        ask_all({n: agent.resume.remote for n, agent in self._agents.items()}, AGENT_S)
+
+    def _signal(self, method: str, lives: Sequence[Life], *arguments: float) -> int:
+        by_node: dict[str, list[tuple[int, int]]] = {}
+        for life in lives:
+            by_node.setdefault(life.node_id, []).append((life.pid, life.started))
+        calls = {
+            node_id: partial(getattr(self._agent(node_id), method).remote, of_node, *arguments)
+            for node_id, of_node in by_node.items()
+        }
+        answers = ask_all(calls, AGENT_S)
+        for life in lives:
+            # It may be over now, and another process may get its number.
+            self._started.pop((life.node_id, life.pid), None)
+        count = 0
+        for node_id, answer in answers.items():
+            if isinstance(answer, Exception):
+                raise ClusterError(f"the chaos run's actor on node {node_id[:6]}: {answer}")
+            count += len(answer)
+        return count
+
+    def _agent(self, node_id: str) -> Any:
+        agent = self._agents.get(node_id)
+        if agent is None:
+            remote: Any = ray.remote
+            actor = remote(
+                num_cpus=0,
+                max_restarts=0,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+            )(chaos_node.NodeAgent)
+            agent = self._agents[node_id] = actor.remote()
+        return agent
+
+    def read_logs(self, first: int) -> dict[str, MemberLog]:
+        """By the agent on each member's node."""
+        sight = self.look()
+        logs = {}
+        for member in self._cluster.members:
+            life = sight.lives.get((member, "learner"))
+            if life is None:
+                logs[member] = MemberLog(None, "its learner does not serve")
+                continue
+            logs[member] = self._read_log(member, life.node_id, first)
+        return logs
+
+    def _read_log(self, member: str, node_id: str, first: int) -> MemberLog:
+        try:
+            folder = self._cluster.log_dir(member)
+            reference = self._agent(node_id).read_log.remote(folder, self._group, first)
+            read = ray.get(reference, timeout=LOG_S)
+        except (PaxosError, RayError) as error:
+            return MemberLog(None, str(error))
+        rows = None
+        if read["rows"] is not None:
+            with pa.ipc.open_stream(read["rows"]) as stream:
+                rows = stream.read_all()
+        return MemberLog(rows, read["problem"])
+
+    def close(self) -> None:
+        """Continue what is stopped, and end the agents."""
+        try:
+            self.resume()
+        finally:
+            for agent in self._agents.values():
+                ray.kill(agent)
+            self._agents = {}
+            # Ray tells the node; the actors are gone soon after.
+            time.sleep(0.05)

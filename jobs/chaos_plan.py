@@ -1,0 +1,188 @@
+"""Which faults a chaos run injects, and when: drawn from the seed alone, aimed when it is time.
+
+Rules:
+
+1. The kinds are dealt like cards: every kind comes once before any comes again, so that a short
+   run has seen them all.
+2. A fault is drawn without looking at the cluster: the same seed gives the same faults at the
+   same distances. Whom it hits depends on who leads and who is harmed at that moment.
+3. A member is *harmed* from when one of its processes is killed or stopped until all of its roles
+   serve again. No more than a minority of the members is harmed at a time, so that the others are
+   a quorum: a fault that would harm one too many hits one that is harmed already. Faults may thus
+   overlap on a member: killed while it is paused, killed again while it comes back.
+4. `restart-all` is the exception. After it nothing is injected until all members serve again.
+5. `drop-master` harms nobody and comes at any time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from ray_paxos.errors import ConfigurationError
+
+ROLES = ("proposer", "acceptor", "learner", "checkpointer")
+MASTER_SHARE = 0.5
+"""So many faults are aimed at the master's member, the others at any."""
+PAUSE_S = (0.5, 6.0)
+"""How long processes are stopped: from less than any timeout to three leases of 2 s."""
+NO_FAULTS = "none"
+
+
+class FaultKind(Enum):
+    """What can be done to a cluster."""
+
+    KILL_ROLE = "kill-role"
+    """SIGKILL of one role's process."""
+    KILL_MEMBER = "kill-member"
+    """SIGKILL of all four of a member."""
+    PAUSE_MEMBER = "pause-member"
+    """SIGSTOP of all four of a member, and SIGCONT later."""
+    PAUSE_ROLE = "pause-role"
+    """The same of one role's process."""
+    DROP_MASTER = "drop-master"
+    """The master is told to give up the lead, or to hand it to another member."""
+    RESTART_ALL = "restart-all"
+    """SIGKILL of all processes of all members at once, but for those that are being started."""
+
+
+DEFAULT_KINDS = (
+    FaultKind.KILL_ROLE,
+    FaultKind.KILL_MEMBER,
+    FaultKind.PAUSE_MEMBER,
+    FaultKind.DROP_MASTER,
+    FaultKind.RESTART_ALL,
+)
+OF_A_MINORITY = frozenset(
+    (FaultKind.KILL_ROLE, FaultKind.KILL_MEMBER, FaultKind.PAUSE_MEMBER, FaultKind.PAUSE_ROLE)
+)
+OF_ONE_ROLE = frozenset((FaultKind.KILL_ROLE, FaultKind.PAUSE_ROLE))
+PAUSES = frozenset((FaultKind.PAUSE_MEMBER, FaultKind.PAUSE_ROLE))
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFault:
+    """One fault, as it was drawn.
+
+    Attributes:
+        kind: Which.
+        after_s: So long after the one before began.
+        is_for_master: Whether the master's member is hit, where it may be.
+        draw: From 0 to 1: which member, where more than one may be hit.
+        role: Which role is hit, where only one is.
+        pause_s: For how long processes are stopped, where they are.
+        is_transfer: Whether the lead is handed to a member rather than dropped.
+    """
+
+    kind: FaultKind
+    after_s: float
+    is_for_master: bool
+    draw: float
+    role: str
+    pause_s: float
+    is_transfer: bool
+
+
+def parse_kinds(text: str) -> tuple[FaultKind, ...]:
+    """The kinds that a list with commas names; none for `none`.
+
+    Raises:
+        ConfigurationError: One is unknown, or named twice, or there is none.
+    """
+    if text.strip() == NO_FAULTS:
+        return ()
+    known = {kind.value: kind for kind in FaultKind}
+    kinds: list[FaultKind] = []
+    for name in (part.strip() for part in text.split(",")):
+        if name not in known:
+            allowed = ", ".join([*known, NO_FAULTS])
+            raise ConfigurationError(f"--faults: found {name!r}; allowed: {allowed}")
+        if known[name] in kinds:
+            raise ConfigurationError(f"--faults: {name} is named twice")
+        kinds.append(known[name])
+    return tuple(kinds)
+
+
+def check_members(kinds: Collection[FaultKind], members: int) -> None:
+    """Whether the faults can be injected at all.
+
+    Raises:
+        ConfigurationError: There are too few members for one of them.
+    """
+    harming = [kind.value for kind in FaultKind if kind in OF_A_MINORITY and kind in kinds]
+    if harming and minority(members) == 0:
+        raise ConfigurationError(
+            f"--faults: {', '.join(harming)} leave a quorum of at least 3 members, and the cluster "
+            f"has {members}"
+        )
+    if FaultKind.DROP_MASTER in kinds and members < 2:
+        raise ConfigurationError("--faults: drop-master needs a second member to lead")
+
+
+def minority(members: int) -> int:
+    """How many of so many members may be harmed while the others are a quorum."""
+    return (members - 1) // 2
+
+
+def plan_faults(kinds: Sequence[FaultKind], seed: int, interval_s: float) -> Iterator[PlannedFault]:
+    """Faults without end.
+
+    Args:
+        kinds: Which; none gives none.
+        seed: Of everything that is drawn.
+        interval_s: Between the beginnings of two faults, on average.
+    """
+    source = random.Random(seed)
+    while kinds:
+        # Sorted first: the order in which the kinds were named means nothing.
+        deck = sorted(kinds, key=lambda kind: kind.value)
+        source.shuffle(deck)
+        for kind in deck:
+            yield PlannedFault(
+                kind=kind,
+                after_s=source.uniform(0.25, 1.75) * interval_s,
+                is_for_master=source.random() < MASTER_SHARE,
+                draw=source.random(),
+                role=source.choice(ROLES),
+                pause_s=source.uniform(*PAUSE_S),
+                is_transfer=source.random() < 0.5,
+            )
+
+
+def choose_member(
+    fault: PlannedFault,
+    members: Sequence[str],
+    *,
+    harmed: Collection[str],
+    able: Collection[str],
+    master: str | None,
+) -> str | None:
+    """Whom a fault of a minority hits.
+
+    Args:
+        fault: Which.
+        members: All of them.
+        harmed: Those that are not whole.
+        able: Those that have a process which it can hit.
+        master: Who leads, as far as is known.
+
+    Returns:
+        A member; None where nobody may be hit now.
+    """
+    has_room = len(harmed) < minority(len(members))
+    allowed = [name for name in members if name in able and (has_room or name in harmed)]
+    if not allowed:
+        return None
+    if fault.is_for_master and master in allowed:
+        return master
+    return allowed[int(fault.draw * len(allowed))]
+
+
+def choose_successor(fault: PlannedFault, members: Sequence[str], master: str | None) -> str | None:
+    """Who is to lead next; None where the lead is only dropped."""
+    others = [name for name in members if name != master]
+    if not fault.is_transfer or not others:
+        return None
+    return others[int(fault.draw * len(others))]

@@ -1,0 +1,346 @@
+"""A cluster in this process for chaos runs: real machines, no Ray, no Paxos, and faults on demand.
+
+What is wrong with it is chosen by `Flaws`: each is one that a check of the job has to see.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+
+from chaos_cluster import Life, MemberLog, Place, Sight
+from chaos_plan import ROLES
+from ray_paxos.config import ClusterConfiguration
+from ray_paxos.errors import NotAppliedError, OutcomeUnknownError, QueryError, TransferError
+from ray_paxos.machines.base import ApplyContext
+from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.log import LogMachine
+
+COLUMNS: dict[str, pa.DataType] = {
+    "instance_id": pa.int64(),
+    "index": pa.int32(),
+    "kind": pa.string(),
+    "machine": pa.string(),
+    "session": pa.string(),
+    "number": pa.int64(),
+    "command": pa.binary(),
+    "chain": pa.binary(),
+}
+
+
+def log_table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    columns = [pa.array([row[n] for row in rows], kind) for n, kind in enumerate(COLUMNS.values())]
+    return pa.table(columns, names=list(COLUMNS))
+
+
+@dataclass
+class Flaws:
+    """What the cluster does wrong.
+
+    Each number says for which command or read of its kind, counted from 1; 0 for none.
+    """
+
+    lost_append: int = 0
+    doubled_append: int = 0
+    doubled_put: int = 0
+    refused_but_applied: int = 0
+    unknown_every: int = 0
+    refused_every: int = 0
+    failed_read_every: int = 0
+    stale_read: int = 0
+    stale_follower: int = 0
+    refuses_command: int = 0
+    crash_at: int = 0
+    silent_at: int = 0
+    silent_s: float = 0.0
+    other_digest: bool = False
+    other_row: bool = False
+    damaged_log: bool = False
+    short_log: bool = False
+    never_back: bool = False
+    transfers_fail: bool = False
+
+
+@dataclass
+class FakeGroup:
+    """One group: commands are applied under a lock, one instance each."""
+
+    flaws: Flaws
+    machines: dict[str, Any] = field(
+        default_factory=lambda: {"kv": KeyValueMachine(), "log": LogMachine()}
+    )
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    counts: dict[str, itertools.count[int]] = field(default_factory=dict)
+    older: dict[bytes, bytes] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    open_gate: threading.Event = field(default_factory=threading.Event)
+
+    def nth(self, kind: str) -> int:
+        return next(self.counts.setdefault(kind, itertools.count(1)))
+
+    def apply(self, machine: str, command: bytes, session: str, number: int) -> Any:
+        value = self.machines[machine].apply(command, ApplyContext())
+        instance = len(self.rows) + 1
+        row = (instance, 0, "command", machine, session, number, command, b"%016d" % instance)
+        self.rows.append(row)
+        return SimpleNamespace(value=value, instance_id=instance, index=0)
+
+
+class FakeClient:
+    """One session."""
+
+    def __init__(self, group: FakeGroup, session: str) -> None:
+        self.group = group
+        self.session = session
+        self.number = 0
+        self.is_closed = False
+
+    def __enter__(self) -> FakeClient:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close(timeout_s=0.0)
+
+    def close(self, *, timeout_s: float) -> None:
+        self.is_closed = True
+
+    def propose(self, command: bytes, machine: str, *, timeout_s: float) -> Any:
+        group, flaws = self.group, self.group.flaws
+        with group.lock:
+            self.number += 1
+            nth = group.nth("command")
+            if nth == flaws.silent_at:
+                time.sleep(flaws.silent_s)
+            if nth == flaws.crash_at:
+                raise RuntimeError("a bug in the client")
+            if flaws.refused_every and nth % flaws.refused_every == 0:
+                raise NotAppliedError("no master")
+            if flaws.unknown_every and nth % flaws.unknown_every == 0:
+                if nth % (2 * flaws.unknown_every) == 0:
+                    group.apply(machine, command, self.session, self.number)
+                raise OutcomeUnknownError("no answer")
+            if nth == flaws.refuses_command:
+                raise QueryError("what no command ends with")
+            if machine == "log":
+                nth = group.nth("append")
+                if nth == flaws.lost_append:
+                    length = len(group.machines["log"]._lines) + 1
+                    result = SimpleNamespace(
+                        value=b"%d" % length, instance_id=len(group.rows) + 1, index=0
+                    )
+                    group.rows.append((*self.row(group, machine, command),))
+                    return result
+                if nth == flaws.doubled_append:
+                    group.apply(machine, command, self.session, self.number)
+                if nth == flaws.refused_but_applied:
+                    group.apply(machine, command, self.session, self.number)
+                    raise NotAppliedError("not true")
+            elif command[1:4] == b"\xa3pu":
+                nth = group.nth("put")
+                if nth == flaws.doubled_put:
+                    group.apply(machine, command, self.session, self.number)
+            return group.apply(machine, command, self.session, self.number)
+
+    def row(self, group: FakeGroup, machine: str, command: bytes) -> tuple[Any, ...]:
+        instance = len(group.rows) + 1
+        chain = b"%016d" % instance
+        return (instance, 0, "command", machine, self.session, self.number, command, chain)
+
+    def query(
+        self,
+        request: bytes,
+        machine: str,
+        *,
+        consistency: str,
+        at_least: int | None,
+        max_staleness_ms: int | None,
+        timeout_s: float,
+    ) -> bytes:
+        group, flaws = self.group, self.group.flaws
+        with group.lock:
+            nth = group.nth(consistency)
+            every = flaws.failed_read_every
+            if every and nth % every == 0 and timeout_s < 10:
+                raise QueryError("no answer")
+            answer: bytes = group.machines[machine].query(request)
+            if machine == "log":
+                return answer
+            older = group.older.setdefault(request, answer)
+            limit = flaws.stale_follower if consistency == "follower" else flaws.stale_read
+            if limit and nth >= limit and answer != older:
+                return older
+            return answer
+
+
+class FakeChaosCluster:
+    """What a chaos run uses of `ray_paxos.Cluster`."""
+
+    def __init__(self, configuration: ClusterConfiguration, flaws: Flaws) -> None:
+        self.name = configuration.cluster
+        self.members = tuple(member.name for member in configuration.members)
+        self.was_running = False
+        self.flaws = flaws
+        self.group = FakeGroup(flaws)
+        self.sessions = itertools.count(1)
+        self.stopped = 0
+        self.handed_over: list[str | None] = []
+
+    def client(self, group: int, *, label: str) -> FakeClient:
+        return FakeClient(self.group, f"{next(self.sessions)}.0")
+
+    def status(self) -> Any:
+        position = SimpleNamespace(applied_through=len(self.group.rows))
+        group = SimpleNamespace(group=1, positions={"m1": position})
+        return SimpleNamespace(groups=(group,))
+
+    def flush(self, group: int) -> None:
+        pass
+
+    def member_digests(self, group: int, *, timeout_s: float) -> Any:
+        digests = {
+            name: SimpleNamespace(applied_instance_id=len(self.group.rows), digest="ab")
+            for name in self.members
+        }
+        if self.flaws.other_digest:
+            digests["m2"].digest = "cd"
+        return digests
+
+    def drop_master(self, group: int, *, timeout_s: float) -> str | None:
+        self._hand_over(None)
+        return None
+
+    def transfer_master(self, member: str, group: int, *, timeout_s: float) -> None:
+        self._hand_over(member)
+
+    def _hand_over(self, member: str | None) -> None:
+        self.handed_over.append(member)
+        if self.flaws.transfers_fail:
+            raise TransferError("it is too far behind")
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+class FakeMembers:
+    """Processes that come back a while after they were killed, under another id."""
+
+    def __init__(
+        self,
+        members: Sequence[str],
+        *,
+        back_after_s: float = 0.05,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        logs: Callable[[], dict[str, MemberLog]] = dict,
+        never_back: bool = False,
+    ) -> None:
+        self.pids = itertools.count(100)
+        self.places = [(member, role) for member in members for role in ROLES]
+        self.lives = {place: self.new_life() for place in self.places}
+        self.back_ns: dict[Place, int] = {}
+        self.paused: dict[Place, int] = {}
+        self.back_after_s = back_after_s
+        self.clock_ns = clock_ns
+        self.logs = logs
+        self.never_back = never_back
+        self.master: str | None = members[0]
+        self.killed: list[list[Place]] = []
+        self.stopped: list[list[Place]] = []
+        self.resumed = 0
+        self.is_closed = False
+
+    def new_life(self) -> Life:
+        pid = next(self.pids)
+        return Life(pid, 10 * pid, "node")
+
+    def harmed(self) -> set[str]:
+        now_ns = self.clock_ns()
+        down = {place for place, back_ns in self.back_ns.items() if back_ns > now_ns}
+        paused = {place for place, end_ns in self.paused.items() if end_ns > now_ns}
+        return {member for member, _ in down | paused}
+
+    def look(self, without: Iterable[Place]) -> Sight:
+        now_ns = self.clock_ns()
+        skipped = set(without)
+        lives = {
+            place: life
+            for place, life in self.lives.items()
+            if place not in skipped
+            and self.back_ns.get(place, 0) <= now_ns
+            and self.paused.get(place, 0) <= now_ns
+        }
+        if self.never_back:
+            lives.pop(("m1", "learner"), None)
+        return Sight(lives, self.master, {})
+
+    def kill(self, lives: Sequence[Life]) -> int:
+        hit = self.places_of(lives)
+        self.killed.append(hit)
+        for place in hit:
+            self.lives[place] = self.new_life()
+            self.paused.pop(place, None)
+            self.back_ns[place] = self.clock_ns() + int(self.back_after_s * 1e9)
+        return len(hit)
+
+    def pause(self, lives: Sequence[Life], pause_s: float) -> int:
+        hit = self.places_of(lives)
+        self.stopped.append(hit)
+        self.paused |= dict.fromkeys(hit, self.clock_ns() + int(pause_s * 1e9))
+        return len(hit)
+
+    def resume(self) -> None:
+        self.resumed += 1
+        self.paused.clear()
+
+    def places_of(self, lives: Sequence[Life]) -> list[Place]:
+        return [place for place, life in self.lives.items() if life in lives]
+
+    def read_logs(self, first: int) -> dict[str, MemberLog]:
+        return self.logs()
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@dataclass
+class FakeEnvironment:
+    """Where the job gets its cluster from."""
+
+    flaws: Flaws = field(default_factory=Flaws)
+    starts: list[tuple[str | None, bool]] = field(default_factory=list)
+    was_running: bool = False
+    cluster: FakeChaosCluster | None = None
+    processes: FakeMembers | None = None
+
+    def start(
+        self, configuration: ClusterConfiguration, *, address: str | None, keep: bool
+    ) -> FakeChaosCluster:
+        self.starts.append((address, keep))
+        self.cluster = FakeChaosCluster(configuration, self.flaws)
+        self.cluster.was_running = self.was_running
+        return self.cluster
+
+    def members(self, cluster: FakeChaosCluster, group: int) -> FakeMembers:
+        self.processes = FakeMembers(
+            cluster.members, logs=self._logs, never_back=self.flaws.never_back
+        )
+        return self.processes
+
+    def _logs(self) -> dict[str, MemberLog]:
+        assert self.cluster is not None
+        rows = self.cluster.group.rows
+        logs = {name: MemberLog(log_table(rows)) for name in self.cluster.members}
+        if self.flaws.other_row:
+            *head, last = rows
+            logs["m3"] = MemberLog(log_table([*head, (*last[:6], b"other", last[7])]))
+        if self.flaws.short_log:
+            logs["m3"] = MemberLog(log_table(rows[:-20]))
+        if self.flaws.damaged_log:
+            logs["m1"] = MemberLog(logs["m1"].rows, "DamageError: wrong checksum")
+        return logs

@@ -1,0 +1,357 @@
+"""The whole job on a cluster of this process: what passes, and that every check can fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import chaos_injection
+import chaos_run
+from chaos import command_line
+from ray_paxos.errors import ClusterError, PlacementError
+from ray_paxos.testing.check import main as check_main
+from tests.jobs.chaos_fakes import FakeEnvironment, Flaws
+
+CHECKS = {
+    "healed",
+    "clients",
+    "exactly_once",
+    "digests_equal",
+    "logs_equal",
+    "follower_reads",
+    "linearizable",
+    "gap",
+    "restart_all_gap",
+}
+QUICK = [
+    *("--seconds", "0.4", "--clients", "3", "--rate", "300"),
+    *("--fault-interval-s", "0.1", "--command-timeout-s", "0.5", "--read-timeout-s", "0.5"),
+]
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chaos_injection, "LOOK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(chaos_run, "SETTLE_S", 0.05)
+    monkeypatch.setattr(chaos_run, "HEAL_S", 1.0)
+    monkeypatch.setattr(chaos_run, "DIGESTS_S", 0.2)
+    monkeypatch.setattr(chaos_run, "RETRY_S", 0.05)
+    monkeypatch.setattr(chaos_run, "CLOSE_S", 5.0)
+    monkeypatch.setattr(chaos_run, "FIRST_S", 2.0)
+
+
+def run(environment: FakeEnvironment, *arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        command_line.main([*QUICK, *arguments], obj=environment)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def run_flawed(tmp_path: Path, flaws: Flaws, *arguments: str) -> tuple[int, dict[str, Any]]:
+    path = tmp_path / "out.json"
+    status = run(FakeEnvironment(flaws), "--json", str(path), *arguments)
+    document: dict[str, Any] = json.loads(path.read_text())
+    assert document["held"] is (status == 0)
+    assert set(document["checks"]) == CHECKS
+    return status, document
+
+
+def failed(document: dict[str, Any]) -> set[str]:
+    return {name for name, held in document["checks"].items() if not held}
+
+
+def test_a_good_cluster_passes_and_everything_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, history = tmp_path / "out.json", tmp_path / "history.jsonl"
+    environment = FakeEnvironment()
+    assert run(environment, "--json", str(path), "--history", str(history), "--seed", "4") == 0
+    document = json.loads(path.read_text())
+    assert list(document) == [
+        *("cluster", "group", "members", "seed", "clients", "seconds", "elapsed_s", "lease_ms"),
+        *("faults", "refused", "injected", "operations", "errors", "acknowledged"),
+        *("acknowledged_per_s", "longest_gap_s", "longest_gap_restart_all_s", "gap_limit_s"),
+        *("restart_gap_limit_s", "gaps", "linearizability", "checked", "checks", "violations"),
+        *("held", "load_average"),
+    ]
+    assert (document["cluster"], document["seed"], document["clients"]) == ("demo", 4, 3)
+    assert document["checks"] == dict.fromkeys(CHECKS, True)
+    assert document["violations"] == []
+    assert (document["gap_limit_s"], document["restart_gap_limit_s"]) == (6, 12)
+    assert sum(document["faults"].values()) == len(document["injected"]) >= 2
+    assert set(document["operations"]) == {
+        *("put", "cas", "delete", "get", "append", "linearizable", "lease", "follower"),
+        "last read",
+    }
+    assert document["acknowledged"] > 100
+    assert document["checked"] > document["acknowledged"]
+    assert document["linearizability"]["verdict"] == "true"
+    assert document["linearizability"]["slowest_keys"]
+    assert len(document["gaps"]) == 10
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "linearizable: true" in said.err
+    assert "violations: 0; all held" in said.err
+    assert environment.starts == [(None, False)]
+    assert environment.cluster is not None
+    assert environment.cluster.stopped == 1
+    assert environment.processes is not None
+    assert environment.processes.is_closed
+    assert check_main([str(history), "--model", "kv"]) == 0
+
+
+def test_faults_of_the_kinds_asked_for_are_injected(tmp_path: Path) -> None:
+    kinds = "kill-role,restart-all,drop-master"
+    status, document = run_flawed(tmp_path, Flaws(), "--faults", kinds, "--seconds", "1")
+    assert status == 0
+    assert set(document["faults"]) == set(kinds.split(","))
+    assert document["longest_gap_restart_all_s"] is not None
+    status, document = run_flawed(tmp_path, Flaws(), "--faults", "none")
+    assert status == 0
+    assert document["faults"] == {}
+    assert document["longest_gap_restart_all_s"] is None
+
+
+def test_refused_transfers_are_counted_apart_and_break_nothing(tmp_path: Path) -> None:
+    flaws = Flaws(transfers_fail=True)
+    status, document = run_flawed(tmp_path, flaws, "--faults", "drop-master")
+    assert status == 0
+    assert document["faults"] == {}
+    assert document["refused"]["drop-master"] >= 2
+    assert document["injected"][0]["refusal"] == "it is too far behind"
+
+
+def test_unknown_and_refused_commands_and_failed_reads_break_nothing(tmp_path: Path) -> None:
+    flaws = Flaws(unknown_every=10, refused_every=7, failed_read_every=5)
+    status, document = run_flawed(tmp_path, flaws)
+    assert status == 0
+    assert document["operations"]["put"]["unknown"] > 0
+    assert document["operations"]["put"]["failed"] > 0
+    assert document["operations"]["linearizable"]["failed"] > 0
+    assert set(document["errors"]) == {"OutcomeUnknownError", "NotAppliedError", "QueryError"}
+
+
+@pytest.mark.parametrize(
+    ("flaws", "checks"),
+    [
+        (Flaws(lost_append=8), {"exactly_once"}),
+        (Flaws(doubled_append=8), {"exactly_once"}),
+        (Flaws(refused_but_applied=8), {"exactly_once"}),
+        (Flaws(doubled_put=8), {"linearizable"}),
+        (Flaws(stale_read=8), {"linearizable"}),
+        (Flaws(stale_follower=8), {"follower_reads"}),
+        (Flaws(other_digest=True), {"digests_equal"}),
+        (Flaws(other_row=True), {"logs_equal"}),
+        (Flaws(short_log=True), {"logs_equal"}),
+        (Flaws(damaged_log=True), {"logs_equal"}),
+        (Flaws(never_back=True), {"healed"}),
+        (Flaws(refuses_command=20), {"clients"}),
+        (Flaws(crash_at=20), {"clients"}),
+    ],
+    ids=str,
+)
+def test_every_flaw_is_found(tmp_path: Path, flaws: Flaws, checks: set[str]) -> None:
+    status, document = run_flawed(tmp_path, flaws, "--faults", "none")
+    assert status == 1
+    # A lost or doubled append may show in other checks, too.
+    assert checks <= failed(document)
+    assert failed(document) <= checks | {"exactly_once", "linearizable", "follower_reads"}
+    assert document["violations"]
+
+
+def test_a_silence_over_the_limit_is_found(tmp_path: Path) -> None:
+    flaws = Flaws(silent_at=30, silent_s=0.3)
+    limit = ["--gap-limit-s", "0.2", "--faults", "none"]
+    status, document = run_flawed(tmp_path, flaws, *limit)
+    assert status == 1
+    assert failed(document) == {"gap"}
+    assert document["longest_gap_s"] >= 0.3
+    status, document = run_flawed(tmp_path, Flaws(silent_at=30, silent_s=0.3), "--faults", "none")
+    assert status == 0
+
+
+def test_a_silence_around_a_restart_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    options = ["--faults", "restart-all", "--gap-limit-s", "5", "--restart-gap-limit-s", "0.00001"]
+    status, document = run_flawed(tmp_path, Flaws(), *options)
+    assert status == 1
+    assert failed(document) == {"restart_all_gap"}
+
+
+def test_a_verdict_that_was_not_reached_is_no_pass(tmp_path: Path) -> None:
+    status, document = run_flawed(tmp_path, Flaws(), "--check-limit-s", "0.000001")
+    assert status == 1
+    assert failed(document) == {"linearizable"}
+    assert document["linearizability"]["verdict"] == "unknown"
+    assert "which is no pass" in document["violations"][0]
+
+
+def test_limits_grow_with_the_lease(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "long.yaml"
+    config.write_text("cluster: x\nproposer: {lease_ms: 5000}\n")
+    options = ["--config", str(config), "--faults", "none"]
+    _, document = run_flawed(tmp_path, Flaws(), *options)
+    assert (document["gap_limit_s"], document["restart_gap_limit_s"]) == (9, 15)
+    assert "the lease is 3 s longer than 2 s: so are limits of gaps" in capsys.readouterr().err
+    _, document = run_flawed(tmp_path, Flaws(), *options, "--gap-limit-s", "4")
+    assert (document["gap_limit_s"], document["restart_gap_limit_s"]) == (4, 15)
+
+
+# How it ends
+
+
+def test_a_cluster_that_ran_before_or_is_kept_is_not_stopped() -> None:
+    found = FakeEnvironment(was_running=True)
+    assert run(found) == 0
+    kept = FakeEnvironment()
+    assert run(kept, "--keep", "--address", "auto") == 0
+    assert kept.starts == [("auto", True)]
+    for environment in (found, kept):
+        assert environment.cluster is not None
+        assert environment.cluster.stopped == 0
+
+
+def test_a_cluster_that_cannot_be_started_exits_3(capsys: pytest.CaptureFixture[str]) -> None:
+    class Nowhere(FakeEnvironment):
+        def start(self, *_arguments: object, **_options: object):
+            raise PlacementError("3 nodes are needed, 1 is there")
+
+    assert run(Nowhere()) == 3
+    assert capsys.readouterr().err == "error: 3 nodes are needed, 1 is there\n"
+
+
+def test_a_cluster_that_acknowledges_nothing_exits_3(capsys: pytest.CaptureFixture[str]) -> None:
+    environment = FakeEnvironment(Flaws(refused_every=1))
+    assert run(environment) == 3
+    assert "the cluster does not serve: client-1 had no command" in capsys.readouterr().err
+    assert environment.cluster is not None
+    assert environment.cluster.stopped == 1
+
+
+def test_an_interrupt_leaves_nothing_stopped_and_exits_130(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Interrupted(FakeEnvironment):
+        def members(self, cluster, group):
+            processes = super().members(cluster, group)
+
+            def interrupt(lives):
+                raise KeyboardInterrupt
+
+            processes.kill = interrupt  # type: ignore[method-assign]
+            return processes
+
+    environment = Interrupted()
+    assert run(environment, "--faults", "kill-role") == 130
+    assert environment.cluster is not None
+    assert environment.cluster.stopped == 1
+    assert environment.processes is not None
+    assert environment.processes.is_closed
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_what_cannot_be_signalled_ends_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    class Lost(FakeEnvironment):
+        def members(self, cluster, group):
+            processes = super().members(cluster, group)
+
+            def fail(lives):
+                raise ClusterError("the node is gone")
+
+            processes.kill = fail  # type: ignore[method-assign]
+            return processes
+
+    assert run(Lost(), "--faults", "kill-role") == 3
+    assert "error: the node is gone" in capsys.readouterr().err
+
+
+def test_data_can_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(FakeEnvironment(), "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out)["held"] is True
+
+
+def test_what_ray_says_of_killed_processes_stays_off_standard_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with chaos_run.told_apart():
+        print("(raylet) A worker died or was killed while executing a task")
+        print("(raylet) Something else")
+    print("data")
+    said = capsys.readouterr()
+    assert said.out == "data\n"
+    assert said.err == "(raylet) Something else\n"
+
+
+# What is found before anything starts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--faults", "kill"], "--faults: found 'kill'; allowed: kill-role, kill-member, "),
+        (["--faults", ""], "--faults: found ''; allowed: kill-role, "),
+        (["--seconds", "inf"], "--seconds: found inf"),
+        (["--rate", "nan"], "--rate: found nan"),
+        (["--config", "missing.yaml"], "missing.yaml: cannot be read"),
+        (["--config", "two.yaml"], "--faults: kill-role, kill-member, pause-member leave a quorum"),
+        (["--config", "no_log.yaml"], "a chaos run needs a machine of kind log"),
+        (["--group", "9"], "--group: found 9; allowed: 1"),
+        (["--json", "no/out.json"], "--json no/out.json: there is no folder no"),
+        (["--history", "."], "--history .: is a directory"),
+        (["--history", "-"], "--history: a file is needed"),
+    ],
+)
+def test_bad_options_exit_2_before_anything_starts(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("two.yaml").write_text("cluster: x\nmembers: 2")
+    Path("no_log.yaml").write_text("cluster: x\ngroups: [{group: 1, machines: {kv: kv}}]")
+    environment = FakeEnvironment()
+    assert run(environment, *arguments) == 2
+    said = capsys.readouterr().err
+    assert f"error: {message}" in said
+    assert "Traceback" not in said
+    assert environment.starts == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--clients", "0"],
+        ["--seconds", "-1"],
+        ["--seconds", "0"],
+        ["--rate", "0"],
+        ["--gap-limit-s", "-3"],
+        ["--seed", "x"],
+        ["--nonsense"],
+    ],
+)
+def test_a_wrong_command_line_exits_2(arguments: list[str]) -> None:
+    assert run(FakeEnvironment(), *arguments) == 2
+
+
+def test_bad_input_is_one_message_and_loads_no_ray(repository: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "jobs/chaos.py", "--faults", "kill"],
+        cwd=repository,
+        env=os.environ | {"PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert done.returncode == 2
+    assert len(said) == 1
+    assert said[0].startswith("error: --faults: found 'kill'")
+    assert not imported & {"ray", "pyarrow"}
