@@ -10,12 +10,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ray_paxos.actors.masters import Master
     from ray_paxos.actors.outcomes import ManyResults, Result
     from ray_paxos.actors.status import ClusterStatus, MemberDigest
     from ray_paxos.client import Client
     from ray_paxos.cluster import Cluster, connect, start
     from ray_paxos.config import ClusterConfiguration, load_configuration
-    from ray_paxos.errors import CommandError, PaxosError
+    from ray_paxos.errors import (
+        CommandError,
+        NotAppliedError,
+        OutcomeUnknownError,
+        OverloadedError,
+        PaxosError,
+        QueryError,
+    )
     from ray_paxos.machines.base import ApplyContext, StateMachine
 
 __all__ = [
@@ -26,8 +34,13 @@ __all__ = [
     "ClusterStatus",
     "CommandError",
     "ManyResults",
+    "Master",
     "MemberDigest",
+    "NotAppliedError",
+    "OutcomeUnknownError",
+    "OverloadedError",
     "PaxosError",
+    "QueryError",
     "Result",
     "StateMachine",
     "connect",
@@ -43,8 +56,13 @@ _MODULES = {
     "ClusterStatus": "ray_paxos.actors.status",
     "CommandError": "ray_paxos.errors",
     "ManyResults": "ray_paxos.actors.outcomes",
+    "Master": "ray_paxos.actors.masters",
     "MemberDigest": "ray_paxos.actors.status",
+    "NotAppliedError": "ray_paxos.errors",
+    "OutcomeUnknownError": "ray_paxos.errors",
+    "OverloadedError": "ray_paxos.errors",
     "PaxosError": "ray_paxos.errors",
+    "QueryError": "ray_paxos.errors",
     "Result": "ray_paxos.actors.outcomes",
     "StateMachine": "ray_paxos.machines.base",
     "connect": "ray_paxos.cluster",

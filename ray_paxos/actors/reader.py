@@ -205,14 +205,16 @@ class Reader:
         asked = self._start(member, RoleName.PROPOSER, ReadIndex(self._new_request_id()))
         start = self._start_query(member, read, Consistency.STALE, read.at_least)
         confirmed = self._finish(member, asked, deadline)
-        outcome = self._finish_query(member, start, deadline)
+        early = self._finish(member, start, deadline)
         if not isinstance(confirmed, ReadIndexConfirmed):
             return _problem_of(self._names[member], confirmed)
-        if isinstance(outcome, QueryResult):
-            if outcome.applied_through >= confirmed.index:
-                return outcome.result
-        elif outcome.problem is not QueryProblem.BEHIND:
-            return outcome
+        if (
+            isinstance(early, QueryResult | QueryFailed)
+            and early.applied_through >= confirmed.index
+        ):
+            # A refusal, too, counts only where the state is fresh enough.
+            outcome = self._judge(member, early)
+            return outcome.result if isinstance(outcome, QueryResult) else outcome
         at_least = max(read.at_least, confirmed.index)
         start = self._start_query(member, read, Consistency.STALE, at_least)
         outcome = self._finish_query(member, start, deadline)
@@ -234,7 +236,9 @@ class Reader:
     def _finish_query(
         self, member: int, started: Any | _Problem, deadline: float
     ) -> QueryResult | _Problem:
-        answer = self._finish(member, started, deadline)
+        return self._judge(member, self._finish(member, started, deadline))
+
+    def _judge(self, member: int, answer: Message | _Problem) -> QueryResult | _Problem:
         if isinstance(answer, QueryResult):
             return answer
         if isinstance(answer, QueryFailed) and answer.problem is QueryProblem.REFUSED:

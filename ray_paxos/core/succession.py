@@ -108,6 +108,9 @@ class Succession:
         effects: Effects,
     ) -> None:
         """A client wants another member to lead: any other where `target` is 0."""
+        if target == self._seat.member_id and self.handover is None and is_serving:
+            self._seat.send(client, MasterTransferred(request_id, target), effects)
+            return
         why_not = self._why_not(target, is_serving, chosen_through, now_ns)
         if why_not:
             self._refuse(client, request_id, why_not, effects)

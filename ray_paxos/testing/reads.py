@@ -33,7 +33,7 @@ from ray_paxos.testing.workload import Workload
 
 TRIES_MAX = 8
 OPEN_MAX = 4
-PAUSE_NS = 5 * MILLISECOND_NS
+PAUSE_NS = 20 * MILLISECOND_NS
 STALENESS_MS = (20, 100, 400, 1_500)
 KINDS = (
     (0.4, Consistency.LINEARIZABLE),

@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from ray_paxos.testing.violation import Violation
-from tests.simulation import mutations, mutations_of_leases, mutations_of_sessions
+from tests.simulation import mutations, mutations_of_masters, mutations_of_sessions
 from tests.simulation import test_election_schedules as elections
 from tests.simulation import test_lease_schedules as leases
 from tests.simulation import test_read_schedules as reads
@@ -19,97 +19,100 @@ LEASE_MS = 600
 
 FOUND_BY_SCHEDULES = [
     # Who may believe in a lease.
-    (mutations_of_leases.tell_no_instance, leases.test_lease_read_at_a_restarted_learner),
+    (mutations_of_masters.tell_no_instance, leases.test_lease_read_at_a_restarted_learner),
     (
-        mutations_of_leases.take_a_notice_for_another_life,
+        mutations_of_masters.take_a_notice_for_another_life,
         leases.test_notice_for_an_earlier_life_of_the_learner,
     ),
-    (mutations_of_leases.release_before_the_learner_knows, leases.test_early_release),
-    (mutations_of_leases.keep_a_revoked_notice, leases.test_early_release),
-    (mutations_of_leases.release_before_the_learner_knows, leases.test_release_is_waited_out),
-    (mutations_of_leases.release_without_a_ballot, leases.test_delayed_release),
+    (mutations_of_masters.release_before_the_learner_knows, leases.test_early_release),
+    (mutations_of_masters.keep_a_revoked_notice, leases.test_early_release),
+    (mutations_of_masters.release_before_the_learner_knows, leases.test_release_is_waited_out),
+    (mutations_of_masters.release_without_a_ballot, leases.test_delayed_release),
     (
-        mutations_of_leases.trust_the_lease_from_the_arrival,
+        mutations_of_masters.trust_the_lease_from_the_arrival,
         leases.test_lease_counted_from_a_late_reply,
     ),
-    (mutations_of_leases.echo_the_last_send, leases.test_lease_counted_from_a_late_vote),
-    (mutations_of_leases.keep_the_last_length_only, leases.test_lease_shortened_by_a_restart),
-    (mutations_of_leases.forget_the_lease_over_a_restart, leases.test_lease_shortened_by_a_restart),
-    (mutations_of_leases.resume_at_a_released_ballot, leases.test_released_ballot_that_lives_on),
-    (mutations_of_leases.release_without_a_ballot, leases.test_released_ballot_that_lives_on),
+    (mutations_of_masters.echo_the_last_send, leases.test_lease_counted_from_a_late_vote),
+    (mutations_of_masters.keep_the_last_length_only, leases.test_lease_shortened_by_a_restart),
     (
-        mutations_of_leases.take_a_notice_after_its_revocation,
+        mutations_of_masters.forget_the_lease_over_a_restart,
+        leases.test_lease_shortened_by_a_restart,
+    ),
+    (mutations_of_masters.resume_at_a_released_ballot, leases.test_released_ballot_that_lives_on),
+    (mutations_of_masters.release_without_a_ballot, leases.test_released_ballot_that_lives_on),
+    (
+        mutations_of_masters.take_a_notice_after_its_revocation,
         leases.test_notice_after_its_revocation,
     ),
     (
-        mutations_of_leases.take_a_notice_of_an_earlier_life,
+        mutations_of_masters.take_a_notice_of_an_earlier_life,
         leases.test_notice_of_an_earlier_life_of_the_proposer,
     ),
     (
-        mutations_of_leases.take_a_notice_of_an_earlier_life,
+        mutations_of_masters.take_a_notice_of_an_earlier_life,
         leases.test_late_notice_of_an_earlier_life_of_the_proposer,
     ),
     (
-        mutations_of_leases.take_a_notice_of_an_old_configuration,
+        mutations_of_masters.take_a_notice_of_an_old_configuration,
         leases.test_notice_of_an_old_configuration,
     ),
-    (mutations_of_leases.grant_below_the_promise, leases.test_grant_below_the_promise),
+    (mutations_of_masters.grant_below_the_promise, leases.test_grant_below_the_promise),
     # Reads.
-    (mutations_of_leases.trust_a_notice_for_ever, reads.test_paused_master),
-    (mutations_of_leases.trust_a_notice_for_ever, reads.test_paused_learner),
-    (mutations_of_leases.trust_a_notice_for_ever, reads.test_clock_jumps_forward_at_the_holder),
+    (mutations_of_masters.trust_a_notice_for_ever, reads.test_paused_master),
+    (mutations_of_masters.trust_a_notice_for_ever, reads.test_paused_learner),
+    (mutations_of_masters.trust_a_notice_for_ever, reads.test_clock_jumps_forward_at_the_holder),
     (
-        mutations_of_leases.confirm_an_index_without_a_round,
+        mutations_of_masters.confirm_an_index_without_a_round,
         reads.test_read_index_of_a_deposed_master,
     ),
     (
-        mutations_of_leases.share_a_round_already_sent,
+        mutations_of_masters.share_a_round_already_sent,
         reads.test_read_that_shares_a_round_already_sent,
     ),
     (
-        mutations_of_leases.read_below_the_own_master_record,
+        mutations_of_masters.read_below_the_own_master_record,
         reads.test_read_index_before_the_own_master_record,
     ),
     (
-        mutations_of_leases.tell_what_was_heard_before_serving,
+        mutations_of_masters.tell_what_was_heard_before_serving,
         reads.test_follower_under_a_new_master,
     ),
     (
-        mutations_of_leases.count_unconfirmed_rounds_as_fresh,
+        mutations_of_masters.count_unconfirmed_rounds_as_fresh,
         reads.test_follower_of_a_deposed_master,
     ),
     # Elections.
     (
-        mutations_of_leases.confirm_without_the_disk,
+        mutations_of_masters.confirm_without_the_disk,
         functools.partial(elections.test_stalled_disk_at_the_master, LEASE_MS),
     ),
     (
-        mutations_of_leases.go_on_without_a_majority,
+        mutations_of_masters.go_on_without_a_majority,
         functools.partial(elections.test_one_way_cut_of_the_master, LEASE_MS, False),
     ),
     (
-        mutations_of_leases.call_every_heartbeat_confirmed,
+        mutations_of_masters.call_every_heartbeat_confirmed,
         functools.partial(elections.test_quorum_loss, 0, 5, HUB),
     ),
     (
-        mutations_of_leases.compare_logs_in_a_pre_vote,
+        mutations_of_masters.compare_logs_in_a_pre_vote,
         functools.partial(elections.test_constrained_election, LEASE_MS, 5, HUB[1:]),
     ),
     (
-        mutations_of_leases.stand_without_a_pre_vote,
+        mutations_of_masters.stand_without_a_pre_vote,
         functools.partial(elections.test_chain, 0, 3, ("AC", "CB")),
     ),
     (
-        mutations_of_leases.stand_without_a_pre_vote,
+        mutations_of_masters.stand_without_a_pre_vote,
         functools.partial(elections.test_isolated_follower, LEASE_MS),
     ),
-    (mutations_of_leases.count_a_pre_vote_twice, elections.test_repeated_pre_vote),
+    (mutations_of_masters.count_a_pre_vote_twice, elections.test_repeated_pre_vote),
     (
-        mutations_of_leases.go_on_without_a_majority,
+        mutations_of_masters.go_on_without_a_majority,
         functools.partial(elections.test_clients_of_the_minority, LEASE_MS),
     ),
     (
-        mutations_of_leases.forget_the_lease_over_a_restart,
+        mutations_of_masters.forget_the_lease_over_a_restart,
         elections.test_two_lives_of_an_acceptor,
     ),
     # Sessions.
@@ -139,19 +142,19 @@ FOUND_BY_SCHEDULES = [
 ]
 
 FOUND_BY_SEEDS = [
-    (mutations_of_leases.trust_the_lease_from_the_arrival, 0),
-    (mutations_of_leases.echo_the_last_send, 0),
-    (mutations_of_leases.tell_no_instance, 0),
-    (mutations_of_leases.promise_in_spite_of_a_lease, 0),
-    (mutations_of_leases.grant_below_the_promise, 3),
-    (mutations_of_leases.trust_a_notice_for_ever, 0),
-    (mutations_of_leases.keep_a_revoked_notice, 3),
-    (mutations_of_leases.release_before_the_learner_knows, 3),
-    (mutations_of_leases.resume_at_a_released_ballot, 3),
-    (mutations_of_leases.take_a_notice_after_its_revocation, 26),
-    (mutations_of_leases.forget_the_lease_over_a_restart, 5),
-    (mutations_of_leases.leave_no_margin_for_drift, 5),
-    (mutations_of_leases.read_below_the_own_master_record, 2),
+    (mutations_of_masters.trust_the_lease_from_the_arrival, 0),
+    (mutations_of_masters.echo_the_last_send, 0),
+    (mutations_of_masters.tell_no_instance, 0),
+    (mutations_of_masters.promise_in_spite_of_a_lease, 0),
+    (mutations_of_masters.grant_below_the_promise, 3),
+    (mutations_of_masters.trust_a_notice_for_ever, 0),
+    (mutations_of_masters.keep_a_revoked_notice, 3),
+    (mutations_of_masters.release_before_the_learner_knows, 3),
+    (mutations_of_masters.resume_at_a_released_ballot, 3),
+    (mutations_of_masters.take_a_notice_after_its_revocation, 36),
+    (mutations_of_masters.forget_the_lease_over_a_restart, 11),
+    (mutations_of_masters.leave_no_margin_for_drift, 24),
+    (mutations_of_masters.read_below_the_own_master_record, 14),
 ]
 """With the seed at which each was found last, which is tried first; then all the others are."""
 

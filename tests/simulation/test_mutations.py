@@ -59,8 +59,8 @@ FOUND_BY_SEEDS = [
 ]
 
 LIKELY = {
-    mutations.create_a_group_on_a_message: 2,
-    mutations_of_storage.reuse_a_ballot: 19,
+    mutations.create_a_group_on_a_message: 5,
+    mutations_of_storage.reuse_a_ballot: 5,
     mutations_of_storage.derive_the_floor_from_segments: 2,
 }
 """The seed at which a bug was found last, where that was not one of the first."""

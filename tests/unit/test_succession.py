@@ -251,7 +251,15 @@ def refusal(effects: Effects) -> str:
     return refused.message
 
 
-@pytest.mark.parametrize("target", [1, 4, 99])
+def test_handing_the_lead_to_who_has_it_changes_nothing() -> None:
+    bench = serving(members=(1, 2, 3))
+    effects = bench.transfer(1, 1)
+    assert sent(effects, MasterTransferred) == [MasterTransferred(1, 1)]
+    assert bench.is_in(Phase.LEADING)
+    assert sent(bench.ask(7), Accept) != []
+
+
+@pytest.mark.parametrize("target", [4, 99])
 def test_only_another_voter_is_handed_the_lead(target: int) -> None:
     bench = serving(members=(1, 2, 3, 4))
     bench.receive(learner_of(4), status(1), replica_id=0)
