@@ -104,6 +104,7 @@ class Reign:
         self._unsent_bytes = 0
         self._flush_ns: int | None = None
         self._gap_since_ns: int | None = None
+        self._given_through: int | None = None
         self._help_ns = now_ns + seat.settings.retransmit_ns
 
     def begin(
@@ -386,6 +387,7 @@ class Reign:
         elif self._gap_since_ns is None or status.learned_through > learned_before:
             # While it comes on, somebody is giving it what it misses.
             self._gap_since_ns = now_ns
+        self._give_back_more(status, effects)
         self.pump(now_ns, effects)
         return self._hand_over_on(now_ns, effects)
 
@@ -404,9 +406,23 @@ class Reign:
         self.succession.revoke(effects)
         if status.learned_through < pipeline.chosen_through or pipeline.awaiting:
             first = min(status.learned_through + 1, *pipeline.awaiting, pipeline.next_instance)
-            values = pipeline.retained_from(first, self._settings.batch_bytes_max)
-            self.seat.send(self.seat.own_learner, self._chosen_message(tuple(values)), effects)
+            self._give_back(first, effects)
         return ""
+
+    def _give_back(self, first: int, effects: Effects) -> None:
+        """Send the own learner a batch of what it lost, from an instance on."""
+        values = self._pipeline.retained_from(first, self._settings.batch_bytes_max)
+        self._given_through = values[-1].instance_id if values else None
+        self.seat.send(self.seat.own_learner, self._chosen_message(tuple(values)), effects)
+
+    def _give_back_more(self, status: LearnerStatus, effects: Effects) -> None:
+        """The learner took the last batch in: the next one at once, not a retransmission later."""
+        given_through = self._given_through
+        if given_through is None or status.learned_through < given_through:
+            return
+        self._given_through = None
+        if status.learned_through < self._pipeline.chosen_through:
+            self._give_back(status.learned_through + 1, effects)
 
     def take_unanswered(self) -> list[Request]:
         """Requests whose results were lost, for the proposer to redirect."""
