@@ -1,0 +1,99 @@
+"""What the models are put together from: addresses, packets, and links that are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, Voter
+from ray_paxos.core.messages import (
+    Accept,
+    Address,
+    Envelope,
+    Message,
+    OpenSession,
+    RoleName,
+    TakeOver,
+)
+from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.testing.exhaustive.actions import Packet
+from ray_paxos.testing.exhaustive.roles import GENESIS, GROUP
+
+A, B, C = 1, 2, 3
+REPLICAS = {A: 11, B: 12, C: 13}
+CONFIGURATION = Configuration(GENESIS_CONFIG_ID, tuple(Voter(m, r) for m, r in REPLICAS.items()))
+FAR_NS = 10**9 * MILLISECOND_NS
+"""Longer than any walk."""
+
+
+def proposer(member_id: int) -> Address:
+    """A member's proposer."""
+    return Address(member_id, RoleName.PROPOSER)
+
+
+def acceptor(member_id: int) -> Address:
+    """A member's acceptor."""
+    return Address(member_id, RoleName.ACCEPTOR)
+
+
+def learner(member_id: int) -> Address:
+    """A member's learner."""
+    return Address(member_id, RoleName.LEARNER)
+
+
+def mail(sender: Address, to: Address, message: Message) -> Packet:
+    """A message of the first life of a process, or of a client."""
+    is_client = sender.role is RoleName.CLIENT
+    replica_id, incarnation = (0, 0) if is_client else (REPLICAS[sender.member_id], 1)
+    envelope = Envelope(GENESIS, GROUP, sender, replica_id, incarnation, GENESIS_CONFIG_ID, message)
+    return Packet(to, envelope)
+
+
+def take_over(member_id: int, round: int) -> Packet:
+    """A member is asked to lead, by C, which gives up a ballot of that round.
+
+    So it stands without a pre-vote, which is the shortest way to a prepare. Nobody stands twice
+    upon one such message: it names a round that is over by then.
+    """
+    return mail(proposer(C), proposer(member_id), TakeOver(Ballot(round, C, 1)))
+
+
+def command(member_id: int) -> Packet:
+    """A client asks a member's proposer for something that takes an instance."""
+    return mail(Address(900 + member_id, RoleName.CLIENT), proposer(member_id), OpenSession(1, "s"))
+
+
+# What is lost.
+
+Loss = Callable[[Packet], bool]
+
+
+def any_of(*losses: Loss) -> Loss:
+    """Lose what one of them loses."""
+    return lambda packet: any(loss(packet) for loss in losses)
+
+
+def kinds(*lost: type) -> Loss:
+    """Lose these kinds of messages."""
+    return lambda packet: isinstance(packet.envelope.message, lost)
+
+
+def accepts_above(instance_id: int) -> Loss:
+    """Lose accepts for later instances: nobody votes there."""
+
+    def loss(packet: Packet) -> bool:
+        message = packet.envelope.message
+        return isinstance(message, Accept) and message.instance_id > instance_id
+
+    return loss
+
+
+def between_rivals(packet: Packet) -> bool:
+    """Lose everything between the proposer of A or B and the acceptor of the other.
+
+    Each then has its own acceptor and C's, which the two majorities share. That is where all
+    conflicts are decided, and the number of states falls by two orders of magnitude.
+    """
+    roles = {packet.envelope.sender.role, packet.to.role}
+    members = {packet.envelope.sender.member_id, packet.to.member_id}
+    return roles == {RoleName.PROPOSER, RoleName.ACCEPTOR} and members == {A, B}

@@ -1,0 +1,257 @@
+"""One place of a model: processes of one member that share a clock and act as one.
+
+Two processes of one site talk without delay: what one sends the other is handled within the same
+step, in order. Sites talk through the network. How processes are put into sites is a model's
+choice, and a bound of what it explores: a proposer and its own learner in one site leave out the
+orders in which their messages change places.
+
+A step runs the real driver and the real role. A step that breaks what can be judged here (`judge`)
+raises.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.driver import Action as Order
+from ray_paxos.core.driver import Driver, Observe, Transmit, Write
+from ray_paxos.core.events import PrepareStarted
+from ray_paxos.core.messages import Address, Envelope, LeaseNotice, RoleName
+from ray_paxos.core.records import LogRecord, Record, SealSegment
+from ray_paxos.core.role import Role
+from ray_paxos.testing.exhaustive import roles
+from ray_paxos.testing.exhaustive.actions import (
+    Action,
+    CutPower,
+    Deliver,
+    Fire,
+    Kill,
+    Packet,
+    Ring,
+    Sync,
+    Tick,
+)
+from ray_paxos.testing.exhaustive.judge import (
+    held_votes,
+    judge_acceptor,
+    judge_event,
+    judge_message,
+)
+from ray_paxos.testing.exhaustive.ledger import Fact, facts_of_event, facts_of_packet
+from ray_paxos.testing.exhaustive.roles import GENESIS, Durable, Recipe
+from ray_paxos.testing.exhaustive.word import Word
+
+
+@dataclass
+class SiteProcess:
+    """One role of one member.
+
+    Attributes:
+        address: Which.
+        syncs_at_once: Whether a write is durable as soon as it is made.
+        incarnation: Of its folder.
+        life: Counts its starts; independent of what is on its disk.
+        driver: Runs its role.
+        role: The real thing.
+        durable: What it has made durable.
+        unsynced: What it has written since.
+        word: What it has granted, whatever it remembers of it.
+        ballot: Of a proposer's latest prepare; the highest of a lease that a learner was told of.
+    """
+
+    address: Address
+    syncs_at_once: bool
+    incarnation: int
+    life: int
+    driver: Driver
+    role: Role
+    durable: Durable
+    unsynced: list[Write] = field(default_factory=list)
+    word: Word = field(default_factory=Word)
+    ballot: Ballot | None = None
+
+    def fold(self) -> None:
+        """Make durable what was written."""
+        for write in self.unsynced:
+            for record in write.records:
+                _note_durable(self.durable, record)
+        self.unsynced = []
+
+
+def _note_durable(durable: Durable, record: Record) -> None:
+    if isinstance(record, SealSegment):
+        durable.sealed.extend(record.instances)
+    else:
+        assert not isinstance(record, LogRecord), "no model has a checkpointer"
+        durable.votes.apply(record)
+
+
+@dataclass
+class Outcome:
+    """What a step did beyond its site.
+
+    Attributes:
+        packets: What left.
+        facts: What was said and reported, also within the site, in order.
+    """
+
+    packets: list[Packet] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
+
+
+class Site:
+    """Processes of one member; steps change it in place.
+
+    Attributes:
+        name: For a person.
+        clock_ns: What its processes take the time for.
+        processes: By address.
+    """
+
+    def __init__(
+        self, name: str, addresses: Sequence[Address], recipe: Recipe, *, syncs_at_once: bool
+    ) -> None:
+        """Open all processes for the first time.
+
+        Args:
+            name: For a person.
+            addresses: Of the processes, of one member.
+            recipe: Makes the roles.
+            syncs_at_once: Whether an acceptor's writes are durable as soon as they are made.
+        """
+        self.name = name
+        self.clock_ns = 0
+        self.processes: dict[Address, SiteProcess] = {}
+        for address in addresses:
+            at_once = syncs_at_once or address.role is not RoleName.ACCEPTOR
+            durable = roles.first_durable(recipe, address.member_id)
+            role, driver = self._opened(recipe, address, 1, durable)
+            self.processes[address] = SiteProcess(address, at_once, 1, 1, driver, role, durable)
+
+    def _opened(
+        self, recipe: Recipe, address: Address, incarnation: int, durable: Durable
+    ) -> tuple[Role, Driver]:
+        role = roles.make_role(recipe, address, incarnation, durable, self.clock_ns)
+        return role, Driver(role, genesis=GENESIS, sender=address, incarnation=incarnation)
+
+    def can(self, action: Action) -> bool:
+        """Whether an action could do anything here now."""
+        match action:
+            case Fire(process=address):
+                return self.processes[address].driver.deadline_ns is not None
+            case Ring(process=address):
+                deadline_ns = self.processes[address].driver.deadline_ns
+                return deadline_ns is not None and deadline_ns <= self.clock_ns
+            case Sync(process=address) | CutPower(process=address):
+                return bool(self.processes[address].unsynced)
+            case _:
+                return True
+
+    def step(self, action: Action, recipe: Recipe) -> Outcome:
+        """Do one thing.
+
+        Raises:
+            Violation: A rule is broken.
+        """
+        outcome = Outcome()
+        match action:
+            case Deliver(packet=packet):
+                self._deliver(self.processes[packet.to], packet.envelope, recipe, outcome)
+            case Fire(process=address) | Ring(process=address):
+                self._fire(self.processes[address], outcome)
+            case Sync(process=address):
+                process = self.processes[address]
+                self._run(process, self._make_durable(process), outcome)
+            case Kill(process=address):
+                self.processes[address].fold()
+                self._restart(self.processes[address], recipe)
+            case CutPower(process=address):
+                self._restart(self.processes[address], recipe)
+            case Tick(passed_ns=passed_ns):
+                self.clock_ns += passed_ns
+        return outcome
+
+    # Parts of a step.
+
+    def _deliver(
+        self, process: SiteProcess, envelope: Envelope, recipe: Recipe, outcome: Outcome
+    ) -> None:
+        before = held_votes(process.role)
+        orders = self._receive(process, envelope)
+        if before is not None:
+            judge_acceptor(process.address, before, process.role)
+            process.word.heard(envelope)
+            process.word.judge(orders, self.clock_ns)
+        self._run(process, orders, outcome)
+        if before is not None:
+            answers = [packet.envelope.message for packet in outcome.packets]
+            drift_ppm = recipe.acceptor.clock_drift_ppm
+            process.word.answered(envelope.message, answers, self.clock_ns, drift_ppm)
+
+    def _fire(self, process: SiteProcess, outcome: Outcome) -> None:
+        deadline_ns = process.driver.deadline_ns
+        assert deadline_ns is not None, "it waits for something"
+        self.clock_ns = max(self.clock_ns, deadline_ns)
+        self._run(process, process.driver.on_deadline(self.clock_ns), outcome)
+
+    def _run(self, process: SiteProcess, orders: Sequence[Order], outcome: Outcome) -> None:
+        """Do what a driver says, and let the other processes here handle what it sent them."""
+        inside: deque[tuple[SiteProcess, Envelope]] = deque()
+        self._do(process, orders, inside, outcome)
+        while inside:
+            receiver, envelope = inside.popleft()
+            self._do(receiver, self._receive(receiver, envelope), inside, outcome)
+
+    def _receive(self, process: SiteProcess, envelope: Envelope) -> list[Order]:
+        notice = envelope.message
+        if isinstance(notice, LeaseNotice):
+            known = process.ballot
+            process.ballot = notice.ballot if known is None else max(known, notice.ballot)
+        return process.driver.receive(envelope, self.clock_ns)
+
+    def _do(
+        self,
+        process: SiteProcess,
+        orders: Sequence[Order],
+        inside: deque[tuple[SiteProcess, Envelope]],
+        outcome: Outcome,
+    ) -> None:
+        for order in orders:
+            match order:
+                case Transmit(to=to, envelope=envelope):
+                    judge_message(process.address, envelope.message, process.durable.votes)
+                    packet = Packet(to, envelope)
+                    outcome.facts += facts_of_packet(packet, process.life)
+                    if to in self.processes:
+                        inside.append((self.processes[to], envelope))
+                    else:
+                        outcome.packets.append(packet)
+                case Observe(event=event):
+                    judge_event(process.address, event)
+                    if isinstance(event, PrepareStarted):
+                        process.ballot = event.ballot
+                    outcome.facts += facts_of_event(process.address, event)
+                case Write():
+                    process.unsynced.append(order)
+                    if process.syncs_at_once:
+                        self._do(process, self._make_durable(process), inside, outcome)
+                case _:
+                    raise AssertionError(f"no model has a checkpointer for {order}")
+
+    def _make_durable(self, process: SiteProcess) -> list[Order]:
+        number = process.unsynced[-1].number
+        process.fold()
+        return process.driver.on_durable(number, self.clock_ns)
+
+    def _restart(self, process: SiteProcess, recipe: Recipe) -> None:
+        """Begin another life with what is durable."""
+        process.life += 1
+        process.incarnation = roles.next_incarnation(process.incarnation)
+        process.unsynced = []
+        process.ballot = None
+        process.role, process.driver = self._opened(
+            recipe, process.address, process.incarnation, process.durable
+        )
