@@ -101,7 +101,7 @@ class AcceptorActor(RoleActor):
     def _open_folder(
         self, spec: ClusterSpec, genesis: Genesis, member_id: int, disk: LocalDisk
     ) -> OpenedRole:
-        return open_acceptor(disk, genesis, member_id, settings=spec.acceptor, now_ns=self._clock())
+        return open_acceptor(disk, genesis, member_id, settings=spec.acceptor, clock=self._clock)
 
     def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:
         assert isinstance(opened.role, Acceptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -220,6 +221,7 @@ class ManyFuture(Future[ManyResults]):
         self.deadline_ns = deadline_ns
         self._on_progress = on_progress
         self._results = ManyResults(count)
+        self._counting = threading.Lock()
         self.settled = 0
 
     def begin(self) -> bool:
@@ -237,12 +239,15 @@ class ManyFuture(Future[ManyResults]):
         self._note_settled(count)
 
     def _note_settled(self, count: int) -> None:
-        self.settled += count
+        # Parts are settled by the sender's thread and by those that wait: one of them is the last.
+        with self._counting:
+            self.settled += count
+            is_last = self.settled == len(self._results)
         if self._on_progress is not None:
             try:
                 self._on_progress(self.settled)
             except Exception:
                 # As for done callbacks: what a user's code raises must not end our thread.
                 _logger.exception("on_progress of propose_many failed")
-        if self.settled == len(self._results):
+        if is_last:
             self.set_result(self._results)

@@ -208,17 +208,21 @@ class Reader:
         early = self._finish(member, start, deadline)
         if not isinstance(confirmed, ReadIndexConfirmed):
             return _problem_of(self._names[member], confirmed)
-        if (
+        # A refusal, too, counts only where the state is fresh enough.
+        if not (
             isinstance(early, QueryResult | QueryFailed)
             and early.applied_through >= confirmed.index
         ):
-            # A refusal, too, counts only where the state is fresh enough.
-            outcome = self._judge(member, early)
-            return outcome.result if isinstance(outcome, QueryResult) else outcome
-        at_least = max(read.at_least, confirmed.index)
-        start = self._start_query(member, read, Consistency.STALE, at_least)
-        outcome = self._finish_query(member, start, deadline)
-        return outcome.result if isinstance(outcome, QueryResult) else outcome
+            at_least = max(read.at_least, confirmed.index)
+            start = self._start_query(member, read, Consistency.STALE, at_least)
+            early = self._finish(member, start, deadline)
+        outcome = self._judge(member, early)
+        if not isinstance(outcome, QueryResult):
+            return outcome
+        if outcome.learned is not None and outcome.learned > confirmed.ballot:
+            name = self._names[member]
+            return _Problem(f"member {name} was deposed meanwhile", QueryProblem.NOT_MASTER)
+        return outcome.result
 
     def _start_query(
         self, member: int, read: _Read, consistency: Consistency, at_least: int

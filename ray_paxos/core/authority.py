@@ -178,7 +178,7 @@ class Authority:
             self._widen_ns = None
         self.tell_lease(now_ns, effects)
         for read in self._reads.take_confirmed(self._rounds.confirmed_sequence):
-            confirmed = ReadIndexConfirmed(read.request_id, read.index)
+            confirmed = ReadIndexConfirmed(read.request_id, read.index, self._seat.ballot)
             self._seat.send(read.client, confirmed, effects)
         if self._reads.needs_round_after(self._rounds.sequence):
             self._begin_read_round(now_ns, effects)
@@ -224,7 +224,7 @@ class Authority:
             return
         if now_ns < self.lease_until_ns:
             self._reads.answered += 1
-            seat.send(client, ReadIndexConfirmed(request_id, index), effects)
+            seat.send(client, ReadIndexConfirmed(request_id, index, seat.ballot), effects)
             return
         if not self._reads.add(PendingRead(client, request_id, index, self._rounds.sequence + 1)):
             why = f"{len(self._reads)} reads wait"

@@ -478,7 +478,7 @@ class Learner:
         reply: Message
         try:
             result = self.host.query(query.machine, query.request)
-            reply = QueryResult(request_id, applied_through, result)
+            reply = QueryResult(request_id, applied_through, result, self._ballot)
         except QueryError as error:
             refused = QueryProblem.REFUSED
             reply = QueryFailed(request_id, applied_through, str(error), refused)

@@ -609,21 +609,35 @@ class ReadIndexConfirmed(msgspec.Struct, frozen=True, array_like=True, tag="read
     """Whatever anybody was acknowledged before the request was sent is at or below `index`.
 
     So the state of a learner that has applied `index` is fresh enough (R8), also where it was read
-    before this answer came. While masters hold leases that has to be the master's own learner:
-    another one may show what that one has not applied yet, and a read by the lease would then go
-    back in time.
+    before this answer came. But it must not show what a read by the lease does not see yet: so,
+    while masters hold leases, it has to be the master's own learner, and it must have learned
+    nothing above `ballot`: a later master may have chosen that, whose own learner is behind still.
+
+    Attributes:
+        request_id: Of the request.
+        index: From where on a state is fresh enough.
+        ballot: The master's.
     """
 
     request_id: int
     index: int
+    ballot: Ballot
 
 
 class QueryResult(msgspec.Struct, frozen=True, array_like=True, tag="query_result"):
-    """What the machine answered, and the instance the answer is as of."""
+    """What the machine answered.
+
+    Attributes:
+        request_id: Of the query.
+        applied_through: The instance that the answer is as of.
+        result: The answer.
+        learned: The highest ballot that the learner had learned anything at; None for none.
+    """
 
     request_id: int
     applied_through: int
     result: bytes
+    learned: Ballot | None = None
 
 
 class QueryProblem(enum.IntEnum):

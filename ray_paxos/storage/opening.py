@@ -11,7 +11,7 @@ others are served.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -129,10 +129,12 @@ def open_acceptor(
     member_id: int,
     *,
     settings: AcceptorSettings,
-    now_ns: int,
+    clock: Callable[[], int],
     journal_settings: JournalSettings | None = None,
 ) -> OpenedRole:
     """Open a member's acceptor; arguments and errors as `open_proposer`.
+
+    The clock is read once the folder is held: until then an earlier life may go on granting.
 
     Guarantee: every vote and promise that it has is durable when this returns.
     """
@@ -141,7 +143,7 @@ def open_acceptor(
         journal, state = open_journal(
             disk, folder.path, owner=identity.owner, settings=journal_settings
         )
-        acceptor = Acceptor(state, member_id=member_id, settings=settings, now_ns=now_ns)
+        acceptor = Acceptor(state, member_id=member_id, settings=settings, now_ns=clock())
         store = AcceptorStore(disk, folder, journal)
         return _opened(identity, RoleName.ACCEPTOR, folder, acceptor, store)
 

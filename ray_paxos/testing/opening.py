@@ -53,7 +53,7 @@ def open_process(world: World, address: Address, disk: SimulatedDisk, now_ns: in
                 genesis,
                 member_id,
                 settings=options.acceptor,
-                now_ns=now_ns,
+                clock=lambda: now_ns,
                 journal_settings=journal,
             )
         case RoleName.LEARNER:

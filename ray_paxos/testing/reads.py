@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.messages import (
     Address,
     Consistency,
@@ -59,6 +60,7 @@ class Read:
         master: The member asked, as the one that seems to lead, or any.
         tries: How often it was begun.
         index: From the master; None until it is there.
+        ballot: The master's, with it.
         answer: Of a learner, as long as it is not known to be fresh enough.
         is_over: It was answered, or given up.
         history_id: In the history of its key; None where it is in none.
@@ -75,6 +77,7 @@ class Read:
     master: int = 0
     tries: int = 0
     index: int | None = None
+    ballot: Ballot | None = None
     answer: QueryResult | None = None
     is_over: bool = False
     history_id: int | None = None
@@ -176,7 +179,7 @@ class ClientReads:
 
     def _try(self, read: Read) -> None:
         read.tries += 1
-        read.index = read.answer = None
+        read.index = read.ballot = read.answer = None
         if read.tries > TRIES_MAX:
             self._end(read)
             return
@@ -242,8 +245,8 @@ class ClientReads:
         if read is None or read.is_over:
             return
         match message:
-            case ReadIndexConfirmed(index=index):
-                read.index = index
+            case ReadIndexConfirmed(index=index, ballot=ballot):
+                read.index, read.ballot = index, ballot
                 if read.answer is not None:
                     self._answer_by_index(read, read.answer)
             case QueryResult() if is_by_itself:
@@ -257,7 +260,10 @@ class ClientReads:
         read.answer = answer
         if read.index is None:
             return
-        if answer.applied_through >= read.index:
+        assert read.ballot is not None, "it came with the index"
+        if answer.learned is not None and answer.learned > read.ballot and self._has_lease:
+            self._again(read, self._some_member())
+        elif answer.applied_through >= read.index:
             self._answer(read, answer)
         else:
             self._query_at_index(read, read.tries)

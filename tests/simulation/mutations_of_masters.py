@@ -239,7 +239,7 @@ def confirm_an_index_without_a_round(patch):
     def on_read_index_at_once(self, client, request_id, now_ns, effects):
         on_read_index(self, client, request_id, now_ns, effects)
         for read in self._reads.drain():
-            confirmed = ReadIndexConfirmed(read.request_id, read.index)
+            confirmed = ReadIndexConfirmed(read.request_id, read.index, self._seat.ballot)
             self._seat.send(read.client, confirmed, effects)
 
     patch.setattr(Authority, "on_read_index", on_read_index_at_once)

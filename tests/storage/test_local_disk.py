@@ -167,14 +167,19 @@ def test_a_member_lives_on_a_real_disk(tmp_path):
     disk = member(tmp_path)
     settings = JournalSettings(file_bytes=20_000, chunk_bytes=8_000)
     acceptor = open_acceptor(
-        disk, GENESIS, MEMBER_ID, settings=AcceptorSettings(), now_ns=0, journal_settings=settings
+        disk,
+        GENESIS,
+        MEMBER_ID,
+        settings=AcceptorSettings(),
+        clock=lambda: 0,
+        journal_settings=settings,
     )
     for instance_id in range(1, 60):
         acceptor.store.write([VoteCast(1, instance_id, BALLOT, b"v" * 900)])
         acceptor.store.sync()
     assert len(disk.list("acceptor/journal")) >= 3
     acceptor.store.close()
-    acceptor = open_acceptor(disk, GENESIS, MEMBER_ID, settings=AcceptorSettings(), now_ns=0)
+    acceptor = open_acceptor(disk, GENESIS, MEMBER_ID, settings=AcceptorSettings(), clock=lambda: 0)
     assert acceptor.incarnation == 2
     assert len(acceptor_state(acceptor).groups[1].votes) == 59
     learner = open_learning(disk)
@@ -230,7 +235,7 @@ def test_a_full_disk_is_told_and_heals(tmp_path):
             GENESIS,
             MEMBER_ID,
             settings=AcceptorSettings(),
-            now_ns=0,
+            clock=lambda: 0,
             journal_settings=settings,
         )
         write(disk, "filler", bytes(600_000))
@@ -251,7 +256,9 @@ def test_a_full_disk_is_told_and_heals(tmp_path):
         acceptor.store.close()
         stage_member(LocalDisk(tmp_path / "small" / "coral"), GENESIS, 13)
         disk.unlink("rest")
-        acceptor = open_acceptor(disk, GENESIS, MEMBER_ID, settings=AcceptorSettings(), now_ns=0)
+        acceptor = open_acceptor(
+            disk, GENESIS, MEMBER_ID, settings=AcceptorSettings(), clock=lambda: 0
+        )
         assert sorted(acceptor_state(acceptor).groups[1].votes) == [written, written + 1]
 
 
@@ -260,6 +267,6 @@ def test_a_read_only_disk_is_told(tmp_path):
         disk = member(tmp_path / "disk")
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "disk")], check=True)
         with pytest.raises(StorageError, match="Read-only file system"):
-            open_acceptor(disk, GENESIS, MEMBER_ID, settings=AcceptorSettings(), now_ns=0)
+            open_acceptor(disk, GENESIS, MEMBER_ID, settings=AcceptorSettings(), clock=lambda: 0)
         with pytest.raises(StorageError, match="Read-only file system"):
             stage_member(LocalDisk(tmp_path / "disk" / "birch"), GENESIS, 12)

@@ -63,7 +63,7 @@ LOG = "learner/log/group=1"
 
 
 def acceptor(disk: Disk, genesis=GENESIS) -> OpenedRole:
-    return open_acceptor(disk, genesis, MEMBER_ID, settings=AcceptorSettings(), now_ns=0)
+    return open_acceptor(disk, genesis, MEMBER_ID, settings=AcceptorSettings(), clock=lambda: 0)
 
 
 def proposer(disk: Disk, genesis=GENESIS) -> OpenedRole:

@@ -380,7 +380,7 @@ def test_a_read_is_as_of_what_is_applied(bench: LearnerBench) -> None:
     bench.learns(1, 2)
     ask = bench.receive
     assert sent(ask(client(), Query(7, "log", b"", 2)), QueryResult) == [
-        QueryResult(7, 2, b"2 applied")
+        QueryResult(7, 2, b"2 applied", bench.status.ballot)
     ]
     (failed,) = sent(ask(client(), Query(8, "log", b"", 3)), QueryFailed)
     assert (failed.request_id, failed.applied_through, failed.problem) == (

@@ -83,9 +83,8 @@ def ask(
     effects = bench.receive(client(), query)
     assert receivers(effects, QueryResult) + receivers(effects, QueryFailed) == [client()]
     for result in sent(effects, QueryResult):
-        assert result == QueryResult(
-            7, len(bench.host.values), b"%d applied" % result.applied_through
-        )
+        applied, learned = len(bench.host.values), bench.status.ballot
+        assert result == QueryResult(7, applied, b"%d applied" % applied, learned)
         return result.applied_through
     (failed,) = sent(effects, QueryFailed)
     assert (failed.request_id, failed.applied_through) == (7, len(bench.host.values))

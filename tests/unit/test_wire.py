@@ -72,8 +72,8 @@ FORMAT_1 = {
     "refused": "request_id code message retry_after_ms",
     "query": "request_id machine request at_least consistency max_staleness_ms",
     "read_index": "request_id",
-    "read_index_confirmed": "request_id index",
-    "query_result": "request_id applied_through result",
+    "read_index_confirmed": "request_id index ballot",
+    "query_result": "request_id applied_through result learned",
     "query_failed": "request_id applied_through message problem master",
 }
 
