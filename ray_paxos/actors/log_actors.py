@@ -25,7 +25,7 @@ from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import Address, ChosenValue, Envelope, RoleName
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.wire import decode_envelopes, encode_envelope, encode_envelopes
-from ray_paxos.errors import ConfigurationError, PaxosError, StorageFullError
+from ray_paxos.errors import ConfigurationError, PaxosError, StorageError, StorageFullError
 from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.storage.disk import LocalDisk
 from ray_paxos.storage.opening import OpenedRole, open_checkpointer, open_learner
@@ -197,20 +197,27 @@ class LogActor(RoleActor):
     # The store thread.
 
     def _write(self, store: RoleStore, write: Write) -> None:
+        # What breaks off for any other reason stops the role, too: nobody reads this thread's end.
+        failure: PaxosError | None = StorageError("a write broke off, which is a bug; see the log")
+        try:
+            failure = self._try_to_write(store, write)
+        finally:
+            self._inbox.post(_Written(write.number, failure))
+
+    def _try_to_write(self, store: RoleStore, write: Write) -> PaxosError | None:
+        """Write and sync, again where there was no room; what went wrong, if anything did."""
         while True:
             try:
                 store.write(write.records)
                 store.sync()
-            except StorageFullError:
+            except StorageFullError as error:
                 # Nothing was written and nobody was told anything: again, once there may be room.
                 if self._is_closing.wait(FULL_PAUSE_S):
-                    return
+                    return error
             except PaxosError as error:
-                self._inbox.post(_Written(write.number, error))
-                return
+                return error
             else:
-                self._inbox.post(_Written(write.number, None))
-                return
+                return None
 
     def _read(self, store: RoleStore, read: Read) -> None:
         values: Sequence[ChosenValue] = ()

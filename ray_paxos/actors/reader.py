@@ -149,7 +149,7 @@ class Reader:
         is_of_master = consistency >= Consistency.LEASE
         member = self._master if is_of_master else self._follower
         stopped: set[int] = set()
-        pause_s = PAUSE_S
+        hints, pause_s = 0, PAUSE_S
         while True:
             outcome = self._try(member, read, deadline)
             if isinstance(outcome, bytes):
@@ -163,7 +163,9 @@ class Reader:
                 if len(stopped) == len(self._ids):
                     raise QueryError(f"every member has stopped applying; {outcome.text}")
             following = self._following(member, outcome)
-            if not is_of_master or following != outcome.master:
+            hints += 1
+            if not is_of_master or following != outcome.master or hints > len(self._ids):
+                # Also where members name each other: neither leads yet.
                 time.sleep(min(pause_s, max(deadline - time.monotonic(), 0.0)))
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
             if time.monotonic() >= deadline:

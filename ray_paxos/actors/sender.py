@@ -241,6 +241,7 @@ class CommandSender:
         outcomes = Outcomes()
         with self._lock:
             self._requests.on_overdue(now_ns, outcomes)
+            self._changed.notify_all()
         outcomes.settle()
 
     def read_point(self) -> tuple[int, int]:
@@ -349,6 +350,7 @@ class CommandSender:
         with self._lock:
             event(outcomes)
             self._requests.on_deadline(time.monotonic_ns(), outcomes)
+            self._changed.notify_all()
         outcomes.settle()
         return True
 

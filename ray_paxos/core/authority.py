@@ -183,6 +183,11 @@ class Authority:
         if self._reads.needs_round_after(self._rounds.sequence):
             self._begin_read_round(now_ns, effects)
 
+    def note_own_answer(self, now_ns: int) -> None:
+        """The own acceptor answered at this ballot, if only that it may not confirm yet."""
+        own = self._seat.member_id
+        self._confirmed_ns[own] = max(self._confirmed_ns[own], now_ns)
+
     # The lease.
 
     def note_heard(self, member_id: int, incarnation: int, sent_ns: int) -> None:

@@ -482,6 +482,8 @@ class Proposer:
             self._go_on_standing(outcome, now_ns, effects)
         elif reign is not None and nack.ballot == reign.seat.ballot:
             reason = ""
+            if nack.reason is NackReason.LEASED and voter.member_id == self._member_id:
+                reign.authority.note_own_answer(now_ns)
             if nack.reason is NackReason.PROMISED:
                 reason = "an acceptor has promised a higher ballot"
             elif nack.reason in (NackReason.CONFIGURATION_OLD, NackReason.NOT_A_VOTER):

@@ -87,6 +87,8 @@ class ClientRequests:
         self._looked_ns = 0
         self._used_ns = 0
         self._opening_id: int | None = None
+        self._members_count = len(members)
+        self._redirects = 0
         self._hindrance: Hindrance | None = NO_ANSWER
         # Members whose last word was that they cannot serve the group.
         self._unable: set[int] = set()
@@ -258,6 +260,7 @@ class ClientRequests:
     def _on_submitted(
         self, call: Call, submitted: Submitted, now_ns: int, outcomes: Outcomes
     ) -> None:
+        self._redirects = 0
         self.guess.answered(call.member_id)
         self._used_ns = max(self._used_ns, call.sent_ns)
         if isinstance(call.message, OpenSession):
@@ -281,6 +284,7 @@ class ClientRequests:
 
     def _on_gone(self, code: NoteCode, outcomes: Outcomes) -> None:
         self._epoch += 1
+        self._opening_id = None
         for batch, may_have_applied in self.session.on_gone():
             error: PaxosError = session_expired(may_have_applied)
             if code is NoteCode.SESSION_UNKNOWN:
@@ -307,6 +311,10 @@ class ClientRequests:
             return
         self.guess.redirected(call.member_id, redirected.master)
         pause_ns = 0
+        self._redirects += 1
+        if self._redirects > self._members_count:
+            # Two members that name each other: neither leads yet.
+            pause_ns = self._settings.pause_ns
         if redirected.master is None:
             pause_ns = max(redirected.retry_after_ms * MILLISECOND_NS, self._settings.pause_ns)
             self._hindrance = Hindrance(NoMasterError, "no member knows of a master", 1.0)

@@ -222,7 +222,6 @@ class ClientSession:
                 kept.append(batch)
                 is_untouched = False
                 continue
-            refused = [at for at, note in result.notes.items() if note.code in REFUSED + GONE]
             if not result.notes:
                 answered.resolved.append(Resolved(batch, result))
                 continue

@@ -222,6 +222,8 @@ class Succession:
         """End a handover that was not finished, and tell those who asked for it."""
         if self.handover is None or self.is_released:
             return
+        # A member of higher priority has to keep up anew before it is tried again.
+        self.companions.settled_ns.pop(self.handover.target, None)
         asked_by, self.handover = self.handover.asked_by, None
         for client, request_id in asked_by:
             self._refuse(client, request_id, why, effects)

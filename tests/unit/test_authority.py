@@ -336,6 +336,16 @@ def test_a_master_whose_own_acceptor_votes_or_confirms_goes_on(bench: ProposerBe
     assert bench.proposer.is_serving
 
 
+def test_an_own_acceptor_that_may_not_grant_yet_does_not_stall(bench: ProposerBench) -> None:
+    # It restarted, and refuses for as long as it ever granted; a lease may be longer than a stall.
+    bench.serve()
+    bench.confirmed(bench.tick(INTERVAL_MS), 1, 2)
+    for _ in range(2 * SETTINGS.disk_stall_ns // (INTERVAL_MS * MS)):
+        lead_on(bench, INTERVAL_MS, own=False)
+        bench.nack(1, NackReason.LEASED)
+    assert bench.proposer.is_serving
+
+
 def full(bench: ProposerBench) -> Effects:
     return bench.nack(1, NackReason.STORAGE_FULL)
 

@@ -158,6 +158,21 @@ def test_without_a_master_it_waits_as_told_and_asks_the_next_member() -> None:
     assert client.call().member_id == 20
 
 
+def test_members_that_name_each_other_are_not_asked_without_a_pause() -> None:
+    client = Client()
+    client.open()
+    client.submit()
+    call, asked = client.requests.next_call(client.now_ns), 0
+    while call is not None:
+        asked += 1
+        assert asked <= 4, "three members, and once more"
+        other = 10 + call.member_id % 30
+        client.answer(call, Redirected(call.message.request_id, other, 0))
+        call = client.requests.next_call(client.now_ns)
+    client.time_passes(100)
+    assert client.requests.next_call(client.now_ns) is not None
+
+
 def test_one_redirect_of_several_starts_over_once() -> None:
     client = Client(request_bytes_max=1)
     client.open()
