@@ -120,7 +120,8 @@ class Succession:
             chosen = target or self.companions.best(voters, now_ns, self.silence_ns)
             self._begin(chosen, now_ns, stands_back=not target)
         assert self.handover is not None
-        self.handover.asked_by.append((client, request_id))
+        if (client, request_id) not in self.handover.asked_by:
+            self.handover.asked_by.append((client, request_id))
 
     def _begin(self, target: int, now_ns: int, *, stands_back: bool) -> None:
         deadline_ns = now_ns + self._seat.settings.transfer_timeout_ns

@@ -19,6 +19,8 @@ judge, word, ledger, lease_watch      what must hold: of one process, of a grant
                                       and of what two members believe at one moment
 ```
 
-Each model is exhausted by default. What it leaves out it says: links that are cut, instances that
-nobody votes in, the budgets of ticks and crashes, and that what a proposer draws at random is 0.
+The models of `prepare` and `lease` are exhausted by default, those of `wide` are for the nights.
+What a model leaves out it says: links that are cut, instances that nobody votes in, kinds of
+messages that never arrive, the budgets of ticks and crashes. And in all of them what a role draws
+at random is 0, and a process that dies starts again at once: being down is being slow.
 """
