@@ -144,7 +144,7 @@ class ClientReads:
         self._judge = judge
         self._next_request = next_request
         self._send = send
-        self._asked: dict[int, tuple[Read, bool]] = {}
+        self._asked: dict[int, tuple[Read, bool, int]] = {}
         self._open = 0
         self._master = members[0]
 
@@ -219,7 +219,7 @@ class ClientReads:
 
     def _note(self, read: Read, is_by_itself: bool) -> int:
         request_id = self._next_request()
-        self._asked[request_id] = (read, is_by_itself)
+        self._asked[request_id] = (read, is_by_itself, read.tries)
         return request_id
 
     def _expire(self, read: Read, tries: int) -> None:
@@ -241,8 +241,11 @@ class ClientReads:
 
     def receive(self, message: QueryResult | QueryFailed | ReadIndexConfirmed) -> None:
         """Take an answer in; one that nobody waits for is passed over."""
-        read, is_by_itself = self._asked.pop(message.request_id, (None, False))
+        read, is_by_itself, tries = self._asked.pop(message.request_id, (None, False, 0))
         if read is None or read.is_over:
+            return
+        if not is_by_itself and tries != read.tries:
+            # Index and answer belong to one master and its own learner: to one try.
             return
         match message:
             case ReadIndexConfirmed(index=index, ballot=ballot):

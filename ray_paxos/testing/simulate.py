@@ -16,7 +16,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -110,7 +110,7 @@ class Summary:
             },
             "missing_situations": self.missing,
             "violations": 1 if violation is not None else 0,
-            "violation": asdict(violation) if violation is not None else None,
+            "violation": _document_of(violation) if violation is not None else None,
         }
 
     def _hours(self) -> float:
@@ -191,6 +191,16 @@ def _parser() -> argparse.ArgumentParser:
         "--trace", action="store_true", help="print everything that happens in one seed"
     )
     return parser
+
+
+def _document_of(result: SeedResult) -> dict[str, object]:
+    """What it takes to play a seed again."""
+    return {
+        "seed": result.seed,
+        "step": result.steps,
+        "options": result.options,
+        "violation": result.violation,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
