@@ -327,7 +327,7 @@ class Client:
             )
         self._sender.check_may_wait()
         if at_least is None:
-            at_least = self._sender.read_point()[1] if wanted is Consistency.FOLLOWER else 0
+            at_least = self._sender.last_instance if wanted is Consistency.FOLLOWER else 0
         return self._reader.read(
             request,
             machine,

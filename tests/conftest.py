@@ -37,9 +37,21 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
-def hdfs_commands(repository: Path) -> Path:
-    """2,469 real key-value commands; skips where the shared data is not beside the repository."""
-    path = repository.parent / "shared" / "data" / "hdfs_commands.jsonl"
+def shared_data(repository: Path) -> Path:
+    """The folder of real data beside the repository; skips where it is not there."""
+    path = repository.parent / "shared" / "data"
     if not path.exists():
         pytest.skip(f"{path} is not there: the shared data lies beside the repository")
     return path
+
+
+@pytest.fixture(scope="session")
+def hdfs_commands(shared_data: Path) -> Path:
+    """2,469 real key-value commands."""
+    return shared_data / "hdfs_commands.jsonl"
+
+
+@pytest.fixture(scope="session")
+def jepsen_data(shared_data: Path) -> Path:
+    """64 real histories of etcd and 4 of a key-value store, with their verdicts."""
+    return shared_data / "jepsen"

@@ -14,6 +14,7 @@ A read changes nothing, so it is simply asked again, of another member, until it
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Mapping
@@ -112,7 +113,7 @@ class Reader:
         self._random = random.Random()
         self._address = Address(self._random.getrandbits(62) | 1, RoleName.CLIENT)
         self._handles: dict[tuple[int, RoleName], Any] = {}
-        self._count = 0
+        self._request_ids = itertools.count(1)
         self._master = self._random.choice(self._ids)
         self._follower = self._random.choice(self._ids)
 
@@ -204,7 +205,7 @@ class Reader:
 
     def _try_by_index(self, member: int, read: _Read, deadline: float) -> bytes | _Problem:
         """Ask the proposer for the index, and its learner for an answer that may do already."""
-        asked = self._start(member, RoleName.PROPOSER, ReadIndex(self._new_request_id()))
+        asked = self._start(member, RoleName.PROPOSER, ReadIndex(next(self._request_ids)))
         start = self._start_query(member, read, Consistency.STALE, read.at_least)
         confirmed = self._finish(member, asked, deadline)
         early = self._finish(member, start, deadline)
@@ -230,7 +231,7 @@ class Reader:
         self, member: int, read: _Read, consistency: Consistency, at_least: int
     ) -> Any | _Problem:
         query = Query(
-            self._new_request_id(),
+            next(self._request_ids),
             read.machine,
             read.request,
             at_least,
@@ -250,10 +251,6 @@ class Reader:
         if isinstance(answer, QueryFailed) and answer.problem is QueryProblem.REFUSED:
             raise QueryError(answer.message)
         return _problem_of(self._names[member], answer)
-
-    def _new_request_id(self) -> int:
-        self._count += 1
-        return self._count
 
     # Calls.
 

@@ -241,13 +241,13 @@ class CommandSender:
         outcomes = Outcomes()
         with self._lock:
             self._requests.on_overdue(now_ns, outcomes)
-            self._changed.notify_all()
         outcomes.settle()
 
-    def read_point(self) -> tuple[int, int]:
-        """(member to ask first, highest instance in which this client was acknowledged)."""
+    @property
+    def last_instance(self) -> int:
+        """The highest instance in which this client was acknowledged."""
         with self._lock:
-            return self._requests.guess.member_id, self._requests.last_instance
+            return self._requests.last_instance
 
     def close(self, timeout_s: float) -> None:
         """Refuse new commands, wait for what is on its way, and give up the rest.

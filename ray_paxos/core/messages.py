@@ -235,7 +235,7 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
         sequence: Counts this master's rounds at this ballot.
         confirmed: Since the round before was sent, a quorum of acceptors confirmed a further one;
             only such a heartbeat keeps others from standing.
-        chosen_through: Every instance up to it is chosen and known to the master's learner.
+        chosen_through: Every instance up to it is chosen, by the master's count.
         majority_durable: Every instance up to it is durable in a majority's segments.
         point: Chains of the master's learner.
         confirmed_sequence: The latest round of this reign that a quorum confirmed; 0 for none.

@@ -462,8 +462,7 @@ class Proposer:
 
     def _end_or_go_on(self, reason: str, now_ns: int, effects: Effects) -> None:
         """After the reign had its say: end it for its reason, if it gave one."""
-        reign, status = self._led, self._status
-        assert status is not None
+        reign = self._led
         self._redirect_all(reign.take_unanswered(), effects)
         if reason:
             self._step_down(reason, now_ns, effects)

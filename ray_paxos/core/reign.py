@@ -302,8 +302,6 @@ class Reign:
         """Count a vote; the majority's last makes its instance chosen."""
         if accepted.ballot != self.seat.ballot:
             return
-        if voter.member_id == self.seat.member_id:
-            self.authority.note_own_answer(now_ns)
         if accepted.sequence:
             self.authority.count(voter, accepted.sequence, now_ns, effects)
         chosen = self._pipeline.count(accepted.instance_id, voter.replica_id)

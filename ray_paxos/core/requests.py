@@ -284,7 +284,6 @@ class ClientRequests:
 
     def _on_gone(self, code: NoteCode, outcomes: Outcomes) -> None:
         self._epoch += 1
-        self._opening_id = None
         for batch, may_have_applied in self.session.on_gone():
             error: PaxosError = session_expired(may_have_applied)
             if code is NoteCode.SESSION_UNKNOWN:

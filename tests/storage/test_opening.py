@@ -357,3 +357,20 @@ def test_a_whole_member_crashes_at_random_and_forgets_nothing():
             disk.power_loss(random)
         values = checkpointer(disk).store.read(ReadSegments(1, 1, 10**9))
         assert values == [instance.chosen for instance in make_instances(12)]
+
+
+def test_an_acceptor_reads_the_clock_once_it_holds_its_folder() -> None:
+    # What it must not promise yet counts from there: until then an earlier life may go on granting.
+    disk = member_disk()
+    read: list[bool] = []
+
+    def clock() -> int:
+        with pytest.raises(FolderHeldError):
+            acceptor(disk)
+        read.append(True)
+        return 0
+
+    settings = AcceptorSettings()
+    opened = open_acceptor(disk, GENESIS, MEMBER_ID, settings=settings, clock=clock)
+    assert read == [True]
+    opened.store.close()

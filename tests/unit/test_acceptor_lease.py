@@ -438,3 +438,10 @@ def test_whatever_happens_no_promise_to_others_before_a_grant_is_over(
                 answer = reply(bench.prepare(at))
                 if isinstance(answer, Promise) and at != before:
                     assert all(end <= bench.now_ns for end in ends[other].values())
+
+
+def test_a_late_heartbeat_of_a_released_ballot_is_no_word_of_it(bench: AcceptorBench) -> None:
+    lead(bench)
+    bench.release(OWN)
+    assert bench.beat(OWN, 7, lease_ms=LEASE_MS) == Effects()
+    assert reply(bench.pre_vote(OTHER)) == PreVoteGranted(OTHER)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -10,10 +14,12 @@ from ray_paxos.actors.answers import RolePhase, RoleState, encode_state, state_o
 from ray_paxos.actors.bootstrapping import make_genesis
 from ray_paxos.actors.feeds import FeedLimits, inline_bytes_max
 from ray_paxos.actors.folders import CARRIED, error_fields, raise_error
+from ray_paxos.actors.log_actors import LearnerActor
 from ray_paxos.actors.names import actor_name, bootstrap_name, parse_actor_name
 from ray_paxos.actors.spec import decode_spec, make_spec
 from ray_paxos.actors.status import MemberStatus, RoleStatus, group_status
 from ray_paxos.config import parse_configuration
+from ray_paxos.core.driver import Write
 from ray_paxos.core.messages import RoleName
 from ray_paxos.core.wire import encode_envelopes
 
@@ -119,3 +125,28 @@ def test_a_group_is_described_by_those_that_answer() -> None:
     assert status.master == "b"
     assert {name: position.lag for name, position in status.positions.items()} == {"a": 2, "b": 0}
     assert group_status(2, (member("a", 10, 7, True),)).master is None
+
+
+def test_hearsay_lasts_no_longer_than_an_election_timeout() -> None:
+    configuration = parse_configuration("cluster: demo\nproposer: {election_timeout_ms: 500}\n")
+    spec = make_spec(make_genesis(configuration), configuration)
+    assert spec.acceptor.hearsay_ns == spec.proposer.election_timeout_ns == 500_000_000
+
+
+class BrokenStore:
+    """Fails as no disk does."""
+
+    def write(self, records: object) -> None:
+        raise RuntimeError("a bug")
+
+
+def test_a_write_that_breaks_off_for_a_bug_stops_the_learner() -> None:
+    learner: Any = LearnerActor.__new__(LearnerActor)
+    posted: list[Any] = []
+    learner._inbox = SimpleNamespace(post=posted.append)
+    learner._is_closing = threading.Event()
+    with pytest.raises(RuntimeError):
+        learner._write(BrokenStore(), Write((), 7))
+    (written,) = posted
+    assert written.number == 7
+    assert isinstance(written.error, errors.StorageError)

@@ -27,14 +27,11 @@ EXIT_STATUS = {"true": 0, "false": 1, "unknown": 2}
 
 
 @pytest.fixture(scope="module")
-def real_verdicts(repository: Path) -> list[tuple[Path, str, str]]:
-    """File, model and right verdict of 68 real histories; skips where they are not."""
-    folder = repository.parent / "shared" / "data" / "jepsen"
-    if not folder.exists():
-        pytest.skip(f"{folder} is not there: the shared data lies beside the repository")
-    with (folder / "verdicts.csv").open(newline="") as file:
+def real_verdicts(jepsen_data: Path) -> list[tuple[Path, str, str]]:
+    """File, model and right verdict of 68 real histories."""
+    with (jepsen_data / "verdicts.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return [(folder / row["file"], row["model"], row["linearizable"]) for row in rows]
+    return [(jepsen_data / row["file"], row["model"], row["linearizable"]) for row in rows]
 
 
 # Real histories.

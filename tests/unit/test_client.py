@@ -20,6 +20,7 @@ from ray_paxos.actors.sender import WAIT_MAX_S
 from ray_paxos.actors.spec import make_spec
 from ray_paxos.client import Client
 from ray_paxos.config import parse_configuration
+from ray_paxos.core.client_calls import ClientSettings
 from ray_paxos.core.messages import (
     Address,
     Envelope,
@@ -44,6 +45,8 @@ from ray_paxos.errors import (
     OverloadedError,
 )
 from tests.unit.group_log import GroupLog
+
+HELD_MAX = ClientSettings().held_commands_max
 
 
 class Reference(Future[bytes]):
@@ -168,6 +171,19 @@ def test_a_list_that_goes_on_changing_changes_nothing(client: Client, group: Gro
     group.release()
     blocking.result(10)
     assert [result.value for result in future.result(10)] == [b"a", b"b"]
+
+
+def test_room_that_time_outs_make_is_given_at_once_to_who_waits(
+    client: Client, group: Group
+) -> None:
+    propose(client, b"x")
+    group.mode = "no master"
+    # All the room there is, for a moment.
+    full = client.propose_many_async([b"y"] * HELD_MAX, "recorder", timeout_s=0.3)
+    started = time.monotonic()
+    client.propose_async(b"z", "recorder", timeout_s=30)
+    assert time.monotonic() - started < 10, "not the whole time that it might wait"
+    assert len(full.result(10).errors) == HELD_MAX
 
 
 # Bad input.

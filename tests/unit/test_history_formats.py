@@ -328,14 +328,5 @@ def test_the_real_files_hold_what_their_lines_hold(jepsen_data: Path) -> None:
                 assert word[event.outcome] in line
 
 
-@pytest.fixture
-def jepsen_data(repository: Path) -> Path:
-    """64 real histories of etcd and 4 of a key-value store; skips where they are not."""
-    path = repository.parent / "shared" / "data" / "jepsen"
-    if not path.exists():
-        pytest.skip(f"{path} is not there: the shared data lies beside the repository")
-    return path
-
-
 def test_the_header_is_what_the_documentation_says() -> None:
     assert json.loads(HEADER) == {"format": "ray_paxos.history", "version": 1}

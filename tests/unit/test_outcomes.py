@@ -8,6 +8,7 @@ from ray_paxos.actors.outcomes import CommandFuture, ManyFuture, ManyResults, Re
 from ray_paxos.core.results import EntryResult, Note, NoteCode
 from ray_paxos.errors import (
     CommandError,
+    NotAppliedError,
     OutcomeUnknownError,
     PaxosError,
     SessionExpiredError,
@@ -127,3 +128,19 @@ def test_what_a_progress_callback_raises_ends_nothing(caplog: pytest.LogCaptureF
     future.deliver(0, EntryResult(8, 0, (b"a",), {}), 0, 1)
     assert future.done()
     assert "on_progress" in caplog.text
+
+
+def test_parts_that_are_settled_meanwhile_do_not_settle_the_future_twice() -> None:
+    # Two threads settle parts of it: between counting one and looking, the other may be counted.
+    heard: list[int] = []
+
+    def settle_the_rest(settled: int) -> None:
+        heard.append(settled)
+        if settled == 1:
+            future.fail(1, NotAppliedError("late"), 1)
+
+    future = ManyFuture(2, 0, settle_the_rest)
+    future.begin()
+    future.deliver(0, EntryResult(9, 0, (b"a",), {}), 0, 1)
+    assert heard == [1, 2]
+    assert sorted(future.result(0).errors) == [1]

@@ -19,7 +19,7 @@ from ray_paxos.core.messages import (
     ReadIndexConfirmed,
     RoleName,
 )
-from ray_paxos.errors import QueryError
+from ray_paxos.errors import LeaseError, QueryError
 
 OWN, LATER = Ballot(6, 1, 1), Ballot(7, 3, 1)
 
@@ -83,3 +83,23 @@ def test_a_refusal_counts_only_where_the_state_is_fresh_enough() -> None:
     )
     with pytest.raises(QueryError, match="no machine"):
         reader.linearizable(1.0)
+
+
+class Rivals(PlayedReader):
+    """Two members, each of which names the other as the master."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ids, self._names, self._has_lease = [1, 2], {1: "m1", 2: "m2"}, True
+        self._master = 1
+
+    def _start(self, member: int, role: RoleName, message: Message) -> Any:
+        self.asked.append(message)
+        return QueryFailed(1, 0, "no lease", QueryProblem.NO_LEASE, 3 - member)
+
+
+def test_members_that_name_each_other_are_not_asked_without_a_pause() -> None:
+    reader = Rivals()
+    with pytest.raises(LeaseError):
+        reader.read(b"?", "kv", Consistency.LEASE, at_least=0, max_staleness_ms=None, timeout_s=0.2)
+    assert len(reader.asked) < 20

@@ -428,3 +428,22 @@ def test_a_preferred_member_whose_learner_stopped_is_handed_nothing() -> None:
     keep_leading(bench, SETTLED_MS - 2 * INTERVAL_MS, third_learned=21)
     bench.receive(learner_of(3), status(21, applied=9, stopped="a machine failed"))
     assert sends(keep_leading(bench, 4 * INTERVAL_MS, third_learned=-1)) == []
+
+
+def test_a_handover_by_priority_that_cannot_drain_is_not_tried_at_every_beat() -> None:
+    bench = serving(20, priorities={3: 5})
+    keep_leading(bench, SETTLED_MS - 2 * INTERVAL_MS, third_learned=21)
+    bench.ask(1)
+    keep_leading(bench, 4 * INTERVAL_MS, third_learned=21)
+    assert sent(bench.ask(2), Accept) == [], "it is being handed over: nothing new is proposed"
+    assert (bench.ballot, 23) not in bench.values
+    keep_leading(bench, SETTINGS.transfer_timeout_ns // MS + INTERVAL_MS, third_learned=21)
+    assert (bench.ballot, 23) in bench.values, "given up: what waited is proposed"
+    keep_leading(bench, 2 * INTERVAL_MS, third_learned=21)
+    assert sent(bench.ask(3), Accept) != [], "and not begun again"
+
+
+def test_a_copy_of_an_order_is_answered_once(bench: ProposerBench) -> None:
+    for _ in range(3):
+        bench.transfer(1, 2)
+    assert len(sent(revoked(bench), MasterTransferred)) == 1

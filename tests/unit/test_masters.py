@@ -1,0 +1,100 @@
+"""Handing over, as a driver asks for it: whom it asks first, and what it makes of the answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ray_paxos.actors import masters
+from ray_paxos.actors.administration import Administration
+from ray_paxos.actors.bootstrapping import make_genesis
+from ray_paxos.actors.masters import Master, Masters
+from ray_paxos.config import parse_configuration
+from ray_paxos.core.messages import (
+    Address,
+    MasterTransferred,
+    Redirected,
+    RefusalCode,
+    Refused,
+    RoleName,
+    TransferMaster,
+)
+from ray_paxos.errors import TransferError
+
+GENESIS = make_genesis(parse_configuration("cluster: demo"))
+IDS = {member.name: member.member_id for member in GENESIS.members}
+SILENCE = "no answer"
+
+
+class PlayedMasters(Masters):
+    """Members that answer as the test says, and a log whose latest master it sets."""
+
+    def __init__(self, *answers: Any, latest: Master | None = None) -> None:
+        super().__init__(GENESIS, Administration(GENESIS))
+        self.answers = list(answers)
+        self.asked: list[str] = []
+        self.master = latest
+
+    def latest(self, group: int) -> Master | None:
+        return self.master
+
+    def _order(
+        self, member: str, group: int, address: Address, order: TransferMaster, deadline: float
+    ) -> Any:
+        self.asked.append(member)
+        answer = self.answers.pop(0)
+        return answer(self) if callable(answer) else answer
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masters, "PAUSE_S", 0.0)
+
+
+def test_the_latest_master_is_asked_first() -> None:
+    played = PlayedMasters(MasterTransferred(1, IDS["m2"]), latest=Master("m3", 7))
+    assert played.hand_over(1, None, 5.0) == "m2"
+    assert played.asked == ["m3"]
+
+
+def test_redirects_are_followed_and_a_target_that_leads_already_is_enough() -> None:
+    played = PlayedMasters(Redirected(1, IDS["m3"], 0), MasterTransferred(2, IDS["m2"]))
+    assert played.hand_over(1, "m2", 5.0) == "m2"
+    assert played.asked == ["m1", "m3"]
+    assert PlayedMasters(Redirected(1, IDS["m2"], 0)).hand_over(1, "m2", 5.0) == "m2"
+
+
+def test_an_order_that_was_carried_out_unheard_is_not_given_again() -> None:
+    def carried_out(played: PlayedMasters) -> str:
+        played.master = Master("m2", 9)
+        return SILENCE
+
+    played = PlayedMasters(carried_out, latest=Master("m1", 7))
+    assert played.hand_over(1, None, 5.0) == "m2"
+    assert played.asked == ["m1"]
+
+
+def test_one_silent_member_does_not_use_up_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    patience: list[float] = []
+
+    def ask_all(calls: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        patience.append(timeout_s)
+        return {name: TimeoutError(SILENCE) for name in calls}
+
+    monkeypatch.setattr(masters, "ask_all", ask_all)
+    asked = Masters(GENESIS, Administration(GENESIS))._order(
+        "m1",
+        1,
+        Address(1, RoleName.CLIENT),
+        TransferMaster(1, 0),
+        1e12,
+    )
+    assert SILENCE in str(asked)
+    assert patience == [masters.ORDER_TRY_S]
+
+
+def test_a_refusal_is_told() -> None:
+    refused = Refused(1, RefusalCode.NOT_TRANSFERRED, "member 5 does not answer", 0)
+    with pytest.raises(TransferError, match="does not answer"):
+        PlayedMasters(refused).hand_over(1, "m2", 5.0)
