@@ -37,7 +37,6 @@ PAUSE_S = 0.05
 ORDER_TRY_S = 3.0
 LATEST_S = 1.5
 WATCH_S = 30.0
-FIRST_WATCH_S = 1.0
 
 _logger = logging.getLogger(__name__)
 
@@ -225,14 +224,16 @@ class MasterWatch:
         self._is_closed.set()
 
     def _run(self) -> None:
+        # Not the first that is told of: some member may know only of one that is long gone.
+        found = self._masters.latest(self._group)
         version = 0
         while not self._is_closed.is_set():
-            timeout_s = WATCH_S if version else FIRST_WATCH_S
-            found = self._masters.wait_for_later(self._group, version, timeout_s)
-            if found is None or self._is_closed.is_set():
+            if found is None:
+                found = self._masters.wait_for_later(self._group, version, WATCH_S)
                 continue
             version = found.version
             try:
                 self._callback(found)
             except Exception:  # the users' code: whatever it raises is theirs, and told to them
                 _logger.exception("the callback for masters of group %d failed", self._group)
+            found = None

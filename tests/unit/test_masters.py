@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from ray_paxos.actors import masters
 from ray_paxos.actors.administration import Administration
 from ray_paxos.actors.bootstrapping import make_genesis
-from ray_paxos.actors.masters import Master, Masters
+from ray_paxos.actors.masters import Master, Masters, MasterWatch
 from ray_paxos.config import parse_configuration
 from ray_paxos.core.messages import (
     Address,
@@ -98,3 +99,24 @@ def test_a_refusal_is_told() -> None:
     refused = Refused(1, RefusalCode.NOT_TRANSFERRED, "member 5 does not answer", 0)
     with pytest.raises(TransferError, match="does not answer"):
         PlayedMasters(refused).hand_over(1, "m2", 5.0)
+
+
+def test_a_watch_tells_of_the_latest_master_first_and_then_of_later_ones() -> None:
+    heard: list[Master] = []
+    later, told = [Master("m3", 12)], threading.Event()
+
+    class Watched(PlayedMasters):
+        def wait_for_later(self, group: int, known_version: int, timeout_s: float) -> Master | None:
+            if later and later[0].version > known_version:
+                return later.pop()
+            told.wait(10)
+            return None
+
+    def note(master: Master) -> None:
+        heard.append(master)
+        if master.version == 12:
+            told.set()
+
+    with MasterWatch(Watched(latest=Master("m2", 9)), 1, note):
+        assert told.wait(10)
+    assert heard == [Master("m2", 9), Master("m3", 12)]
