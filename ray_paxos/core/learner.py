@@ -61,7 +61,6 @@ from ray_paxos.core.messages import (
     RevokeLease,
     RoleName,
     SegmentMerged,
-    SegmentSealed,
     SegmentsWanted,
     VoteFloorRaised,
 )
@@ -73,6 +72,7 @@ from ray_paxos.core.records import (
     SealSegment,
 )
 from ray_paxos.core.results import EntryResult, NoteCode, encode_results
+from ray_paxos.core.sealing import Sealing
 from ray_paxos.core.settings import LearnerSettings
 from ray_paxos.core.values import EMPTY_CHAIN, decode_value, extend_chain
 from ray_paxos.errors import ApplyStoppedError, QueryError
@@ -130,7 +130,6 @@ class Learner:
         self.host = host
         self.stopped = ""
         self.applied_through = 0
-        self.durable_through = 0
         self._group = group
         self._member_id = member_id
         self._replica_id = replica_id
@@ -154,13 +153,8 @@ class Learner:
         self._floor_confirmed = 1
         self._awaited_through = 0
         self._floor_asked_ns: int | None = None
-        self._unsealed_bytes = 0
-        self._unsealed_since_ns: int | None = None
-        self._sealing_through: int | None = None
-        self._flush_through = 0
-        self._segments = [SegmentSealed(*segment) for segment in segments]
+        self._sealing = Sealing(group, settings, self._log, segments)
         self._segments_told = False
-        self._publishing: set[tuple[int, int]] = set()
         self._alarms: list[ApplyingStopped] = []
         self._replay(sealed)
 
@@ -172,13 +166,17 @@ class Learner:
             assert added and self._log.learned_through == instance.chosen.instance_id
             self._note_ballot(instance.chosen)
             self._apply_learned(effects)
-            self.durable_through = self._log.learned_through
-            self._log.trim(self.durable_through, self._settings.memory_bytes)
+            self._sealing.note_replayed()
             self._results.clear()
             self._result_chains.clear()
             self._alarms += [e for e in effects.events if isinstance(e, ApplyingStopped)]
 
     # The role's interface.
+
+    @property
+    def durable_through(self) -> int:
+        """The end of what is in sealed, durable segments."""
+        return self._sealing.durable_through
 
     @property
     def learned_through(self) -> int:
@@ -197,8 +195,8 @@ class Learner:
     def deadline_ns(self) -> int | None:
         """When a seal, a question or a vote floor is due next."""
         deadlines = []
-        if self._unsealed_since_ns is not None and self._sealing_through is None:
-            deadlines.append(self._unsealed_since_ns + self._settings.seal_age_ns)
+        if self._sealing.due_ns is not None:
+            deadlines.append(self._sealing.due_ns)
         if self._catch_up.retry_ns is not None:
             deadlines.append(self._catch_up.retry_ns)
         if self._floor_asked_ns is not None:
@@ -248,7 +246,7 @@ class Learner:
                 self._segments_told = False
                 self._go_on(now_ns, effects)
             case Flush():
-                self._flush_through = max(self._flush_through, self._log.learned_through)
+                self._sealing.flush()
                 self._go_on(now_ns, effects)
                 self._send(envelope.sender, self.status(), effects)
             case _:
@@ -366,10 +364,7 @@ class Learner:
                 self._stop_applying(what, effects)
                 continue
             self._note_ballot(chosen)
-        for instance_id in range(before + 1, self._log.learned_through + 1):
-            self._unsealed_bytes += len(self._log.value(instance_id).value)
-        if self._log.learned_through > before and self._unsealed_since_ns is None:
-            self._unsealed_since_ns = now_ns
+        self._sealing.note_learned(before + 1, now_ns)
         self._apply_learned(effects)
 
     def _note_ballot(self, chosen: ChosenValue) -> None:
@@ -387,7 +382,7 @@ class Learner:
         self._raise_floor(now_ns, effects)
         if not self._segments_told:
             self._segments_told = True
-            for segment in self._segments:
+            for segment in self._sealing.segments:
                 self._send(self._checkpointer, segment, effects)
 
     # Applying.
@@ -487,32 +482,11 @@ class Learner:
     # Sealing.
 
     def _seal_if_due(self, now_ns: int, effects: Effects) -> None:
-        if self._sealing_through is not None or self._unsealed_since_ns is None:
-            return
         # While applying is stopped, what is learned is sealed without results.
         limit = self._log.learned_through if self.stopped else self.applied_through
-        if limit <= self.durable_through:
-            return
-        if not (
-            self._unsealed_bytes >= self._settings.seal_bytes
-            or now_ns >= self._unsealed_since_ns + self._settings.seal_age_ns
-            or self._flush_through > self.durable_through
-        ):
-            return
-        instances: list[SealedInstance] = []
-        byte_count = 0
-        for instance_id in range(self.durable_through + 1, limit + 1):
-            chosen = self._log.value(instance_id)
-            byte_count += len(chosen.value)
-            if instances and byte_count > 2 * self._settings.seal_bytes:
-                break
-            result_chain = self._result_chains.get(instance_id)
-            instances.append(SealedInstance(chosen, self._log.chain(instance_id), result_chain))
-        self._sealing_through = instances[-1].chosen.instance_id
-        if self._sealing_through == self._log.learned_through:
-            # What is learned from here on has an age of its own.
-            self._unsealed_since_ns = None
-        effects.records.append(SealSegment(self._group, tuple(instances)))
+        order = self._sealing.take_due(limit, self._result_chains, now_ns)
+        if order is not None:
+            effects.records.append(order)
 
     def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
         """Segments are sealed, or a merged one took the place of its parts."""
@@ -521,53 +495,28 @@ class Learner:
             if isinstance(record, SealSegment):
                 self._on_sealed(record, effects)
             elif isinstance(record, PublishMerged):
-                self._on_published(record)
+                self._sealing.published(record)
         self._go_on(now_ns, effects)
         return effects
 
     def _on_sealed(self, record: SealSegment, effects: Effects) -> None:
-        first = record.instances[0].chosen.instance_id
-        last = record.instances[-1].chosen.instance_id
-        assert first == self.durable_through + 1, "segments follow each other"
-        byte_count = sum(len(instance.chosen.value) for instance in record.instances)
-        self.durable_through = last
-        self._sealing_through = None
-        self._unsealed_bytes -= byte_count
-        for instance_id in range(first, last + 1):
+        segment = self._sealing.sealed(record)
+        for instance_id in range(segment.first, segment.last + 1):
             self._result_chains.pop(instance_id, None)
             self._results.pop(instance_id, None)
-        self._log.trim(self.durable_through, self._settings.memory_bytes)
-        effects.events.append(SegmentsSealed(self._group, first, last))
-        segment = SegmentSealed(first, last, byte_count)
-        self._segments.append(segment)
+        effects.events.append(SegmentsSealed(self._group, segment.first, segment.last))
         if self._segments_told:
             self._send(self._checkpointer, segment, effects)
-
-    def _on_published(self, record: PublishMerged) -> None:
-        self._publishing.discard((record.first, record.last))
-        before = [s for s in self._segments if s.last < record.first]
-        parts = [s for s in self._segments if record.first <= s.first and s.last <= record.last]
-        after = [s for s in self._segments if s.first > record.last]
-        byte_count = sum(part.byte_count for part in parts)
-        merged = SegmentSealed(record.first, record.last, byte_count)
-        self._segments = [*before, merged, *after]
 
     def _on_segment_merged(
         self, envelope: Envelope, message: SegmentMerged, effects: Effects
     ) -> None:
-        first, last = message.first, message.last
-        parts = [s for s in self._segments if first <= s.first and s.last <= last]
-        if (
-            envelope.sender != self._checkpointer
-            or len(parts) < 2
-            or (parts[0].first, parts[-1].last) != (first, last)
-            or (first, last) in self._publishing
-        ):
-            # Of what is merged already, or larger: told again, or late.
+        is_own = envelope.sender == self._checkpointer
+        order = self._sealing.merge(message) if is_own else None
+        if order is None:
             effects.events.append(MessageRefused(self._group, "a merge that is not ours"))
-            return
-        self._publishing.add((first, last))
-        effects.records.append(PublishMerged(self._group, first, last))
+        else:
+            effects.records.append(order)
 
     def on_read(
         self, read: ReadSegments, reader: Address, values: Sequence[ChosenValue], now_ns: int
