@@ -26,7 +26,8 @@ from ray_paxos.actors.sender import WAIT_MAX_S, ActorProposers, CommandSender, c
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.core.client_calls import ClientSettings
 from ray_paxos.core.client_errors import outcome_unknown
-from ray_paxos.core.messages import Consistency, RoleName
+from ray_paxos.core.client_messages import Consistency
+from ray_paxos.core.messages import RoleName
 from ray_paxos.core.requests import ClientRequests
 from ray_paxos.errors import (
     CommandError,

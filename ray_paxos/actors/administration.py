@@ -15,8 +15,9 @@ from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.folders import explain
 from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name
 from ray_paxos.actors.status import MemberDigest, MemberStatus, RoleStatus
+from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.genesis import Genesis
-from ray_paxos.core.messages import Address, Envelope, Flush, LearnerStatus, RoleName
+from ray_paxos.core.messages import Address, Envelope, LearnerStatus, RoleName
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.errors import ClusterError
 

@@ -20,16 +20,9 @@ from ray.exceptions import RayError
 
 from ray_paxos.actors.administration import ANSWER_TIMEOUT_S, Administration, ask_all
 from ray_paxos.actors.answers import state_of
+from ray_paxos.core.client_messages import MasterTransferred, Redirected, Refused, TransferMaster
 from ray_paxos.core.genesis import Genesis
-from ray_paxos.core.messages import (
-    Address,
-    Envelope,
-    MasterTransferred,
-    Redirected,
-    Refused,
-    RoleName,
-    TransferMaster,
-)
+from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.errors import TransferError
 

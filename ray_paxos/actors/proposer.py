@@ -20,20 +20,18 @@ from ray_paxos.actors.feeds import FeedLimits
 from ray_paxos.actors.outbound import Feeds
 from ray_paxos.actors.role import RoleActor, own_handle
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
-from ray_paxos.core.driver import Action, Driver, Observe, Transmit
-from ray_paxos.core.events import MasterChanged
-from ray_paxos.core.genesis import Genesis
-from ray_paxos.core.messages import (
-    Address,
-    Envelope,
+from ray_paxos.core.client_messages import (
     OpenSession,
     ReadIndex,
     RefusalCode,
     Refused,
-    RoleName,
     Submit,
     TransferMaster,
 )
+from ray_paxos.core.driver import Action, Driver, Observe, Transmit
+from ray_paxos.core.events import MasterChanged
+from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.wire import decode_envelopes, encode_envelope, encode_envelopes

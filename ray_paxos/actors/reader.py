@@ -26,11 +26,8 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 
 from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.names import NAMESPACE, actor_name
-from ray_paxos.core.messages import (
-    Address,
+from ray_paxos.core.client_messages import (
     Consistency,
-    Envelope,
-    Message,
     Query,
     QueryFailed,
     QueryProblem,
@@ -38,8 +35,8 @@ from ray_paxos.core.messages import (
     ReadIndex,
     ReadIndexConfirmed,
     Refused,
-    RoleName,
 )
+from ray_paxos.core.messages import Address, Envelope, Message, RoleName
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.errors import ConfigurationError, LeaseError, QueryError, StaleReadError
 

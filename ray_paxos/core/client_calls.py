@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ray_paxos.core.messages import OpenSession, Submit
+from ray_paxos.core.client_messages import OpenSession, Submit
 from ray_paxos.core.settings import MILLISECOND_NS
 
 

@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ray_paxos.core.messages import Address, OpenSession, RefusalCode, Refused, Submit
+from ray_paxos.core.client_messages import OpenSession, RefusalCode, Refused, Submit
+from ray_paxos.core.messages import Address
 from ray_paxos.core.settings import MILLISECOND_NS, ProposerSettings
 from ray_paxos.core.values import CommandBatch, Entry, SessionId, SessionOpen
 

@@ -25,6 +25,7 @@ import msgspec
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.catch_up import CatchUpPlan
 from ray_paxos.core.chosen_log import ChosenLog
+from ray_paxos.core.client_messages import Flush, Query, QueryFailed, QueryProblem, QueryResult
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import (
     ApplyingStopped,
@@ -46,17 +47,12 @@ from ray_paxos.core.messages import (
     Chosen,
     ChosenValue,
     Envelope,
-    Flush,
     Heartbeat,
     LearnerStatus,
     LearnReply,
     LearnRequest,
     LeaseNotice,
     Message,
-    Query,
-    QueryFailed,
-    QueryProblem,
-    QueryResult,
     RaiseVoteFloor,
     RevokeLease,
     RoleName,

@@ -21,13 +21,9 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import Consistency, Query, QueryProblem
 from ray_paxos.core.lease import LeaseView
-from ray_paxos.core.messages import (
-    Consistency,
-    Heartbeat,
-    Query,
-    QueryProblem,
-)
+from ray_paxos.core.messages import Heartbeat
 from ray_paxos.core.settings import MILLISECOND_NS
 
 ROUNDS_MAX = 256

@@ -1,4 +1,4 @@
-"""Every message that roles exchange, one frozen class each, by the names of the papers.
+"""The messages that roles exchange, one frozen class each, by the names of the papers.
 
 ```
 Proposer ── Prepare ─▶ Acceptor         Proposer ── Accept ─▶ Acceptor
@@ -16,16 +16,11 @@ Proposer ── Chosen ──▶ Learner (own)  ── LearnerStatus + Applied �
 Learner  ── LearnRequest ─▶ Learner, Checkpointer of another member ─ LearnReply ─▶ Learner
 Learner  ── RaiseVoteFloor ─▶ Acceptor (own)
 Learner  ── SegmentSealed ─▶ Checkpointer (own) ── SegmentMerged, SegmentsWanted ─▶ Learner
-
-Client   ── OpenSession, Submit ─▶ Proposer ── Submitted, Redirected, Refused ─▶ Client
-Client   ── Flush ─▶ Learner ── LearnerStatus ─▶ Client
-Client   ── Query ─▶ Learner ── QueryResult, QueryFailed ─▶ Client
-Client   ── ReadIndex ─▶ Proposer ── ReadIndexConfirmed, QueryFailed ─▶ Client
-Client   ── TransferMaster ─▶ Proposer ── MasterTransferred, Redirected, Refused ─▶ Client
 ```
 
-A handler assumes nothing about order, and every message may be lost, repeated or late. Whoever
-counts a reply checks the ballot and the config_id it was given under.
+Those of clients are in `client_messages`. A handler assumes nothing about order, and every message
+may be lost, repeated or late. Whoever counts a reply checks the ballot and the config_id it was
+given under.
 """
 
 from __future__ import annotations
@@ -36,9 +31,23 @@ from typing import TypeAlias
 import msgspec
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import (
+    Flush,
+    MasterTransferred,
+    OpenSession,
+    Query,
+    QueryFailed,
+    QueryResult,
+    ReadIndex,
+    ReadIndexConfirmed,
+    Redirected,
+    Refused,
+    Submit,
+    Submitted,
+    TransferMaster,
+)
 from ray_paxos.core.genesis import Configuration, MachineSpec
 from ray_paxos.core.results import EntryResult
-from ray_paxos.core.values import CommandBatch
 
 
 class RoleName(enum.IntEnum):
@@ -299,25 +308,6 @@ class TakeOver(msgspec.Struct, frozen=True, array_like=True, tag="take_over"):
     released: Ballot
 
 
-class TransferMaster(msgspec.Struct, frozen=True, array_like=True, tag="transfer_master"):
-    """Asks a master to hand over.
-
-    Attributes:
-        request_id: The client's own.
-        target: The member to lead next; 0 for any other, and this one stands back for a while.
-    """
-
-    request_id: int
-    target: int
-
-
-class MasterTransferred(msgspec.Struct, frozen=True, array_like=True, tag="master_transferred"):
-    """The lease is released, and that member was asked to lead; 0 where none could be asked."""
-
-    request_id: int
-    target: int
-
-
 class Chosen(msgspec.Struct, frozen=True, array_like=True, tag="chosen"):
     """Instances that are chosen, from the proposer that counted the votes.
 
@@ -478,203 +468,6 @@ class OrderDone(msgspec.Struct, frozen=True, array_like=True, tag="order_done"):
 
     replica_id: int
     refused: str
-
-
-class Flush(msgspec.Struct, frozen=True, array_like=True, tag="flush"):
-    """Asks a learner to seal all it has learned, without waiting for size or age.
-
-    Answered at once with its status; `durable_through` there rises as the segments are sealed.
-    """
-
-
-class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag="open_session"):
-    """A client asks for a session."""
-
-    request_id: int
-    label: str
-
-
-class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
-    """A client's commands, in order.
-
-    Attributes:
-        request_id: The client's own, to match the reply.
-        batches: Applied all or in part, in this order; each is answered.
-        timeout_ms: How long after its arrival the client still wants it proposed; 0 for ever.
-    """
-
-    request_id: int
-    batches: tuple[CommandBatch, ...]
-    timeout_ms: int = 0
-
-
-class Submitted(msgspec.Struct, frozen=True, array_like=True, tag="submitted"):
-    """All entries of a request were applied; one result each, in order."""
-
-    request_id: int
-    results: tuple[EntryResult, ...]
-
-
-class Redirected(msgspec.Struct, frozen=True, array_like=True, tag="redirected"):
-    """This proposer does not lead; whether the request's commands are chosen is not known to it.
-
-    Attributes:
-        request_id: Of the request.
-        master: The member to ask; None where none is known.
-        retry_after_ms: How long to wait where none is known.
-        untouched: The call that this answers has put nothing into the log, and will not.
-    """
-
-    request_id: int
-    master: int | None
-    retry_after_ms: int
-    untouched: bool = False
-
-
-class RefusalCode(enum.IntEnum):
-    """Why a proposer did not take a request."""
-
-    OVERLOADED = 1
-    TOO_LARGE = 2
-    UNKNOWN_GROUP = 3
-    MALFORMED = 4
-    TOO_LATE = 5
-    """Its time was over before it could be proposed."""
-    APPLY_STOPPED = 6
-    """A machine failed at this member (R12), and no other member is known to lead."""
-    NOT_TRANSFERRED = 20
-
-
-class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
-    """The request was not taken: the call that this answers has put nothing into the log.
-
-    Attributes:
-        request_id: Of the request.
-        code: Why.
-        message: What a person should know, with the limit concerned.
-        retry_after_ms: When trying again makes sense; 0 where it does not.
-    """
-
-    request_id: int
-    code: RefusalCode
-    message: str
-    retry_after_ms: int
-
-
-class Consistency(enum.IntEnum):
-    """How fresh a read has to be."""
-
-    STALE = 1
-    """Whatever the learner asked has applied."""
-    FOLLOWER = 2
-    """At least an instance that the query names, or at most so old."""
-    LEASE = 3
-    """Linearizable, by the master's lease: without a round of messages, or not at all."""
-    LINEARIZABLE = 4
-    """It sees every command acknowledged before it began (R8)."""
-
-
-class Query(msgspec.Struct, frozen=True, array_like=True, tag="query"):
-    """A read of one machine at a learner, as of what it has applied.
-
-    Attributes:
-        request_id: The client's own.
-        machine: Which machine.
-        request: For the machine.
-        at_least: Answer only once applied through this instance; 0 for at once.
-        consistency: How fresh it has to be. LEASE and LINEARIZABLE are answered only under the
-            lease of the learner's own member; without one, a `ReadIndex` says what to ask for.
-        max_staleness_ms: With FOLLOWER, how old the answer may be; None for any age.
-    """
-
-    request_id: int
-    machine: str
-    request: bytes
-    at_least: int
-    consistency: Consistency = Consistency.STALE
-    max_staleness_ms: int | None = None
-
-
-class ReadIndex(msgspec.Struct, frozen=True, array_like=True, tag="read_index"):
-    """A client asks a master from which instance on a state is linearizable now.
-
-    Attributes:
-        request_id: The client's own.
-    """
-
-    request_id: int
-
-
-class ReadIndexConfirmed(msgspec.Struct, frozen=True, array_like=True, tag="read_index_confirmed"):
-    """Whatever anybody was acknowledged before the request was sent is at or below `index`.
-
-    So the state of a learner that has applied `index` is fresh enough (R8), also where it was read
-    before this answer came. But it must not show what a read by the lease does not see yet: so,
-    while masters hold leases, it has to be the master's own learner, and it must have learned
-    nothing above `ballot`: a later master may have chosen that, whose own learner is behind still.
-
-    Attributes:
-        request_id: Of the request.
-        index: From where on a state is fresh enough.
-        ballot: The master's.
-    """
-
-    request_id: int
-    index: int
-    ballot: Ballot
-
-
-class QueryResult(msgspec.Struct, frozen=True, array_like=True, tag="query_result"):
-    """What the machine answered.
-
-    Attributes:
-        request_id: Of the query.
-        applied_through: The instance that the answer is as of.
-        result: The answer.
-        learned: The highest ballot that the learner had learned anything at; None for none.
-    """
-
-    request_id: int
-    applied_through: int
-    result: bytes
-    learned: Ballot | None = None
-
-
-class QueryProblem(enum.IntEnum):
-    """Why a read was not served."""
-
-    REFUSED = 1
-    """The machine, or the group, cannot answer it: no other member can either."""
-    STOPPED = 2
-    """Applying stopped at this member (R12); another may go on."""
-    BEHIND = 3
-    """Not enough is applied here yet."""
-    STALE = 4
-    """What is applied may be older than was asked for."""
-    NO_LEASE = 5
-    """This member holds no lease, or its learner does not know of one."""
-    NOT_MASTER = 6
-    """This member does not lead; `master` does, as far as it knows."""
-    OVERLOADED = 7
-    """Too many reads wait here."""
-
-
-class QueryFailed(msgspec.Struct, frozen=True, array_like=True, tag="query_failed"):
-    """The read was not served; only after REFUSED asking again, or elsewhere, makes no sense.
-
-    Attributes:
-        request_id: Of the query.
-        applied_through: How far the learner is; 0 from a proposer.
-        message: Why, for a person.
-        problem: Why.
-        master: The member to ask instead; 0 where none is known.
-    """
-
-    request_id: int
-    applied_through: int
-    message: str
-    problem: QueryProblem
-    master: int = 0
 
 
 Message: TypeAlias = (

@@ -36,6 +36,17 @@ from collections.abc import Mapping, Sequence
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.candidacy import Candidacy, Lost, Step, Won
+from ray_paxos.core.client_messages import (
+    OpenSession,
+    QueryFailed,
+    QueryProblem,
+    ReadIndex,
+    Redirected,
+    RefusalCode,
+    Refused,
+    Submit,
+    TransferMaster,
+)
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import MasterChanged, MasterStopped, MessageRefused
 from ray_paxos.core.genesis import Configuration, MachineSpec, Voter
@@ -54,19 +65,10 @@ from ray_paxos.core.messages import (
     Message,
     Nack,
     NackReason,
-    OpenSession,
     PreVoteGranted,
     Promise,
-    QueryFailed,
-    QueryProblem,
-    ReadIndex,
-    Redirected,
-    RefusalCode,
-    Refused,
     RoleName,
-    Submit,
     TakeOver,
-    TransferMaster,
 )
 from ray_paxos.core.phase_one import PhaseOne
 from ray_paxos.core.read_rounds import ReadRounds

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ray_paxos.core.authority import Authority, Position
+from ray_paxos.core.client_messages import Submitted
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import HoleFilled, InstanceChosen, MasterStarted, ValueAdopted
 from ray_paxos.core.genesis import MachineSpec, Voter
@@ -37,7 +38,6 @@ from ray_paxos.core.messages import (
     HeartbeatConfirmed,
     LearnerStatus,
     RoleName,
-    Submitted,
 )
 from ray_paxos.core.phase_one import PhaseOne
 from ray_paxos.core.pipeline import OpenInstance, Pipeline, Proposal

@@ -23,10 +23,7 @@ from ray_paxos.core.client_errors import (
     session_expired,
     session_unknown,
 )
-from ray_paxos.core.late_outcomes import LateOutcomes
-from ray_paxos.core.master_guess import MasterGuess
-from ray_paxos.core.messages import (
-    Envelope,
+from ray_paxos.core.client_messages import (
     OpenSession,
     Redirected,
     RefusalCode,
@@ -34,6 +31,9 @@ from ray_paxos.core.messages import (
     Submit,
     Submitted,
 )
+from ray_paxos.core.late_outcomes import LateOutcomes
+from ray_paxos.core.master_guess import MasterGuess
+from ray_paxos.core.messages import Envelope
 from ray_paxos.core.pending import FOREVER_NS, Outcomes, Receiver
 from ray_paxos.core.results import NoteCode
 from ray_paxos.core.session import ClientSession

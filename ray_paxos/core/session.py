@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ray_paxos.core.messages import Submit
+from ray_paxos.core.client_messages import Submit
 from ray_paxos.core.numbered import NumberedRequests, Request
 from ray_paxos.core.pending import (
     FOREVER_NS,

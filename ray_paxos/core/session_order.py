@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from ray_paxos.core.messages import Address, Submit
+from ray_paxos.core.client_messages import Submit
+from ray_paxos.core.messages import Address
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.values import CommandBatch, SessionId
 

@@ -16,18 +16,10 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ray_paxos.core.client_messages import MasterTransferred, RefusalCode, Refused
 from ray_paxos.core.companions import Companions
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.messages import (
-    Address,
-    LeaseRelease,
-    MasterTransferred,
-    RefusalCode,
-    Refused,
-    RevokeLease,
-    RoleName,
-    TakeOver,
-)
+from ray_paxos.core.messages import Address, LeaseRelease, RevokeLease, RoleName, TakeOver
 from ray_paxos.core.seat import Seat
 
 STANDBY_LAG_MAX = 1_000

@@ -13,6 +13,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ray_paxos.core.acceptor_state import AcceptorState
+from ray_paxos.core.client_messages import (
+    Query,
+    QueryFailed,
+    QueryProblem,
+    QueryResult,
+    ReadIndex,
+    ReadIndexConfirmed,
+    RefusalCode,
+    Refused,
+)
 from ray_paxos.core.events import (
     ApplyingStopped,
     Event,
@@ -40,14 +50,6 @@ from ray_paxos.core.messages import (
     Nack,
     Prepare,
     Promise,
-    Query,
-    QueryFailed,
-    QueryProblem,
-    QueryResult,
-    ReadIndex,
-    ReadIndexConfirmed,
-    RefusalCode,
-    Refused,
     RoleName,
     VoteFloorRaised,
 )

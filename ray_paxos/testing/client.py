@@ -14,21 +14,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from ray_paxos.core.messages import (
-    Address,
-    Envelope,
+from ray_paxos.core.client_messages import (
     Flush,
-    Message,
     OpenSession,
     QueryFailed,
     QueryResult,
     ReadIndexConfirmed,
     Redirected,
     Refused,
-    RoleName,
     Submit,
     Submitted,
 )
+from ray_paxos.core.messages import Address, Envelope, Message, RoleName
 from ray_paxos.core.results import EntryResult, NoteCode
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.values import CommandBatch, SessionId

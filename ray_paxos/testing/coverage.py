@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ray_paxos.core.client_messages import Consistency
 from ray_paxos.core.events import (
     CaughtUp,
     CommandRefused,
@@ -20,7 +21,6 @@ from ray_paxos.core.events import (
     PromiseGranted,
     ValueAdopted,
 )
-from ray_paxos.core.messages import Consistency
 from ray_paxos.core.results import NoteCode
 from ray_paxos.testing.reads import Read
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ray_paxos.core.client_messages import TransferMaster
 from ray_paxos.core.lease import MILLION
-from ray_paxos.core.messages import Address, Envelope, RoleName, TransferMaster
+from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import MILLISECOND_NS

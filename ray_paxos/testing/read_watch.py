@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from ray_paxos.core.client_messages import Consistency, QueryResult
 from ray_paxos.core.lease import MILLION
-from ray_paxos.core.messages import Address, Consistency, QueryResult, RoleName
+from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.testing.clock import Scheduler
 from ray_paxos.testing.log_watch import LogWatch

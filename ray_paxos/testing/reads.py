@@ -15,18 +15,16 @@ from functools import partial
 from typing import Protocol
 
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.messages import (
-    Address,
+from ray_paxos.core.client_messages import (
     Consistency,
-    Message,
     Query,
     QueryFailed,
     QueryProblem,
     QueryResult,
     ReadIndex,
     ReadIndexConfirmed,
-    RoleName,
 )
+from ray_paxos.core.messages import Address, Message, RoleName
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.testing.clock import Scheduler
 from ray_paxos.testing.options import ClientOptions

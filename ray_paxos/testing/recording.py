@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ray_paxos.core.messages import Consistency, QueryResult
+from ray_paxos.core.client_messages import Consistency, QueryResult
 from ray_paxos.machines.kv import (
     Cas,
     Conflict,

@@ -28,12 +28,7 @@ from dataclasses import replace
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import GroupVotes
 from ray_paxos.core.learner import Learner
-from ray_paxos.core.messages import (
-    Address,
-    Envelope,
-    Message,
-    RoleName,
-)
+from ray_paxos.core.messages import Address, Envelope, Message, RoleName
 from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import (

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ray_paxos.core.messages import (
-    Address,
+from ray_paxos.core.client_messages import (
     Consistency,
-    Envelope,
-    Message,
     OpenSession,
     Query,
     QueryResult,
     ReadIndex,
     ReadIndexConfirmed,
-    RoleName,
     Submit,
     Submitted,
     TransferMaster,
 )
+from ray_paxos.core.messages import Address, Envelope, Message, RoleName
 from ray_paxos.core.results import EntryResult
 from ray_paxos.core.values import CommandBatch, SessionId
 from ray_paxos.machines.log import decode_page, encode_lines

@@ -10,16 +10,11 @@ from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import AcceptorState
 from ray_paxos.core.authority import Authority
 from ray_paxos.core.candidacy import Candidacy
+from ray_paxos.core.client_messages import ReadIndexConfirmed
 from ray_paxos.core.effects import Send
 from ray_paxos.core.learner_reads import LearnerReads
 from ray_paxos.core.lease import LeaseGrants, LeaseView, held_ms
-from ray_paxos.core.messages import (
-    Heartbeat,
-    HeartbeatConfirmed,
-    LeaseNotice,
-    NackReason,
-    ReadIndexConfirmed,
-)
+from ray_paxos.core.messages import Heartbeat, HeartbeatConfirmed, LeaseNotice, NackReason
 from ray_paxos.core.read_rounds import PendingRead, ReadRounds
 from ray_paxos.core.records import LeaseLengthened
 from ray_paxos.core.reign import Reign

@@ -11,14 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from ray_paxos.core.messages import (
-    HeartbeatConfirmed,
-    MasterTransferred,
-    Prepare,
-    PreVote,
-    PreVoteGranted,
-    Submitted,
-)
+from ray_paxos.core.client_messages import MasterTransferred, Submitted
+from ray_paxos.core.messages import HeartbeatConfirmed, Prepare, PreVote, PreVoteGranted
 from ray_paxos.core.settings import MILLISECOND_NS, AcceptorSettings
 from ray_paxos.errors import FolderHeldError
 from ray_paxos.testing.opening import open_process

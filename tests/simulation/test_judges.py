@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ray_paxos.core.messages import Consistency, QueryResult
+from ray_paxos.core.client_messages import Consistency, QueryResult
 from ray_paxos.core.values import SessionId
 from ray_paxos.machines.base import ApplyContext
 from ray_paxos.machines.kv import KeyValueMachine, encode_get, encode_put

@@ -8,21 +8,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import Consistency, MasterTransferred, QueryFailed, QueryProblem
 from ray_paxos.core.lease import LeaseView, Notice
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
     Chosen,
-    Consistency,
     Heartbeat,
     HeartbeatConfirmed,
     LearnReply,
     LeaseNotice,
     LeaseRelease,
-    MasterTransferred,
     Promise,
-    QueryFailed,
-    QueryProblem,
     RevokeLease,
     TakeOver,
 )

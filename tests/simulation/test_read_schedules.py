@@ -9,16 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from ray_paxos.core.messages import (
-    Accept,
-    Chosen,
+from ray_paxos.core.client_messages import (
     Consistency,
-    HeartbeatConfirmed,
-    LearnReply,
     QueryProblem,
     QueryResult,
     ReadIndexConfirmed,
 )
+from ray_paxos.core.messages import Accept, Chosen, HeartbeatConfirmed, LearnReply
 from ray_paxos.core.settings import MILLISECOND_NS, AcceptorSettings
 from ray_paxos.testing.options import Options
 from ray_paxos.testing.scenario import CALM, Scenario

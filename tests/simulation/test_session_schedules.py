@@ -10,16 +10,8 @@ import functools
 
 import pytest
 
-from ray_paxos.core.messages import (
-    Accept,
-    Address,
-    Envelope,
-    RefusalCode,
-    Refused,
-    RoleName,
-    Submit,
-    Submitted,
-)
+from ray_paxos.core.client_messages import RefusalCode, Refused, Submit, Submitted
+from ray_paxos.core.messages import Accept, Address, Envelope, RoleName
 from ray_paxos.core.results import EntryResult, NoteCode
 from ray_paxos.core.session import ClientSession
 from ray_paxos.core.values import SessionId

@@ -14,19 +14,16 @@ from dataclasses import dataclass, field
 from random import Random
 
 from ray_paxos.core.client_calls import Call, ClientSettings
-from ray_paxos.core.intake import Intake, Request
-from ray_paxos.core.messages import (
-    Address,
-    Envelope,
-    Message,
+from ray_paxos.core.client_messages import (
     OpenSession,
     Redirected,
     RefusalCode,
     Refused,
-    RoleName,
     Submit,
     Submitted,
 )
+from ray_paxos.core.intake import Intake, Request
+from ray_paxos.core.messages import Address, Envelope, Message, RoleName
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.requests import ClientRequests
 from ray_paxos.core.results import EntryResult

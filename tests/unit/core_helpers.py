@@ -11,6 +11,7 @@ from typing import TypeVar
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import AcceptorState, GroupVotes
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import Submit
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import Event
 from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, MachineSpec, Voter
@@ -28,7 +29,6 @@ from ray_paxos.core.messages import (
     PreVote,
     RaiseVoteFloor,
     RoleName,
-    Submit,
 )
 from ray_paxos.core.records import JournalRecord
 from ray_paxos.core.settings import MILLISECOND_NS, AcceptorSettings

@@ -8,6 +8,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import (
+    MasterTransferred,
+    QueryFailed,
+    ReadIndex,
+    ReadIndexConfirmed,
+    Redirected,
+    Refused,
+    Submitted,
+    TransferMaster,
+)
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import PrepareStarted
 from ray_paxos.core.genesis import Configuration, MachineSpec
@@ -23,7 +33,6 @@ from ray_paxos.core.messages import (
     LearnerStatus,
     LeaseNotice,
     LeaseRelease,
-    MasterTransferred,
     Message,
     Nack,
     NackReason,
@@ -31,14 +40,7 @@ from ray_paxos.core.messages import (
     PreVote,
     PreVoteGranted,
     Promise,
-    QueryFailed,
-    ReadIndex,
-    ReadIndexConfirmed,
-    Redirected,
-    Refused,
     RevokeLease,
-    Submitted,
-    TransferMaster,
     Vote,
 )
 from ray_paxos.core.proposer import Phase, Proposer

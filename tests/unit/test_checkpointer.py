@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ray_paxos.core.checkpointer import Checkpointer
+from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import MessageRefused
 from ray_paxos.core.messages import (
     Address,
-    Flush,
     LearnReply,
     LearnRequest,
     Message,

@@ -21,17 +21,15 @@ from ray_paxos.actors.spec import make_spec
 from ray_paxos.client import Client
 from ray_paxos.config import parse_configuration
 from ray_paxos.core.client_calls import ClientSettings
-from ray_paxos.core.messages import (
-    Address,
-    Envelope,
+from ray_paxos.core.client_messages import (
     OpenSession,
     Redirected,
     RefusalCode,
     Refused,
-    RoleName,
     Submit,
     Submitted,
 )
+from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.values import SessionOpen
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.errors import (

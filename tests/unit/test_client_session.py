@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ray_paxos.core.messages import Submit
+from ray_paxos.core.client_messages import Submit
 from ray_paxos.core.pending import Answered, Overdue
 from ray_paxos.core.results import EntryResult, Note, NoteCode
 from ray_paxos.core.session import ClientSession

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import AcceptorState, GroupVotes
+from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.driver import Action, Driver, Observe, Read, Transmit, Write
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import MessageRefused, PromiseGranted, StorageFailed
@@ -21,7 +22,6 @@ from ray_paxos.core.messages import (
     ChosenValue,
     CreateGroup,
     Envelope,
-    Flush,
     Message,
     OrderDone,
     Prepare,

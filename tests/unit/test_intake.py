@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ray_paxos.core.client_messages import OpenSession, RefusalCode, Submit
 from ray_paxos.core.intake import Intake, Request
-from ray_paxos.core.messages import Address, OpenSession, RefusalCode, Submit
+from ray_paxos.core.messages import Address
 from ray_paxos.core.settings import ProposerSettings
 from ray_paxos.core.values import CommandBatch, SessionId, SessionOpen
 from tests.unit.core_helpers import MS, client, submit

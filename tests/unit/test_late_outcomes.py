@@ -6,7 +6,7 @@ import pytest
 
 from ray_paxos.core import late_outcomes
 from ray_paxos.core.client_calls import Call
-from ray_paxos.core.messages import Submitted
+from ray_paxos.core.client_messages import Submitted
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.requests import ClientRequests
 from ray_paxos.core.results import EntryResult, Note, NoteCode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ray_paxos.core.client_messages import Flush, Query, QueryFailed, QueryProblem, QueryResult
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import (
     ApplyingStopped,
@@ -21,16 +22,11 @@ from ray_paxos.core.messages import (
     ChainPoint,
     Chosen,
     ChosenValue,
-    Flush,
     LearnerStatus,
     LearnReply,
     LearnRequest,
     Message,
     Promise,
-    Query,
-    QueryFailed,
-    QueryProblem,
-    QueryResult,
     Vote,
 )
 from ray_paxos.core.records import ReadSegments, SealSegment

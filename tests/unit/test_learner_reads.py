@@ -10,21 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import (
+    Consistency,
+    Query,
+    QueryFailed,
+    QueryProblem,
+    QueryResult,
+)
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import MessageRefused
 from ray_paxos.core.learner_reads import ROUNDS_MAX, LearnerReads
 from ray_paxos.core.messages import (
     Address,
     CatchUp,
-    Consistency,
     HeardFrom,
     Heartbeat,
     LearnerStatus,
     LeaseNotice,
-    Query,
-    QueryFailed,
-    QueryProblem,
-    QueryResult,
     RevokeLease,
 )
 from tests.unit.core_helpers import (

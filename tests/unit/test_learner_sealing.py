@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import ApplyingStopped, MessageRefused, SegmentsSealed
 from ray_paxos.core.learner import Learner
@@ -22,7 +23,6 @@ from ray_paxos.core.messages import (
     Address,
     Chosen,
     ChosenValue,
-    Flush,
     Heartbeat,
     LearnerStatus,
     LearnReply,

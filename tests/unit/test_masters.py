@@ -12,15 +12,14 @@ from ray_paxos.actors.administration import Administration
 from ray_paxos.actors.bootstrapping import make_genesis
 from ray_paxos.actors.masters import Master, Masters, MasterWatch
 from ray_paxos.config import parse_configuration
-from ray_paxos.core.messages import (
-    Address,
+from ray_paxos.core.client_messages import (
     MasterTransferred,
     Redirected,
     RefusalCode,
     Refused,
-    RoleName,
     TransferMaster,
 )
+from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.errors import TransferError
 
 GENESIS = make_genesis(parse_configuration("cluster: demo"))

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
+from ray_paxos.core.client_messages import MasterTransferred, Submitted, TransferMaster
 from ray_paxos.core.lease import held_ms
-from ray_paxos.core.messages import MasterTransferred, Submitted, TransferMaster
 from ray_paxos.core.settings import AcceptorSettings
 from tests.unit.core_helpers import MS
 from tests.unit.small_cluster import SETTINGS, SmallCluster

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import Flush, OpenSession, Redirected, RefusalCode, Refused
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import (
     MasterChanged,
@@ -17,16 +18,11 @@ from ray_paxos.core.messages import (
     Accepted,
     Address,
     CatchUp,
-    Flush,
     Heartbeat,
     NackReason,
-    OpenSession,
     Prepare,
     PreVote,
     Promise,
-    Redirected,
-    RefusalCode,
-    Refused,
     Vote,
 )
 from ray_paxos.core.proposer import Phase

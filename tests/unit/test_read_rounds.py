@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ray_paxos.core.client_messages import QueryFailed, QueryProblem, ReadIndexConfirmed
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.messages import (
     Accept,
@@ -14,9 +15,6 @@ from ray_paxos.core.messages import (
     Heartbeat,
     HeartbeatConfirmed,
     NackReason,
-    QueryFailed,
-    QueryProblem,
-    ReadIndexConfirmed,
     RoleName,
 )
 from ray_paxos.core.read_rounds import PendingRead, ReadRounds

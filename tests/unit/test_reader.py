@@ -8,17 +8,16 @@ import pytest
 
 from ray_paxos.actors.reader import Reader
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.messages import (
+from ray_paxos.core.client_messages import (
     Consistency,
-    Message,
     Query,
     QueryFailed,
     QueryProblem,
     QueryResult,
     ReadIndex,
     ReadIndexConfirmed,
-    RoleName,
 )
+from ray_paxos.core.messages import Message, RoleName
 from ray_paxos.errors import LeaseError, QueryError
 
 OWN, LATER = Ballot(6, 1, 1), Ballot(7, 3, 1)

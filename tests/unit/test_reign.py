@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import RefusalCode, Refused, Submitted
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import (
     HoleFilled,
@@ -26,9 +27,6 @@ from ray_paxos.core.messages import (
     Heartbeat,
     NackReason,
     Prepare,
-    RefusalCode,
-    Refused,
-    Submitted,
     Vote,
 )
 from ray_paxos.core.values import MachineMount, MasterRecord, encode_value

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ray_paxos.core.client_messages import Redirected, RefusalCode, Refused
 from ray_paxos.core.events import MasterStopped, PrepareStarted
 from ray_paxos.core.messages import (
     Accept,
@@ -23,9 +24,6 @@ from ray_paxos.core.messages import (
     NackReason,
     Prepare,
     Promise,
-    Redirected,
-    RefusalCode,
-    Refused,
     TakeOver,
     Vote,
 )

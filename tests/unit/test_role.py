@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import MessageRefused
-from ray_paxos.core.messages import Address, ChosenValue, Envelope, Flush, OrderDone
+from ray_paxos.core.messages import Address, ChosenValue, Envelope, OrderDone
 from ray_paxos.core.records import PromiseMade, ReadSegments, Record
 from ray_paxos.core.role import GroupRouter
 from tests.unit.core_helpers import ballot, chosen, client, envelope, happened, learner_of

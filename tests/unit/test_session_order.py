@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_paxos.core import session_order
-from ray_paxos.core.messages import Redirected, Submit
+from ray_paxos.core.client_messages import Redirected, Submit
 from ray_paxos.core.session_order import WAIT_NS, Arrival, SessionOrder
 from ray_paxos.core.values import CommandBatch, SessionId, Value, decode_value
 from tests.unit.core_helpers import MS, client, sent

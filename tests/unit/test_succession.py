@@ -8,6 +8,14 @@ from typing import Any
 
 import pytest
 
+from ray_paxos.core.client_messages import (
+    MasterTransferred,
+    QueryFailed,
+    QueryProblem,
+    Redirected,
+    RefusalCode,
+    Refused,
+)
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import MasterStopped
 from ray_paxos.core.messages import (
@@ -17,13 +25,7 @@ from ray_paxos.core.messages import (
     HeartbeatConfirmed,
     LeaseNotice,
     LeaseRelease,
-    MasterTransferred,
     NackReason,
-    QueryFailed,
-    QueryProblem,
-    Redirected,
-    RefusalCode,
-    Refused,
     RevokeLease,
     TakeOver,
 )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ray_paxos.core.client_messages import TransferMaster
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
@@ -29,7 +30,6 @@ from ray_paxos.core.messages import (
     Promise,
     RoleName,
     TakeOver,
-    TransferMaster,
 )
 from ray_paxos.core.settings import (
     MILLISECOND_NS,

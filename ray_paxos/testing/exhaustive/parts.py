@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import OpenSession
 from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, Voter
-from ray_paxos.core.messages import (
-    Accept,
-    Address,
-    Envelope,
-    Message,
-    OpenSession,
-    RoleName,
-    TakeOver,
-)
+from ray_paxos.core.messages import Accept, Address, Envelope, Message, RoleName, TakeOver
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.testing.exhaustive.actions import Packet
 from ray_paxos.testing.exhaustive.roles import GENESIS, GROUP

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ray_paxos.core.client_messages import OpenSession
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
     Heartbeat,
     HeartbeatConfirmed,
-    OpenSession,
     Prepare,
     Promise,
     RaiseVoteFloor,
