@@ -5,12 +5,14 @@
 Starts a cluster of its own for each lease length asked for (by default 2,000 ms, and 0: none), in a
 folder that it removes, writes one key, and reads it: one read at a time, in several turns of each
 kind, in which each turn measures a call to an actor that does nothing, too. Prints the median of
-each kind in milliseconds, its ratio to the bare call of the same turns, and how many rounds of
-heartbeats the linearizable reads took.
+each kind in milliseconds, its ratio to the bare call of the same turns, and which rounds the
+linearizable reads took that no lease covered: of acceptors, or of a master's heartbeats.
 
 The JSON document: `reads` (of each kind), and by lease length (`lease_ms`): `bare_ms`, and by
-consistency `p50_ms`, `p99_ms`, `ratio`; `read_indexes` and `rounds` (of linearizable reads that no
-lease covered). Exit statuses: `job_exit.py`.
+consistency `p50_ms`, `p99_ms`, `ratio`; `linearizable_reads` (with those to warm up),
+`acceptor_answers` (to reads by a quorum) and `quorum_rounds` (a majority of answers each);
+`read_indexes` (given by masters) and `index_rounds` (of heartbeats, begun for them). Exit statuses:
+`job_exit.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,9 @@ import ray_paxos
 from job_console import JobConsole
 from job_exit import GOOD, run_to_status
 from job_files import check_output, write_json
+from ray_paxos.cluster import MemberStatus
 from ray_paxos.config import ClusterConfiguration, load_configuration, parse_configuration
+from ray_paxos.core.quorum import majority
 from ray_paxos.errors import ConfigurationError
 from ray_paxos.machines import kv
 
@@ -109,19 +113,17 @@ def measure_cluster(configuration: ClusterConfiguration, reads: int) -> dict[str
             has_lease = configuration.proposer.lease_ms > 0
             calls.update({kind: query(kind) for kind in KINDS if has_lease or kind != "lease"})
             measured = measure(calls, reads)
-        return _report(measured, cluster)
+        return _report(measured, cluster, WARM_UP + TURNS * max(1, reads // TURNS))
     finally:
         cluster.stop(delete_data=True)
 
 
-def _report(measured: dict[str, Measured], cluster: ray_paxos.Cluster) -> dict[str, Any]:
+def _report(
+    measured: dict[str, Measured], cluster: ray_paxos.Cluster, reads: int
+) -> dict[str, Any]:
     bare_ms = measured.pop("bare").p50_ms
-    counts = [
-        group
-        for member in cluster.status().members
-        for number, group in (member.roles["proposer"].groups or {}).items()
-        if number != 0
-    ]
+    members = cluster.status().members
+    answers = _count(members, "acceptor", "quorum_reads")
     return {
         "bare_ms": round(bare_ms, 4),
         **{
@@ -132,9 +134,22 @@ def _report(measured: dict[str, Measured], cluster: ray_paxos.Cluster) -> dict[s
             }
             for name, kind in measured.items()
         },
-        "read_indexes": sum(group["reads"] for group in counts),
-        "rounds": sum(group["read_rounds"] for group in counts),
+        "linearizable_reads": reads,
+        "acceptor_answers": answers,
+        "quorum_rounds": answers // majority(len(members)),
+        "read_indexes": _count(members, "proposer", "reads"),
+        "index_rounds": _count(members, "proposer", "read_rounds"),
     }
+
+
+def _count(members: Sequence[MemberStatus], role: str, name: str) -> int:
+    """The sum of one count over all members and groups but the system's."""
+    return sum(
+        group[name]
+        for member in members
+        for number, group in (member.roles[role].groups or {}).items()
+        if number != 0
+    )
 
 
 def _leases(text: str) -> list[int]:
@@ -168,7 +183,11 @@ def run(config: str, reads: int, lease_ms: str, json: str | None, console: JobCo
                     f"  {kind:<13} p50 {part['p50_ms']:.3f} ms ({part['ratio']:.2f} bare calls), "
                     f"p99 {part['p99_ms']:.3f} ms"
                 )
-        console.say(f"  {found['read_indexes']:,} read indexes took {found['rounds']:,} rounds")
+        console.say(
+            f"  {found['linearizable_reads']:,} linearizable reads: "
+            f"{found['quorum_rounds']:,} rounds of acceptors; "
+            f"{found['read_indexes']:,} read indexes in {found['index_rounds']:,} rounds of masters"
+        )
     if json is not None:
         write_json(json, document)
     return GOOD

@@ -21,6 +21,7 @@ from types import TracebackType
 
 from ray_paxos.actors.names import actor_name
 from ray_paxos.actors.outcomes import CommandFuture, ManyFuture, ManyResults, Result
+from ray_paxos.actors.quorum_reader import QuorumReadTurn
 from ray_paxos.actors.reader import Reader, consistency_of
 from ray_paxos.actors.sender import WAIT_MAX_S, ActorProposers, CommandSender, check_name
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
@@ -42,13 +43,16 @@ SETTLE_NS = 5_000_000_000
 class Client:
     """Submits commands to one group and reads from it. Use it as a context manager."""
 
-    def __init__(self, spec: bytes, group: int, label: str) -> None:
+    def __init__(
+        self, spec: bytes, group: int, label: str, turn: QuorumReadTurn | None = None
+    ) -> None:
         """Made by `Cluster.client`; the session is opened with the first command.
 
         Args:
             spec: The cluster's, encoded.
             group: Which group.
             label: What a person calls this client.
+            turn: Shared with other clients of the group in this process; None for one of its own.
         """
         if label:
             check_name("label", label)
@@ -66,6 +70,7 @@ class Client:
             group=group,
             names=self._names,
             has_lease=decoded.proposer.lease_ns > 0,
+            turn=turn or QuorumReadTurn(),
         )
         settings = _settings(decoded)
         requests = ClientRequests(

@@ -21,6 +21,7 @@ from ray_paxos.actors.bootstrapping import attach, bootstrap, decode_outcome
 from ray_paxos.actors.folders import live_nodes
 from ray_paxos.actors.launching import running_spec, wait_until_serving
 from ray_paxos.actors.masters import Master, Masters, MasterWatch
+from ray_paxos.actors.quorum_reader import QuorumReadTurn
 from ray_paxos.actors.ray_connection import Connection, connect_ray, connect_running_ray
 from ray_paxos.actors.ray_head import end_head, recorded_address
 from ray_paxos.actors.spec import ClusterSpec
@@ -59,6 +60,7 @@ class Cluster:
         self._connection = connection
         self._administration = Administration(self._genesis)
         self._masters = Masters(self._genesis, self._administration)
+        self._turns = {spec.group: QuorumReadTurn() for spec in self._genesis.groups}
         self.name = self._genesis.cluster
         self.members = tuple(member.name for member in self._genesis.members)
         self.was_running = was_running
@@ -82,7 +84,8 @@ class Cluster:
         Raises:
             ConfigurationError: No such group.
         """
-        return Client(self._spec.encoded(), self._group(group), label)
+        number = self._group(group)
+        return Client(self._spec.encoded(), number, label, self._turns[number])
 
     def status(self) -> ClusterStatus:
         """Members, their roles, and every group's master and positions; waits at most 5 s."""

@@ -2,7 +2,8 @@
 
 A call carries envelopes of all groups that the caller had to send, so one fsync serves them all,
 and the answers ride back as the call's result. Nothing here runs in the background: an acceptor
-has no deadlines and speaks only when it is spoken to.
+has no deadlines and speaks only when it is spoken to. Clients have a call of their own, which
+writes nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 from ray_paxos.actors.role import RoleActor
 from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.core.acceptor import Acceptor
+from ray_paxos.core.client_messages import QuorumRead
 from ray_paxos.core.driver import Action, Observe, Transmit, Write
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.messages import Envelope, RoleName
@@ -47,6 +49,26 @@ class AcceptorActor(RoleActor):
         envelopes = decode_envelopes(batch)
         with self._handling():
             return self._vote(opened, envelopes, len(batch))
+
+    def read(self, batch: bytes) -> bytes:
+        """Answer a client's quorum reads.
+
+        Args:
+            batch: Encoded envelopes of one client, each a QuorumRead; others are passed over.
+
+        Returns:
+            Encoded envelopes for that client, or this role's state where it does not serve.
+        """
+        opened = self._serving_role()
+        if opened is None:
+            return self._not_serving()
+        asked = [e for e in decode_envelopes(batch) if isinstance(e.message, QuorumRead)]
+        replies: list[Envelope] = []
+        with self._handling():
+            for envelope in asked:
+                for action in opened.driver.receive(envelope, self._clock()):
+                    self._take(action, replies)
+        return encode_envelopes(replies)
 
     def _vote(self, opened: OpenedRole, envelopes: Sequence[Envelope], byte_count: int) -> bytes:
         role, store, driver = opened.role, opened.store, opened.driver
@@ -111,6 +133,7 @@ class AcceptorActor(RoleActor):
                 "votes": len(votes.votes),
                 "promise": msgspec.to_builtins(votes.promise),
                 "storage_full": opened.role.storage_full,
+                "quorum_reads": opened.role.quorum_reads.get(group, 0),
             }
             for group, votes in opened.role.state.groups.items()
         }

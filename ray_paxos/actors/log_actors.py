@@ -4,6 +4,11 @@ The main thread owns the role: it applies commands, answers reads, and hands eve
 time to others: sealing, merging and reading segments to one store thread, messages to the feeds.
 What comes of it arrives through the inbox, as calls to the actor itself. So a segment being
 written, or a peer that does not answer, delays no command and no read.
+
+A read does: while a machine works on one, everything else waits in Ray's queue, which has no bound,
+and clients that wait no longer ask again. So the learner measures how long calls wait, and refuses
+a read that nobody can be waiting for any more without executing it: the queue is emptied faster
+than it fills (R10).
 """
 
 from __future__ import annotations
@@ -14,16 +19,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ray_paxos.actors.call_delay import CallDelay
 from ray_paxos.actors.feeds import FeedLimits
 from ray_paxos.actors.inbox import Inbox
 from ray_paxos.actors.outbound import BackgroundFeeds
 from ray_paxos.actors.role import RoleActor, own_handle
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
+from ray_paxos.core.client_messages import Query, QueryFailed, QueryProblem
 from ray_paxos.core.driver import Action, Driver, Observe, Read, Transmit, Write
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import Address, ChosenValue, Envelope, RoleName
 from ray_paxos.core.role import GroupRouter
+from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.wire import decode_envelopes, encode_envelope, encode_envelopes
 from ray_paxos.errors import ConfigurationError, PaxosError, StorageError, StorageFullError
 from ray_paxos.machines.registry import MachineRegistry
@@ -32,6 +40,8 @@ from ray_paxos.storage.opening import OpenedRole, open_checkpointer, open_learne
 from ray_paxos.storage.stores import RoleStore
 
 FULL_PAUSE_S = 1.0
+QUERY_WAIT_MAX_MS = 5_000
+"""A read that has waited for longer is refused, whatever it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +98,19 @@ class LogActor(RoleActor):
         driver = opened.driver
         now_ns = self._clock()
         with self._handling():
+            refusals, taken = self._refuse_late(envelopes, now_ns)
             actions: list[Action] = []
-            for envelope in envelopes:
+            for envelope in taken:
                 actions += driver.receive(envelope, now_ns)
             replies = self._execute(actions, envelopes[0].sender)
             self._set_timer(driver, now_ns)
-        return encode_envelopes(replies)
+        return encode_envelopes((*refusals, *replies))
+
+    def _refuse_late(
+        self, envelopes: Sequence[Envelope], now_ns: int
+    ) -> tuple[Sequence[Envelope], Sequence[Envelope]]:
+        """Refusals of what waited too long, and what is to be handled."""
+        return (), envelopes
 
     def wake(self) -> None:
         """Take in what background threads have left for this one."""
@@ -206,12 +223,16 @@ class LogActor(RoleActor):
 
     def _try_to_write(self, store: RoleStore, write: Write) -> PaxosError | None:
         """Write and sync, again where there was no room; what went wrong, if anything did."""
+        is_told = False
         while True:
             try:
                 store.write(write.records)
                 store.sync()
             except StorageFullError as error:
                 # Nothing was written and nobody was told anything: again, once there may be room.
+                if not is_told:
+                    self._events.warn(f"{error}; what is learned waits in memory, up to a limit")
+                    is_told = True
                 if self._is_closing.wait(FULL_PAUSE_S):
                     return error
             except PaxosError as error:
@@ -233,6 +254,36 @@ class LearnerActor(LogActor):
     """Learns, applies and answers reads for one member, in all its groups."""
 
     role = RoleName.LEARNER
+
+    def came_back(self) -> None:
+        """The actor's own call, by which it measures how long calls wait."""
+        if self._serving_role() is not None:
+            self._call_delay.came_back(self._clock())
+
+    def _started(self, opened: OpenedRole) -> None:
+        super()._started(opened)
+        handle = own_handle()
+        self._call_delay = CallDelay(lambda: handle.came_back.remote())
+
+    def _refuse_late(
+        self, envelopes: Sequence[Envelope], now_ns: int
+    ) -> tuple[Sequence[Envelope], Sequence[Envelope]]:
+        if not any(isinstance(envelope.message, Query) for envelope in envelopes):
+            return (), envelopes
+        waited_ms = self._call_delay.look(now_ns) // MILLISECOND_NS
+        refusals: list[Envelope] = []
+        left: list[Envelope] = []
+        for envelope in envelopes:
+            query = envelope.message
+            if not isinstance(query, Query) or waited_ms < _patience_ms(query):
+                left.append(envelope)
+                continue
+            what = f"reads wait for {waited_ms} ms at this member"
+            problem = QueryProblem.OVERLOADED
+            failed = QueryFailed(query.request_id, 0, what, problem)
+            sender = Address(0, RoleName.LEARNER)
+            refusals.append(Envelope(envelope.genesis, envelope.group, sender, 0, 0, 0, failed))
+        return refusals, left
 
     def digest(self, group: int) -> tuple[int, str]:
         """(instance applied last, digest of the state after it), of one group.
@@ -281,6 +332,7 @@ class LearnerActor(LogActor):
                 "applied_through": learner.applied_through,
                 "durable_through": learner.durable_through,
                 "stopped": learner.stopped,
+                "is_full": learner.is_full,
             }
         return described
 
@@ -302,3 +354,8 @@ class CheckpointerActor(LogActor):
     def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:
         assert isinstance(opened.role, GroupRouter)
         return {group: {} for group in opened.role.roles}
+
+
+def _patience_ms(query: Query) -> int:
+    """How long a read may have waited to be worth executing."""
+    return min(query.timeout_ms or QUERY_WAIT_MAX_MS, QUERY_WAIT_MAX_MS)

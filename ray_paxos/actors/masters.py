@@ -118,6 +118,9 @@ class Masters:
     def hand_over(self, group: int, target: str | None, timeout_s: float) -> str | None:
         """Have the master of a group hand over.
 
+        Without a target it is the latest master known when this begins that is to go, and nobody
+        after it, however often the order has to be given until it is answered.
+
         Args:
             group: Whose.
             target: Name of the member to lead next; None for any other.
@@ -134,11 +137,15 @@ class Masters:
         target_id = self._ids[target] if target is not None else 0
         address = Address(secrets.randbits(62) | 1, RoleName.CLIENT)
         before = self.latest(group)
+        while before is None and target is None and time.monotonic() < deadline:
+            time.sleep(PAUSE_S)
+            before = self.latest(group)
         member = before.member if before is not None else next(iter(self._ids))
+        version = before.version if before is not None and target is None else 0
         request_id, problem = 0, "no member answered"
         while time.monotonic() < deadline:
             request_id += 1
-            order = TransferMaster(request_id, target_id)
+            order = TransferMaster(request_id, target_id, version)
             reply = self._order(member, group, address, order, deadline)
             match reply:
                 case MasterTransferred(target=successor):

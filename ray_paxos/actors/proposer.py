@@ -20,6 +20,7 @@ from ray_paxos.actors.feeds import FeedLimits
 from ray_paxos.actors.outbound import Feeds
 from ray_paxos.actors.role import RoleActor, own_handle
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
+from ray_paxos.actors.waiting_calls import RequestKey, WaitingCalls
 from ray_paxos.core.client_messages import (
     OpenSession,
     ReadIndex,
@@ -42,8 +43,6 @@ WATCHERS_MAX = 1_000
 WATCH_TIMEOUT_S = 60.0
 REPLY_TIMEOUT_S = 10.0
 """A client's call that is not answered by then returns with nothing; clients give up sooner."""
-
-RequestKey = tuple[Address, int]
 
 
 class ProposerActor(RoleActor):
@@ -79,6 +78,7 @@ class ProposerActor(RoleActor):
         replies: list[Envelope] = []
         asked: list[Envelope] = []
         waiters: dict[RequestKey, asyncio.Future[Envelope]] = {}
+        calls = self._calls
         for envelope in decode_envelopes(batch):
             message = envelope.message
             if not isinstance(message, Submit | OpenSession | ReadIndex | TransferMaster):
@@ -87,20 +87,17 @@ class ProposerActor(RoleActor):
                 replies.append(self._unknown_group(envelope, message.request_id))
                 continue
             key = (envelope.sender, message.request_id)
-            # A request that was sent twice is answered twice, by one answer.
-            waiter = self._waiters.get(key)
-            if waiter is None:
-                waiter = self._waiters[key] = self._loop.create_future()
-            waiters[key] = waiter
+            if key not in waiters:
+                waiters[key] = calls.join(key)
             asked.append(envelope)
         if waiters:
-            self._receive(opened.driver, asked, None, [])
-            await asyncio.wait(waiters.values(), timeout=REPLY_TIMEOUT_S)
-        for key, waiter in waiters.items():
-            if waiter.done():
-                replies.append(waiter.result())
-            elif self._waiters.get(key) is waiter:
-                del self._waiters[key]
+            try:
+                self._receive(opened.driver, asked, None, [])
+                await asyncio.wait(waiters.values(), timeout=REPLY_TIMEOUT_S)
+            finally:
+                for key, waiter in waiters.items():
+                    calls.leave(key, waiter)
+        replies += [waiter.result() for waiter in waiters.values() if waiter.done()]
         return encode_envelopes(replies)
 
     async def watch_master(
@@ -128,8 +125,11 @@ class ProposerActor(RoleActor):
                 return master, version
             watcher = self._loop.create_future()
             self._watchers.add(watcher)
-            await asyncio.wait((watcher,), timeout=remaining_s)
-            self._watchers.discard(watcher)
+            try:
+                await asyncio.wait((watcher,), timeout=remaining_s)
+            finally:
+                # Also where the call is cancelled, or there would soon be no room for others.
+                self._watchers.discard(watcher)
 
     async def wake(self) -> None:
         """The role was opened: begin to serve."""
@@ -162,7 +162,7 @@ class ProposerActor(RoleActor):
         spec = decode_spec(self._encoded_spec)
         self._loop = asyncio.get_running_loop()
         self._genesis_hash = spec.decoded_genesis().hash()
-        self._waiters: dict[RequestKey, asyncio.Future[Envelope]] = {}
+        self._calls = WaitingCalls(self._loop)
         self._watchers: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
@@ -223,9 +223,8 @@ class ProposerActor(RoleActor):
 
     def _answer_client(self, to: Address, envelope: Envelope) -> None:
         request_id = getattr(envelope.message, "request_id", None)
-        waiter = self._waiters.pop((to, request_id), None) if request_id is not None else None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(envelope)
+        if request_id is not None:
+            self._calls.answer((to, request_id), envelope)
 
     def _set_timer(self, driver: Driver) -> None:
         """Have the timer run out by the driver's deadline; an earlier one is set again then."""

@@ -2,7 +2,9 @@
 
 ```
  linearizable   the master's learner, under the master's lease      one call
-                else the master's proposer for the index, and the   two calls at once;
+                else acceptors, a majority, for the index, and      calls at once,
+                the master's learner for the answer                 each one deep
+                else the master's proposer for the index, and its   two calls at once;
                 learner for the answer                              the first is two deep
  lease          the master's learner, or not at all
  follower       any learner that is fresh enough
@@ -19,13 +21,9 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
-
-from ray_paxos.actors.answers import state_of
-from ray_paxos.actors.names import NAMESPACE, actor_name
+from ray_paxos.actors.quorum_reader import QuorumReader, QuorumReadTurn
+from ray_paxos.actors.read_calls import ReadCalls, ReadProblem, Started
 from ray_paxos.core.client_messages import (
     Consistency,
     Query,
@@ -36,8 +34,7 @@ from ray_paxos.core.client_messages import (
     ReadIndexConfirmed,
     Refused,
 )
-from ray_paxos.core.messages import Address, Envelope, Message, RoleName
-from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+from ray_paxos.core.messages import Message, RoleName
 from ray_paxos.errors import ConfigurationError, LeaseError, QueryError, StaleReadError
 
 CONSISTENCIES = {
@@ -70,26 +67,18 @@ class _Read:
     max_staleness_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    """Why one try gave no answer.
-
-    Attributes:
-        text: For a person.
-        problem: As the member said; None where it said nothing.
-        master: The member it named as the master; 0 for none.
-    """
-
-    text: str
-    problem: QueryProblem | None = None
-    master: int = 0
-
-
 class Reader:
     """Reads from one group. May be used by several threads: a race costs one more try."""
 
     def __init__(
-        self, *, cluster: str, genesis: bytes, group: int, names: Mapping[int, str], has_lease: bool
+        self,
+        *,
+        cluster: str,
+        genesis: bytes,
+        group: int,
+        names: Mapping[int, str],
+        has_lease: bool,
+        turn: QuorumReadTurn,
     ) -> None:
         """Read from the members of a cluster.
 
@@ -99,17 +88,21 @@ class Reader:
             group: Whose machines.
             names: Of the members, by id.
             has_lease: Whether its masters hold leases.
+            turn: Shared with other readers of the group.
         """
-        self._cluster = cluster
-        self._genesis = genesis
-        self._group = group
         self._names = names
         self._ids = sorted(names)
         self._has_lease = has_lease
-        # Its own address: the numbers of its reads and of the session's requests are not the same.
         self._random = random.Random()
-        self._address = Address(self._random.getrandbits(62) | 1, RoleName.CLIENT)
-        self._handles: dict[tuple[int, RoleName], Any] = {}
+        # Its own address: the numbers of its reads and of the session's requests are not the same.
+        self._calls = ReadCalls(
+            cluster=cluster,
+            genesis=genesis,
+            group=group,
+            names=names,
+            client_id=self._random.getrandbits(62) | 1,
+        )
+        self._by_quorum = QuorumReader(self._calls, self._ids, turn)
         self._request_ids = itertools.count(1)
         self._master = self._random.choice(self._ids)
         self._follower = self._random.choice(self._ids)
@@ -170,7 +163,7 @@ class Reader:
                 raise _late(outcome, timeout_s)
             member = following
 
-    def _following(self, member: int, outcome: _Problem) -> int:
+    def _following(self, member: int, outcome: ReadProblem) -> int:
         """Whom to ask next."""
         if outcome.master and outcome.master != member and outcome.master in self._names:
             return outcome.master
@@ -184,11 +177,11 @@ class Reader:
             return member
         return self._ids[(self._ids.index(member) + 1) % len(self._ids)]
 
-    def _try(self, member: int, read: _Read, deadline: float) -> bytes | _Problem:
+    def _try(self, member: int, read: _Read, deadline: float) -> bytes | ReadProblem:
         """One try at one member: its answer, or why there is none."""
         if read.consistency is not Consistency.LINEARIZABLE or self._has_lease:
-            start = self._start_query(member, read, read.consistency, read.at_least)
-            outcome = self._finish_query(member, start, deadline)
+            query = self._query(read, read.consistency, read.at_least, deadline)
+            outcome = self._judge(member, self._call_learner(member, query, deadline))
             if isinstance(outcome, QueryResult):
                 return outcome.result
             is_other = outcome.master not in (0, member)
@@ -198,14 +191,16 @@ class Reader:
                 or is_other
             ):
                 return outcome
-        return self._try_by_index(member, read, deadline)
+        query = self._query(read, Consistency.STALE, read.at_least, deadline)
+        answer = self._by_quorum.read(member, query, deadline)
+        return answer.result if answer is not None else self._try_by_index(member, read, deadline)
 
-    def _try_by_index(self, member: int, read: _Read, deadline: float) -> bytes | _Problem:
+    def _try_by_index(self, member: int, read: _Read, deadline: float) -> bytes | ReadProblem:
         """Ask the proposer for the index, and its learner for an answer that may do already."""
-        asked = self._start(member, RoleName.PROPOSER, ReadIndex(next(self._request_ids)))
-        start = self._start_query(member, read, Consistency.STALE, read.at_least)
-        confirmed = self._finish(member, asked, deadline)
-        early = self._finish(member, start, deadline)
+        query = self._query(read, Consistency.STALE, read.at_least, deadline)
+        asked = self._calls.start(RoleName.PROPOSER, ReadIndex(next(self._request_ids)), member)
+        asked += self._calls.start(RoleName.LEARNER, query, member)
+        confirmed, early = self._finish(asked, deadline)
         if not isinstance(confirmed, ReadIndexConfirmed):
             return _problem_of(self._names[member], confirmed)
         # A refusal, too, counts only where the state is fresh enough.
@@ -214,87 +209,44 @@ class Reader:
             and early.applied_through >= confirmed.index
         ):
             at_least = max(read.at_least, confirmed.index)
-            start = self._start_query(member, read, Consistency.STALE, at_least)
-            early = self._finish(member, start, deadline)
+            query = self._query(read, Consistency.STALE, at_least, deadline)
+            early = self._call_learner(member, query, deadline)
         outcome = self._judge(member, early)
         if not isinstance(outcome, QueryResult):
             return outcome
         if outcome.learned is not None and outcome.learned > confirmed.ballot:
             name = self._names[member]
-            return _Problem(f"member {name} was deposed meanwhile", QueryProblem.NOT_MASTER)
+            return ReadProblem(f"member {name} was deposed meanwhile", QueryProblem.NOT_MASTER)
         return outcome.result
 
-    def _start_query(
-        self, member: int, read: _Read, consistency: Consistency, at_least: int
-    ) -> Any | _Problem:
-        query = Query(
+    def _query(
+        self, read: _Read, consistency: Consistency, at_least: int, deadline: float
+    ) -> Query:
+        return Query(
             next(self._request_ids),
             read.machine,
             read.request,
             at_least,
             consistency,
             read.max_staleness_ms,
+            # What this client does not wait for any more need not be executed.
+            max(1, int(_patience_s(deadline) * 1_000)),
         )
-        return self._start(member, RoleName.LEARNER, query)
 
-    def _finish_query(
-        self, member: int, started: Any | _Problem, deadline: float
-    ) -> QueryResult | _Problem:
-        return self._judge(member, self._finish(member, started, deadline))
+    def _call_learner(self, member: int, query: Query, deadline: float) -> Message | ReadProblem:
+        (answer,) = self._finish(self._calls.start(RoleName.LEARNER, query, member), deadline)
+        return answer
 
-    def _judge(self, member: int, answer: Message | _Problem) -> QueryResult | _Problem:
+    def _finish(self, started: list[Started], deadline: float) -> list[Message | ReadProblem]:
+        found = self._calls.finish(started, _patience_s(deadline))
+        return [one if isinstance(one, ReadProblem) else one.message for one in found]
+
+    def _judge(self, member: int, answer: Message | ReadProblem) -> QueryResult | ReadProblem:
         if isinstance(answer, QueryResult):
             return answer
         if isinstance(answer, QueryFailed) and answer.problem is QueryProblem.REFUSED:
             raise QueryError(answer.message)
         return _problem_of(self._names[member], answer)
-
-    # Calls.
-
-    def _start(self, member: int, role: RoleName, message: Message) -> Any | _Problem:
-        """Make a call; gives the reference of its answer."""
-        envelope = Envelope(self._genesis, self._group, self._address, 0, 0, 0, message)
-        try:
-            handle = self._handle(member, role)
-            call = handle.submit if role is RoleName.PROPOSER else handle.deliver
-            return call.remote(encode_envelopes((envelope,)))
-        except ValueError as error:
-            return _Problem(str(error))
-        except RayError as error:
-            return self._lost(member, error)
-
-    def _finish(self, member: int, started: Any | _Problem, deadline: float) -> Message | _Problem:
-        """Wait for what a call came to."""
-        if isinstance(started, _Problem):
-            return started
-        name = self._names[member]
-        patience_s = min(max(deadline - time.monotonic(), 0.0), TRY_S)
-        try:
-            answer = ray.get(started, timeout=patience_s)
-        except GetTimeoutError:
-            return _Problem(f"member {name} took longer than {patience_s:.3g} s")
-        except RayError as error:
-            return self._lost(member, error)
-        state = state_of(answer)
-        if state is not None:
-            return _Problem(f"member {name}: {state}")
-        replies = decode_envelopes(answer)
-        if not replies:
-            return _Problem(f"member {name} does not serve group {self._group}, or gave up waiting")
-        return replies[0].message
-
-    def _lost(self, member: int, error: RayError) -> _Problem:
-        if isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError):
-            for role in (RoleName.PROPOSER, RoleName.LEARNER):
-                self._handles.pop((member, role), None)
-        return _Problem(f"member {self._names[member]}: {type(error).__name__}")
-
-    def _handle(self, member_id: int, role: RoleName) -> Any:
-        handle = self._handles.get((member_id, role))
-        if handle is None:
-            name = actor_name(self._cluster, self._names[member_id], role)
-            handle = self._handles[member_id, role] = ray.get_actor(name, namespace=NAMESPACE)
-        return handle
 
 
 def consistency_of(name: str) -> Consistency:
@@ -310,17 +262,22 @@ def consistency_of(name: str) -> Consistency:
     return found
 
 
-def _problem_of(name: str, answer: Message | _Problem) -> _Problem:
-    if isinstance(answer, _Problem):
+def _patience_s(deadline: float) -> float:
+    """How long one try waits."""
+    return min(max(deadline - time.monotonic(), 0.0), TRY_S)
+
+
+def _problem_of(name: str, answer: Message | ReadProblem) -> ReadProblem:
+    if isinstance(answer, ReadProblem):
         return answer
     if isinstance(answer, QueryFailed):
-        return _Problem(f"member {name}: {answer.message}", answer.problem, answer.master)
+        return ReadProblem(f"member {name}: {answer.message}", answer.problem, answer.master)
     if isinstance(answer, Refused):
-        return _Problem(f"member {name}: {answer.message}")
-    return _Problem(f"member {name} answered with {type(answer).__name__}")
+        return ReadProblem(f"member {name}: {answer.message}")
+    return ReadProblem(f"member {name} answered with {type(answer).__name__}")
 
 
-def _late(outcome: _Problem, timeout_s: float) -> QueryError:
+def _late(outcome: ReadProblem, timeout_s: float) -> QueryError:
     text = f"no answer within {timeout_s:g} s: {outcome.text}. A read changes nothing: ask again"
     if outcome.problem is QueryProblem.NO_LEASE:
         return LeaseError(text)

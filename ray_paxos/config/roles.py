@@ -80,7 +80,8 @@ class ProposerConfiguration(Section):
     )
     disk_stall_ms: float = milliseconds_field(
         _PROPOSER.disk_stall_ns,
-        "A master whose own acceptor confirms nothing for this long steps down.",
+        "A master whose own acceptor confirms nothing for this long, or whose own learner takes "
+        "nothing in, steps down.",
     )
     transfer_timeout_ms: float = milliseconds_field(
         _PROPOSER.transfer_timeout_ns,
@@ -155,6 +156,13 @@ class LearnerConfiguration(Section):
         1_000,
         16 * GIBIBYTE,
         "Values held above a gap; more is dropped, to be asked for again.",
+    )
+    unsealed_bytes_max: int = bytes_field(
+        _LEARNER.unsealed_bytes_max,
+        1_000,
+        16 * GIBIBYTE,
+        "Learned and not sealed yet, with results; above this, as with a full disk, nothing more "
+        "is taken in.",
     )
     catch_up_bytes_max: int = bytes_field(
         _LEARNER.catch_up_bytes_max, 1_000, 256_000_000, "Asked of another member at once."

@@ -16,7 +16,9 @@ Rules ("Paxos Made Simple", section 2.2, with the whole open log under one promi
    sends them has a majority's promises. It confirms a round, and grants, only at or above its
    promise, raising the promise first: one that confirmed below it would keep a deposed master
    believing in itself (design section 6).
-7. Only an order makes a group, and only for a replica_id above every one held here before; a
+7. It tells any client through which instance it has accepted anything; that a client's read sees
+   what was chosen is for the client to judge, by a majority (`quorum_read`).
+8. Only an order makes a group, and only for a replica_id above every one held here before; a
    message for a group that is not here is dropped (design section 9).
 """
 
@@ -26,6 +28,7 @@ from collections.abc import Sequence
 
 from ray_paxos.core.acceptor_state import AcceptorState, GroupVotes
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import QuorumRead, QuorumReadAnswer
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import (
     AcceptRejected,
@@ -79,6 +82,11 @@ class Acceptor:
     """Votes for one member in all its groups.
 
     Invariants: those of `GroupVotes`; `state` equals the fold of the records emitted so far.
+
+    Attributes:
+        state: All that it knows durably.
+        storage_full: The disk has no room for another record.
+        quorum_reads: How many it has answered in this life, by group.
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class Acceptor:
         """
         self.state = state
         self.storage_full = False
+        self.quorum_reads: dict[int, int] = {}
         self._member_id = member_id
         self._settings = settings
         self._leases: dict[int, LeaseGrants] = {}
@@ -153,6 +162,8 @@ class Acceptor:
                 self._grants(envelope.group).release(message.ballot)
             case RaiseVoteFloor():
                 self._on_raise_vote_floor(envelope, message, votes, effects)
+            case QuorumRead():
+                self._on_quorum_read(envelope, message, votes, effects)
             case _:
                 refused = MessageRefused(envelope.group, f"{type(message).__name__} to an acceptor")
                 effects.events.append(refused)
@@ -337,6 +348,15 @@ class Acceptor:
             self._emit(VoteFloorSet(envelope.group, message.floor), effects)
             effects.events.append(FloorRaised(envelope.group, message.floor))
         self._reply(envelope, VoteFloorRaised(votes.floor), effects)
+
+    def _on_quorum_read(
+        self, envelope: Envelope, message: QuorumRead, votes: GroupVotes, effects: Effects
+    ) -> None:
+        self.quorum_reads[envelope.group] = self.quorum_reads.get(envelope.group, 0) + 1
+        answer = QuorumReadAnswer(
+            message.request_id, votes.accepted_through, votes.configuration.voters
+        )
+        self._reply(envelope, answer, effects)
 
     # Parts.
 

@@ -29,7 +29,7 @@ class GroupVotes:
     """One group's part of an acceptor.
 
     Invariants: `promise` is at least the ballot of every vote; every vote's instance is at or
-    above `floor`.
+    above `floor`; `voted_through` is the highest of them, or `floor` - 1 where that is higher.
     """
 
     replica_id: int
@@ -38,6 +38,27 @@ class GroupVotes:
     promise: Ballot | None = None
     longest_lease_ms: int = 0
     votes: dict[int, Vote] = field(default_factory=dict)
+    voted_through: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.voted_through = max([self.floor - 1, *self.votes])
+
+    @property
+    def accepted_through(self) -> int:
+        """Nothing that it has ever accepted, or that an older configuration has, is above this."""
+        return max(self.voted_through, self.configuration.config_id)
+
+    def cast(self, vote: Vote) -> None:
+        """Hold a vote at or above the floor, in place of an older one."""
+        self.votes[vote.instance_id] = vote
+        self.voted_through = max(self.voted_through, vote.instance_id)
+
+    def raise_floor(self, floor: int) -> None:
+        """Drop the votes below a floor, where it is higher."""
+        for instance_id in [i for i in self.votes if i < floor]:
+            del self.votes[instance_id]
+        self.floor = max(self.floor, floor)
+        self.voted_through = max(self.voted_through, self.floor - 1)
 
     def raise_promise(self, ballot: Ballot) -> None:
         """Promise `ballot`, or keep the higher one."""
@@ -63,11 +84,11 @@ class AcceptorState:
                 votes = self.groups[group]
                 votes.raise_promise(ballot)
                 if instance_id >= votes.floor:
-                    votes.votes[instance_id] = Vote(instance_id, ballot, value)
+                    votes.cast(Vote(instance_id, ballot, value))
             case PromiseMade(group=group, ballot=ballot):
                 self.groups[group].raise_promise(ballot)
             case VoteFloorSet(group=group, floor=floor):
-                self._raise_floor(self.groups[group], floor)
+                self.groups[group].raise_floor(floor)
             case LeaseLengthened(group=group, held_ms=held_ms):
                 votes = self.groups[group]
                 votes.longest_lease_ms = max(votes.longest_lease_ms, held_ms)
@@ -78,12 +99,6 @@ class AcceptorState:
             case GroupRemoved(group=group, replica_id=replica_id):
                 self.groups.pop(group, None)
                 self.tombstones[group] = max(self.tombstones.get(group, 0), replica_id)
-
-    @staticmethod
-    def _raise_floor(votes: GroupVotes, floor: int) -> None:
-        for instance_id in [i for i in votes.votes if i < floor]:
-            del votes.votes[instance_id]
-        votes.floor = max(votes.floor, floor)
 
     def opening(self) -> JournalOpening:
         """All but the votes, as the first record of a new journal file."""
@@ -117,5 +132,5 @@ class AcceptorState:
             votes.longest_lease_ms = max(votes.longest_lease_ms, entry.longest_lease_ms)
             if entry.promise is not None:
                 votes.raise_promise(entry.promise)
-            self._raise_floor(votes, entry.floor)
+            votes.raise_floor(entry.floor)
         self.tombstones.update(opening.tombstones)

@@ -63,12 +63,16 @@ class CatchUpPlan:
             Whom to ask what; None while an answer may still come, or nothing is missing.
         """
         if learned_through >= self.target or not self._others:
-            self.retry_ns = None
-            self._asked = None
+            self.rest()
             return None
         if self._asked is not None and self.retry_ns is not None and now_ns < self.retry_ns:
             return None
         return self._question(Address(self._choose(), RoleName.LEARNER), learned_through, now_ns)
+
+    def rest(self) -> None:
+        """Ask nothing for now; the next `ask` begins anew."""
+        self.retry_ns = None
+        self._asked = None
 
     def _choose(self) -> int:
         last = self._asked.member_id if self._asked is not None else None

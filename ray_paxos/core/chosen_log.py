@@ -80,10 +80,6 @@ class ChosenLog:
         self._chains[self.learned_through] = self._end_chain
         self.memory_bytes += len(chosen.value)
 
-    def next_pending(self) -> int | None:
-        """The lowest instance held above the hole; None where there is none."""
-        return min(self._pending, default=None)
-
     def trim(self, durable_through: int, memory_bytes: int) -> None:
         """Drop the oldest durable values until what is held fits `memory_bytes`."""
         while self.memory_bytes > memory_bytes and self.memory_floor <= durable_through:

@@ -5,6 +5,7 @@ Client ── OpenSession, Submit ─▶ Proposer ── Submitted, Redirected, 
 Client ── ReadIndex ─▶ Proposer ── ReadIndexConfirmed, QueryFailed ─▶ Client
 Client ── TransferMaster ─▶ Proposer ── MasterTransferred, Redirected, Refused ─▶ Client
 Client ── Query ─▶ Learner ── QueryResult, QueryFailed ─▶ Client
+Client ── QuorumRead ─▶ Acceptor ── QuorumReadAnswer ─▶ Client
 Client ── Flush ─▶ Learner ── LearnerStatus ─▶ Client
 ```
 """
@@ -16,6 +17,7 @@ import enum
 import msgspec
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.genesis import Voter
 from ray_paxos.core.results import EntryResult
 from ray_paxos.core.values import CommandBatch
 
@@ -26,14 +28,20 @@ class TransferMaster(msgspec.Struct, frozen=True, array_like=True, tag="transfer
     Attributes:
         request_id: The client's own.
         target: The member to lead next; 0 for any other, and this one stands back for a while.
+        version: The instance of the master record whose reign is to end, so that an order that is
+            given again, or comes late, ends no other; 0 for whichever there is.
     """
 
     request_id: int
     target: int
+    version: int = 0
 
 
 class MasterTransferred(msgspec.Struct, frozen=True, array_like=True, tag="master_transferred"):
-    """The lease is released, and that member was asked to lead; 0 where none could be asked."""
+    """The lease is released, and that member was asked to lead; 0 where none could be asked.
+
+    Where the reign that was to end is over already, `target` is the member that leads since.
+    """
 
     request_id: int
     target: int
@@ -144,6 +152,7 @@ class Query(msgspec.Struct, frozen=True, array_like=True, tag="query"):
         consistency: How fresh it has to be. LEASE and LINEARIZABLE are answered only under the
             lease of the learner's own member; without one, a `ReadIndex` says what to ask for.
         max_staleness_ms: With FOLLOWER, how old the answer may be; None for any age.
+        timeout_ms: How long after it left somebody waits for the answer; 0 where that is not known.
     """
 
     request_id: int
@@ -152,6 +161,7 @@ class Query(msgspec.Struct, frozen=True, array_like=True, tag="query"):
     at_least: int
     consistency: Consistency = Consistency.STALE
     max_staleness_ms: int | None = None
+    timeout_ms: int = 0
 
 
 class ReadIndex(msgspec.Struct, frozen=True, array_like=True, tag="read_index"):
@@ -181,6 +191,31 @@ class ReadIndexConfirmed(msgspec.Struct, frozen=True, array_like=True, tag="read
     request_id: int
     index: int
     ballot: Ballot
+
+
+class QuorumRead(msgspec.Struct, frozen=True, array_like=True, tag="quorum_read"):
+    """A client asks an acceptor how far it has accepted anything; see `core.quorum_read`.
+
+    Attributes:
+        request_id: The client's own.
+    """
+
+    request_id: int
+
+
+class QuorumReadAnswer(msgspec.Struct, frozen=True, array_like=True, tag="quorum_read_answer"):
+    """Whatever this acceptor has ever accepted is at or below `accepted_through`.
+
+    Attributes:
+        request_id: Of the request.
+        accepted_through: The highest instance that it has voted for, that its vote floor has
+            passed, or that made its configuration.
+        voters: Of the configuration that the envelope names.
+    """
+
+    request_id: int
+    accepted_through: int
+    voters: tuple[Voter, ...]
 
 
 class QueryResult(msgspec.Struct, frozen=True, array_like=True, tag="query_result"):

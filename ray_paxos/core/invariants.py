@@ -30,12 +30,19 @@ def is_below(promise: Ballot | None, ballot: Ballot) -> bool:
 
 
 def votes_contradict(votes: GroupVotes) -> str:
-    """A promise below a vote, or a vote below the floor, of one group of an acceptor."""
+    """What one group's part of an acceptor holds that cannot all be true.
+
+    Returns:
+        A promise below a vote, a vote below the floor, or a highest vote that is not.
+    """
     for vote in votes.votes.values():
         if is_below(votes.promise, vote.ballot):
             return f"promise {votes.promise} below its vote at {vote.instance_id}, {vote.ballot}"
         if vote.instance_id < votes.floor:
             return f"vote at {vote.instance_id} below its floor {votes.floor}"
+    highest = max([votes.floor - 1, *votes.votes])
+    if votes.voted_through != highest:
+        return f"voted through {votes.voted_through}; the highest vote or floor is {highest}"
     return ""
 
 

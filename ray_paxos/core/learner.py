@@ -12,6 +12,8 @@ Rules:
 5. It answers reads, as fresh as they ask for, from what it has applied (`learner_reads`).
 6. A machine that fails, or chains that differ from the master's, stop *applying*, with an alarm;
    learning and sealing go on (R12).
+7. While too much waits to be sealed (the disk is full) it takes nothing more in, and asks for
+   nothing; it is the same as if the messages were lost (R10).
 """
 
 from __future__ import annotations
@@ -179,6 +181,11 @@ class Learner:
         """The end of the contiguous learned prefix."""
         return self._log.learned_through
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it takes nothing more in until something is sealed."""
+        return self._sealing.is_full
+
     def lease_point(self, now_ns: int) -> int | None:
         """From which instance on it may answer by its own member's lease now; None: not at all."""
         return self._reads.lease.read_point(now_ns, self._configuration.config_id, self._ballot)
@@ -288,7 +295,7 @@ class Learner:
             return
         already_applied = self.applied_through
         self._learn(message.values, now_ns, effects)
-        self._majority_durable = max(self._majority_durable, message.majority_durable)
+        self._note_majority_durable(envelope, message)
         self._catch_up.aim(message.chosen_through, (sender.member_id,))
         self._go_on(now_ns, effects)
         if sender == self._proposer:
@@ -310,12 +317,21 @@ class Learner:
         if envelope.sender.role is not RoleName.PROPOSER:
             effects.events.append(MessageRefused(self._group, "a heartbeat, from no proposer"))
             return
-        self._majority_durable = max(self._majority_durable, message.majority_durable)
+        self._note_majority_durable(envelope, message)
         self._catch_up.aim(message.chosen_through, (envelope.sender.member_id,))
         self._compare(message.point, effects)
         self._go_on(now_ns, effects)
-        self._reads.on_heartbeat(message, self.applied_through)
+        if self._counts(envelope):
+            self._reads.on_heartbeat(message, self.applied_through)
         self._send(envelope.sender, self.status(), effects)
+
+    def _counts(self, envelope: Envelope) -> bool:
+        """Whether its sender's majorities are still majorities; what is chosen stays chosen."""
+        return envelope.config_id >= self._configuration.config_id
+
+    def _note_majority_durable(self, envelope: Envelope, message: Chosen | Heartbeat) -> None:
+        if self._counts(envelope):
+            self._majority_durable = max(self._majority_durable, message.majority_durable)
 
     def _on_learn_reply(
         self, envelope: Envelope, message: LearnReply, now_ns: int, effects: Effects
@@ -329,11 +345,12 @@ class Learner:
         if learned:
             source = envelope.sender.member_id
             effects.events.append(CaughtUp(self._group, source, learned))
-        question = self._catch_up.answered(
-            envelope.sender, message, self._log.learned_through, now_ns
-        )
-        if question is not None:
-            self._send(question[0], question[1], effects)
+        if not self._sealing.is_full:
+            question = self._catch_up.answered(
+                envelope.sender, message, self._log.learned_through, now_ns
+            )
+            if question is not None:
+                self._send(question[0], question[1], effects)
         self._go_on(now_ns, effects)
         if learned and before < self._awaited_through:
             # The own proposer has been promised, and waits for this.
@@ -352,16 +369,18 @@ class Learner:
         self._send(envelope.sender, reply, effects)
 
     def _learn(self, values: Sequence[ChosenValue], now_ns: int, effects: Effects) -> None:
-        before = self._log.learned_through
         for chosen in values:
+            if self._sealing.is_full and chosen.instance_id > self._log.learned_through:
+                # It is chosen, so somebody gives it again.
+                continue
             if not self._log.add(chosen):
                 what = f"two values chosen at instance {chosen.instance_id}"
                 effects.events.append(InvariantBroken(self._group, what))
                 self._stop_applying(what, effects)
                 continue
             self._note_ballot(chosen)
-        self._sealing.note_learned(before + 1, now_ns)
-        self._apply_learned(effects)
+            self._sealing.note_learned(now_ns)
+            self._apply_learned(effects)
 
     def _note_ballot(self, chosen: ChosenValue) -> None:
         if self._ballot is None or chosen.ballot > self._ballot:
@@ -371,9 +390,12 @@ class Learner:
         """Whatever is due after a change: sealing, the vote floor, catching up."""
         effects.events += self._alarms
         self._alarms = []
-        question = self._catch_up.ask(self._log.learned_through, now_ns)
-        if question is not None:
-            self._send(question[0], question[1], effects)
+        if self._sealing.is_full:
+            self._catch_up.rest()
+        else:
+            question = self._catch_up.ask(self._log.learned_through, now_ns)
+            if question is not None:
+                self._send(question[0], question[1], effects)
         self._seal_if_due(now_ns, effects)
         self._raise_floor(now_ns, effects)
         if not self._segments_told:
@@ -398,7 +420,9 @@ class Learner:
     ) -> None:
         instance_id = chosen.instance_id
         self.applied_through = instance_id
-        self._result_chain = extend_chain(self._result_chain, encode_results(results))
+        encoded = encode_results(results)
+        self._sealing.note_applied(instance_id, len(encoded))
+        self._result_chain = extend_chain(self._result_chain, encoded)
         self._result_chains[instance_id] = self._result_chain
         self._results[instance_id] = results
         chain = self._log.chain(instance_id)

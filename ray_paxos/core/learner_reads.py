@@ -32,7 +32,9 @@ ROUNDS_MAX = 256
 class LearnerReads:
     """The freshness of one learner.
 
-    Invariants: at most `ROUNDS_MAX` rounds are remembered.
+    Invariants: at most `ROUNDS_MAX` rounds are remembered that are not confirmed yet, and as many
+    that are. Of these some are dropped when there are too many: how old a state is at most is then
+    known to about a hundredth of how far it was behind.
 
     Attributes:
         lease: What is known of the own member's lease.
@@ -71,9 +73,12 @@ class LearnerReads:
         unapplied = self._unapplied
         if unapplied and (chosen_through < unapplied[-1][0] or as_of_ns <= unapplied[-1][1]):
             return
-        if len(unapplied) >= ROUNDS_MAX:
-            unapplied.popleft()
         unapplied.append((chosen_through, as_of_ns))
+        if len(unapplied) > ROUNDS_MAX:
+            # Never the oldest: however far behind the learner is, that is what it gets to first.
+            # The one that leaves the smallest gap, so that they stay evenly spread.
+            times = [as_of_ns for _, as_of_ns in unapplied]
+            del unapplied[min(range(1, ROUNDS_MAX), key=lambda i: times[i + 1] - times[i - 1])]
 
     def _take_applied(self, applied_through: int) -> None:
         while self._unapplied and self._unapplied[0][0] <= applied_through:

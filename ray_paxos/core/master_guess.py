@@ -21,7 +21,6 @@ class MasterGuess:
         assert members, "a cluster has members"
         self._members = tuple(members)
         self._position = first % len(self._members)
-        self.is_known = False
 
     @property
     def member_id(self) -> int:
@@ -53,8 +52,6 @@ class MasterGuess:
 
     def _take(self, member_id: int) -> None:
         self._position = self._members.index(member_id)
-        self.is_known = True
 
     def _next(self) -> None:
         self._position = (self._position + 1) % len(self._members)
-        self.is_known = False

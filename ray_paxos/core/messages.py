@@ -38,6 +38,8 @@ from ray_paxos.core.client_messages import (
     Query,
     QueryFailed,
     QueryResult,
+    QuorumRead,
+    QuorumReadAnswer,
     ReadIndex,
     ReadIndexConfirmed,
     Redirected,
@@ -512,6 +514,8 @@ Message: TypeAlias = (
     | ReadIndexConfirmed
     | QueryResult
     | QueryFailed
+    | QuorumRead
+    | QuorumReadAnswer
 )
 
 

@@ -79,7 +79,7 @@ from ray_paxos.core.session_order import SessionOrder
 from ray_paxos.core.settings import MILLISECOND_NS, ProposerSettings
 
 STAND_BACK_TIMEOUTS = 3
-"""So many election timeouts a master that was dropped leaves the lead to others."""
+"""So many election timeouts a master that was dropped, or is stuck, leaves the lead to others."""
 
 
 class Phase(enum.Enum):
@@ -327,7 +327,7 @@ class Proposer:
         if self._reign is None:
             self._redirect(client, message.request_id, effects)
             return
-        reason = self._reign.hand_over(client, message.request_id, message.target, now_ns, effects)
+        reason = self._reign.hand_over(client, message, now_ns, effects)
         self._end_or_go_on(reason, now_ns, effects)
 
     def _redirect(
@@ -446,7 +446,7 @@ class Proposer:
             reign.succession.give_up("the master lost the lead meanwhile", effects)
             pending = reign.end()
             self._successor = reign.succession.successor
-            if reign.succession.stands_back:
+            if reign.succession.stands_back or reign.is_stuck:
                 self._election_ns += STAND_BACK_TIMEOUTS * self._settings.election_timeout_ns
         self._redirect_all(pending, effects)
         self._redirect_all(self._intake.drain(), effects, untouched=True)

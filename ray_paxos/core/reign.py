@@ -22,7 +22,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ray_paxos.core.authority import Authority, Position
-from ray_paxos.core.client_messages import Submitted
+from ray_paxos.core.client_messages import (
+    MasterTransferred,
+    Redirected,
+    Submitted,
+    TransferMaster,
+)
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import HoleFilled, InstanceChosen, MasterStarted, ValueAdopted
 from ray_paxos.core.genesis import MachineSpec, Voter
@@ -45,6 +50,7 @@ from ray_paxos.core.quorum import majority_value
 from ray_paxos.core.read_rounds import ReadRounds
 from ray_paxos.core.results import EntryResult
 from ray_paxos.core.seat import Seat
+from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.succession import Succession
 from ray_paxos.core.values import (
     Entry,
@@ -63,6 +69,14 @@ class Reign:
 
     Invariants: `is_serving` only once the own learner has applied this reign's master record;
     every heartbeat leaves behind the chosen values it speaks of.
+
+    Attributes:
+        seat: Who leads what.
+        is_serving: See above.
+        has_gap: It ended since the own learner misses what nobody gives it.
+        is_stuck: It ended since the own learner has no room.
+        authority: What entitles it to answer.
+        succession: Who leads after it.
     """
 
     def __init__(
@@ -90,6 +104,7 @@ class Reign:
         self.seat = seat
         self.is_serving = False
         self.has_gap = False
+        self.is_stuck = False
         self.authority = Authority(seat, reads, self._position, now_ns)
         self.succession = Succession(seat, priorities)
         self._settings = seat.settings
@@ -105,6 +120,7 @@ class Reign:
         self._flush_ns: int | None = None
         self._gap_since_ns: int | None = None
         self._given_through: int | None = None
+        self._fed_ns = now_ns
         self._help_ns = now_ns + seat.settings.retransmit_ns
 
     def begin(
@@ -219,19 +235,38 @@ class Reign:
     # Handing over.
 
     def hand_over(
-        self, client: Address, request_id: int, target: int, now_ns: int, effects: Effects
+        self, client: Address, message: TransferMaster, now_ns: int, effects: Effects
     ) -> str:
         """A client wants another member to lead; returns why the reign ends, as all methods."""
+        record = self._pipeline.master_record_instance
+        if message.version and message.version != record:
+            self._answer_for_another_reign(client, message, record, effects)
+            return ""
         self.succession.ask(
             client,
-            request_id,
-            target,
+            message.request_id,
+            message.target,
             is_serving=self.is_serving,
             chosen_through=self._pipeline.chosen_through,
             now_ns=now_ns,
             effects=effects,
         )
         return self._hand_over_on(now_ns, effects)
+
+    def _answer_for_another_reign(
+        self, client: Address, message: TransferMaster, record: int | None, effects: Effects
+    ) -> None:
+        """The reign that is to end is not this one: it is over, or has deposed this one.
+
+        A record that is not proposed yet comes after every one that anybody has applied.
+        """
+        answer: MasterTransferred | Redirected
+        if record is None or message.version < record:
+            answer = MasterTransferred(message.request_id, self.seat.member_id)
+        else:
+            retry_after_ms = self._settings.heartbeat_interval_ns // MILLISECOND_NS
+            answer = Redirected(message.request_id, None, retry_after_ms)
+        self.seat.send(client, answer, effects)
 
     def _hand_over_on(self, now_ns: int, effects: Effects) -> str:
         succession, pipeline = self.succession, self._pipeline
@@ -382,6 +417,8 @@ class Reign:
             self.is_serving = True
             effects.events.append(MasterStarted(self.seat.group, self.seat.ballot, record))
         self.authority.tell_lease(now_ns, effects)
+        if not learned_before >= status.learned_through < pipeline.chosen_through:
+            self._fed_ns = now_ns
         if status.learned_through + 1 >= pipeline.first_kept():
             self._gap_since_ns = None
         elif self._gap_since_ns is None or status.learned_through > learned_before:
@@ -398,6 +435,9 @@ class Reign:
         if since_ns is not None and now_ns - since_ns > self._settings.learner_gap_ns:
             self.has_gap = True
             return "the own learner misses what nobody gives it"
+        if now_ns - self._fed_ns > self._settings.disk_stall_ns:
+            self.is_stuck = True
+            return "the own learner takes nothing in; its disk may be full"
         for instance_id in [i for i in pipeline.awaiting if i <= status.durable_through]:
             # Applied and sealed, but the results were lost on their way: the session has kept
             # them, and gives them to the client when it asks again.

@@ -6,7 +6,8 @@
 ```
 
 Only applied instances are sealed, with their results; while applying is stopped, learned ones
-without.
+without. While there is no room on the disk a seal stays on its way, and what is learned meanwhile
+piles up: once it is `unsealed_bytes_max`, the learner takes no more in.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from ray_paxos.core.chosen_log import ChosenLog
 from ray_paxos.core.messages import SegmentMerged, SegmentSealed
 from ray_paxos.core.records import PublishMerged, SealedInstance, SealSegment
 from ray_paxos.core.settings import LearnerSettings
+
+INSTANCE_OVERHEAD_BYTES = 500
+"""What an unsealed instance takes in memory beyond its value and its results."""
 
 
 class Sealing:
@@ -50,21 +54,43 @@ class Sealing:
         self._settings = settings
         self._log = log
         self._unsealed_bytes = 0
+        # By unsealed instance, what it holds in memory; and of all of them.
+        self._held: dict[int, int] = {}
+        self._held_bytes = 0
         self._unsealed_since_ns: int | None = None
         self._sealing_through: int | None = None
         self._flush_through = 0
+        self._noted_through = 0
         self._publishing: set[tuple[int, int]] = set()
 
     def note_replayed(self) -> None:
         """What is learned was read from the segments."""
+        self._noted_through = self._log.learned_through
         self._trim(self._log.learned_through)
 
-    def note_learned(self, first: int, now_ns: int) -> None:
-        """Instances from `first` on were learned, if any."""
-        for instance_id in range(first, self._log.learned_through + 1):
-            self._unsealed_bytes += len(self._log.value(instance_id).value)
+    def note_learned(self, now_ns: int) -> None:
+        """Further instances were learned, perhaps."""
+        for instance_id in range(self._noted_through + 1, self._log.learned_through + 1):
+            byte_count = len(self._log.value(instance_id).value)
+            self._unsealed_bytes += byte_count
+            self._hold(instance_id, byte_count + INSTANCE_OVERHEAD_BYTES)
             if self._unsealed_since_ns is None:
                 self._unsealed_since_ns = now_ns
+        self._noted_through = self._log.learned_through
+
+    def note_applied(self, instance_id: int, result_bytes: int) -> None:
+        """The results of an instance are kept until it is sealed."""
+        if instance_id <= self._noted_through:
+            self._hold(instance_id, result_bytes)
+
+    def _hold(self, instance_id: int, byte_count: int) -> None:
+        self._held[instance_id] = self._held.get(instance_id, 0) + byte_count
+        self._held_bytes += byte_count
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits to be sealed that nothing more may be learned."""
+        return self._held_bytes >= self._settings.unsealed_bytes_max
 
     def flush(self) -> None:
         """Seal all that is learned by now, without waiting for size or age."""
@@ -93,6 +119,7 @@ class Sealing:
         if not (
             self._unsealed_bytes >= self._settings.seal_bytes
             or now_ns >= due_ns
+            or self.is_full
             or self._flush_through > self.durable_through
         ):
             return None
@@ -119,6 +146,8 @@ class Sealing:
         byte_count = sum(len(instance.chosen.value) for instance in record.instances)
         self._sealing_through = None
         self._unsealed_bytes -= byte_count
+        for instance_id in range(first, last + 1):
+            self._held_bytes -= self._held.pop(instance_id)
         self._trim(last)
         segment = SegmentSealed(first, last, byte_count)
         self.segments.append(segment)

@@ -50,12 +50,10 @@ class _Session:
     Attributes:
         next_number: Every number below it has come, or came before we knew the session.
         early: By first number, those that are ahead of it.
-        since_ns: When the longest waiting of these came; None with none.
     """
 
     next_number: int
     early: dict[int, Arrival] = field(default_factory=dict)
-    since_ns: int | None = None
 
 
 class SessionOrder:
@@ -63,22 +61,24 @@ class SessionOrder:
 
     Invariants: at most `SESSIONS_MAX` sessions are known; those with early requests are never
     forgotten; `EARLY_REQUESTS_MAX` and `EARLY_BYTES_MAX` bound what waits, of all sessions
-    together (R10): what exceeds them goes on as it came.
+    together (R10): what exceeds them goes on as it came. `_since_ns` has exactly the sessions with
+    early requests, the longest waiting first.
     """
 
     def __init__(self) -> None:
         """Start knowing no session."""
         self._sessions: OrderedDict[SessionId, _Session] = OrderedDict()
+        # Asked for on every step of the proposer, so nothing here is looked for.
+        self._since_ns: OrderedDict[SessionId, int] = OrderedDict()
         self._early_count = 0
         self._early_bytes = 0
 
     @property
     def due_ns(self) -> int | None:
         """When `expire` is due; None while nothing waits."""
-        if not self._early_count:
-            return None
-        waiting = (s.since_ns for s in self._sessions.values() if s.since_ns is not None)
-        return min(waiting) + WAIT_NS
+        for since_ns in self._since_ns.values():
+            return since_ns + WAIT_NS
+        return None
 
     def arrive(self, client: Address, submit: Submit, now_ns: int) -> list[Arrival]:
         """Take a request in.
@@ -105,7 +105,7 @@ class SessionOrder:
         # Numbers below `lowest_open` are closed: nothing is missing there.
         session.next_number = max(session.next_number, first.lowest_open)
         if first.first_number <= session.next_number:
-            return [arrival, *self._follow(session, submit)]
+            return [arrival, *self._follow(first.session, session, submit)]
         early = session.early.get(first.first_number)
         if early is not None and early.is_same(arrival):
             # Sent again while it waits: one answer serves both.
@@ -113,7 +113,7 @@ class SessionOrder:
         if not self._may_wait(session, first, submit):
             return [arrival]
         session.early[first.first_number] = arrival
-        session.since_ns = now_ns if session.since_ns is None else session.since_ns
+        self._since_ns.setdefault(first.session, now_ns)
         self._early_count += 1
         self._early_bytes += _byte_count(submit)
         return []
@@ -121,16 +121,15 @@ class SessionOrder:
     def expire(self, now_ns: int) -> list[Arrival]:
         """Give up waiting where it has lasted too long; in order, session by session."""
         expired: list[Arrival] = []
-        for session in self._sessions.values():
-            if session.since_ns is not None and now_ns >= session.since_ns + WAIT_NS:
-                expired += self._release(session)
+        while (due_ns := self.due_ns) is not None and due_ns <= now_ns:
+            expired += self._release(next(iter(self._since_ns)))
         return expired
 
     def drain(self) -> list[Arrival]:
         """Give everything out that waits, and forget all sessions: the reign is over."""
         drained: list[Arrival] = []
-        for session in self._sessions.values():
-            drained += self._release(session)
+        while self._since_ns:
+            drained += self._release(next(iter(self._since_ns)))
         self._sessions.clear()
         return drained
 
@@ -141,11 +140,11 @@ class SessionOrder:
             What had waited in that session: it shares the fate of the one refused, and is to be
             answered at once.
         """
-        session = self._sessions.get(submit.batches[0].session) if submit.batches else None
-        if session is None:
+        session_id = submit.batches[0].session if submit.batches else None
+        if session_id is None or session_id not in self._sessions:
             return []
-        released = self._release(session)
-        del self._sessions[submit.batches[0].session]
+        released = self._release(session_id)
+        del self._sessions[session_id]
         return released
 
     def _may_wait(self, session: _Session, first: CommandBatch, submit: Submit) -> bool:
@@ -155,28 +154,30 @@ class SessionOrder:
             and self._early_bytes + _byte_count(submit) <= EARLY_BYTES_MAX
         )
 
-    def _follow(self, session: _Session, submit: Submit) -> list[Arrival]:
+    def _follow(self, session_id: SessionId, session: _Session, submit: Submit) -> list[Arrival]:
         """Note that a request has its turn; what waited for it follows."""
         following: list[Arrival] = []
         session.next_number = max(session.next_number, _end(submit))
         while session.early and min(session.early) <= session.next_number:
-            arrival = self._take(session, min(session.early))
+            arrival = self._take(session_id, session, min(session.early))
             session.next_number = max(session.next_number, _end(arrival.submit))
             following.append(arrival)
         return following
 
-    def _release(self, session: _Session) -> list[Arrival]:
-        released = [self._take(session, number) for number in sorted(session.early)]
+    def _release(self, session_id: SessionId) -> list[Arrival]:
+        session = self._sessions[session_id]
+        numbers = sorted(session.early)
+        released = [self._take(session_id, session, number) for number in numbers]
         for arrival in released:
             session.next_number = max(session.next_number, _end(arrival.submit))
         return released
 
-    def _take(self, session: _Session, number: int) -> Arrival:
+    def _take(self, session_id: SessionId, session: _Session, number: int) -> Arrival:
         arrival = session.early.pop(number)
         self._early_count -= 1
         self._early_bytes -= _byte_count(arrival.submit)
         if not session.early:
-            session.since_ns = None
+            del self._since_ns[session_id]
         return arrival
 
     def _forget_oldest(self) -> None:

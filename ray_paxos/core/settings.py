@@ -32,7 +32,8 @@ class ProposerSettings:
             this nothing new is proposed.
         learner_gap_ns: A learner that misses what nobody gave it for this long makes the master
             prepare again from there.
-        disk_stall_ns: A master whose own acceptor confirms nothing for this long steps down.
+        disk_stall_ns: A master whose own acceptor confirms nothing for this long, or whose own
+            learner takes in nothing of what is chosen, steps down.
         transfer_timeout_ns: A master that has not handed over by then goes on.
         reads_max: Reads that wait for a round at most; more are refused, overloaded.
         preferred_delay_ns: So much later stands a proposer of less than the highest priority.
@@ -84,6 +85,8 @@ class LearnerSettings:
         seal_age_ns: or when the oldest of them is this old.
         memory_bytes: Sealed values kept in memory for members a little behind.
         pending_bytes_max: Values held above a gap; more is dropped, to be asked for again.
+        unsealed_bytes_max: What is learned and not sealed yet, with its results; above this, as
+            with a full disk, nothing more is taken in.
         catch_up_bytes_max: Asked of another member at once.
         catch_up_retry_ns: After how long without an answer another member is asked.
     """
@@ -92,6 +95,7 @@ class LearnerSettings:
     seal_age_ns: int = 1_000 * MILLISECOND_NS
     memory_bytes: int = 16_000_000
     pending_bytes_max: int = 64_000_000
+    unsealed_bytes_max: int = 128_000_000
     catch_up_bytes_max: int = 2_000_000
     catch_up_retry_ns: int = 300 * MILLISECOND_NS
 

@@ -3,7 +3,8 @@
 One seed decides everything that happens in a run: virtual time (`clock`), what the network does
 (`network`), what the disks lose (`disk`), which processes die, are suspended or lose power
 (`faults`), how fast each one's clock runs, what clients ask for (`client`, `workload`). Everything
-else is the real thing: roles, driver, wire format, journal, segments and the opening of folders.
+else is the real thing: roles, driver, wire format, journal, segments and the opening of folders; of
+a share of the clients, too (`calling_client`, with `calls` in place of Ray's).
 
 ```
 python -m ray_paxos.testing.simulate --seeds 0:200        many seeds; replay one with --trace

@@ -18,6 +18,7 @@ from ray_paxos.core.client_messages import (
     QueryFailed,
     QueryProblem,
     QueryResult,
+    QuorumRead,
     ReadIndex,
     ReadIndexConfirmed,
     RefusalCode,
@@ -59,10 +60,13 @@ from ray_paxos.core.values import SessionId
 from ray_paxos.testing.client import Operation
 from ray_paxos.testing.clock import MachineClock, Scheduler
 from ray_paxos.testing.coverage import (
+    DENIED,
     INDEX_BY_ROUND,
     OVERLOADED,
     PAGES,
     READ_OVERLOADED,
+    UNKNOWN,
+    WITHDRAWN,
     SeedCoverage,
     name_read,
 )
@@ -154,7 +158,7 @@ class Checker:
 
     def writing(self, process: Address, records: Sequence[Record]) -> None:
         """A process is about to hand records to its store."""
-        if isinstance(self._handling, Query | ReadIndex):
+        if isinstance(self._handling, Query | QuorumRead | ReadIndex):
             raise Violation("R8", f"{name_address(process)} writes something for a read")
         if process.role is RoleName.ACCEPTOR:
             self.acceptors[process.member_id].writing(records)
@@ -314,6 +318,32 @@ class Checker:
             outcome == operation.outcome, "R7", f"{what}: told {operation.outcome}, is {outcome}"
         )
         self.reads[operation.group].acknowledged(outcome.instance_id)
+
+    def acknowledged_at_its_place(self, operation: Operation) -> None:
+        """As `acknowledged`, by a client that does not tell under which number."""
+        outcome = operation.outcome
+        assert outcome is not None, "it is acknowledged"
+        reference = self.logs[operation.group].reference
+        place = reference.places.get((outcome.instance_id, outcome.index))
+        if place is None:
+            what = f"{operation.command!r} is acknowledged at {outcome}, where nothing was applied"
+            raise Violation("R7", f"group {operation.group}: {what}")
+        operation.session, operation.number = place
+        self.acknowledged(operation)
+
+    def denied(self, operation: Operation) -> None:
+        """A client was told that its command is not applied, and never will be (R7)."""
+        self.coverage.seen[DENIED] += 1
+        self.recordings[operation.group].denied(operation)
+        self.logs[operation.group].denied(operation.command)
+
+    def unknown(self) -> None:
+        """A client was told that the outcome of some commands is unknown."""
+        self.coverage.seen[UNKNOWN] += 1
+
+    def withdrawn(self) -> None:
+        """A client was told that its withdrawal came before its command."""
+        self.coverage.seen[WITHDRAWN] += 1
 
     def read_called(self, read: Read) -> None:
         """A client is about to send a read for the first time."""

@@ -19,6 +19,7 @@ from ray_paxos.core.client_messages import (
     OpenSession,
     QueryFailed,
     QueryResult,
+    QuorumReadAnswer,
     ReadIndexConfirmed,
     Redirected,
     Refused,
@@ -55,6 +56,7 @@ class Operation:
         invoked_ns: Virtual time of the call.
         answered_ns: Virtual time of its answer; None while it is open.
         outcome: The answer.
+        is_denied: The client was told that it is not applied, and never will be.
         history_id: In the history of its key; None where it is in none.
     """
 
@@ -67,6 +69,7 @@ class Operation:
     invoked_ns: int
     answered_ns: int | None = None
     outcome: Outcome | None = None
+    is_denied: bool = False
     history_id: int | None = None
 
 
@@ -282,8 +285,10 @@ class SimulatedClient:
             case Refused(retry_after_ms=retry_after_ms):
                 self._requests.pop(envelope.message.request_id, None)
                 self._send_again_in((1 + retry_after_ms) * MILLISECOND_NS)
-            case QueryResult() | QueryFailed() | ReadIndexConfirmed() as answer:
-                self._reads.receive(answer)
+            case (
+                QueryResult() | QueryFailed() | QuorumReadAnswer() | ReadIndexConfirmed() as answer
+            ):
+                self._reads.receive(envelope, answer)
             case _:
                 pass
 

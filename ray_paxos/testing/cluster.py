@@ -9,6 +9,8 @@ from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.wire import decode_envelopes
 from ray_paxos.storage.folder import activate_member, stage_member
+from ray_paxos.testing.calling_client import CallingClient
+from ray_paxos.testing.calls import split_address
 from ray_paxos.testing.client import SimulatedClient
 from ray_paxos.testing.clock import MachineClock
 from ray_paxos.testing.coverage import UNSYNCED_LOSS
@@ -88,8 +90,9 @@ class SimulatedCluster:
         self.transport = transport
         transport.connect(self.deliver)
         self.members = {m: SimulatedMember(world, m, self.transport) for m in world.member_ids}
-        self.clients: dict[int, SimulatedClient] = {}
+        self.clients: dict[int, SimulatedClient | CallingClient] = {}
         self.receivers: dict[int, Callable[[Envelope], None]] = {}
+        self._calls: set[Address] = set()
 
     @property
     def processes(self) -> list[SimulatedProcess]:
@@ -103,17 +106,33 @@ class SimulatedCluster:
     def deliver(self, sender: Address, to: Address, data: bytes) -> None:
         """An envelope arrives."""
         if to.role is RoleName.CLIENT:
-            receive = self.receivers.get(to.member_id)
-            if receive is not None:
-                (envelope,) = decode_envelopes(data)
-                receive(envelope)
+            self._deliver_to_client(to, data)
             return
+        if sender.role is RoleName.CLIENT and split_address(sender)[1]:
+            # A call runs at most once, whatever the network repeats.
+            if sender in self._calls:
+                return
+            self._calls.add(sender)
         self.process(to.member_id, to.role).receive(data)
 
-    def add_client(self, client_id: int, group: int) -> SimulatedClient:
-        """A client, which starts at once."""
+    def _deliver_to_client(self, to: Address, data: bytes) -> None:
+        client_id, call = split_address(to)
+        (envelope,) = decode_envelopes(data)
+        if call:
+            client = self.clients[client_id]
+            assert isinstance(client, CallingClient), "only they make calls"
+            client.receive_answer(call, envelope)
+            return
+        receive = self.receivers.get(client_id)
+        if receive is not None:
+            receive(envelope)
+
+    def add_client(self, client_id: int, group: int) -> SimulatedClient | CallingClient:
+        """A client of one kind or the other, which starts at once."""
         world = self.world
-        client = SimulatedClient(
+        is_calling = world.random.random() < world.options.clients.calling_share
+        make = CallingClient if is_calling else SimulatedClient
+        client = make(
             client_id=client_id,
             group=group,
             members=world.member_ids,

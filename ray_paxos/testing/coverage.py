@@ -43,12 +43,16 @@ PRE_VOTE_REFUSED = "pre-vote refused for a lease"
 LEASE_READ = "lease read"
 LINEARIZABLE_BY_LEASE = "linearizable read by a lease"
 LINEARIZABLE_BY_INDEX = "linearizable read by an index"
+LINEARIZABLE_BY_QUORUM = "linearizable read by a quorum"
 INDEX_BY_ROUND = "read index by a round"
 BOUNDED_AGE = "follower read of bounded age"
 AT_LEAST = "follower read of an instance"
 STALE_READ = "stale read"
 OVERLOADED = "request refused, overloaded"
 READ_OVERLOADED = "read refused, overloaded"
+DENIED = "client told: certainly not applied"
+UNKNOWN = "client told: outcome unknown"
+WITHDRAWN = "command withdrawn"
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,16 @@ SITUATIONS = (
     Situation(LEASE_READ, 0.6),
     Situation(LINEARIZABLE_BY_LEASE, 0.6),
     Situation(LINEARIZABLE_BY_INDEX, 0.9),
+    Situation(LINEARIZABLE_BY_QUORUM, 0.9),
     Situation(INDEX_BY_ROUND, 0.08),
     Situation(BOUNDED_AGE, 0.9),
     Situation(AT_LEAST, 0.9),
     Situation(STALE_READ, 0.9),
     Situation(OVERLOADED, 0.3),
     Situation(READ_OVERLOADED, 0.03),
+    Situation(DENIED, 0.3),
+    Situation(UNKNOWN, 0.3),
+    Situation(WITHDRAWN, 0.1),
 )
 """Features that come later add their rows here: a membership entry adopted in a prepare, a
 checkpoint installed."""
@@ -149,6 +157,8 @@ class SeedCoverage:
 def name_read(read: Read) -> str:
     """The situation that an answered read is."""
     if read.consistency is Consistency.LINEARIZABLE:
+        if read.quorum is not None:
+            return LINEARIZABLE_BY_QUORUM
         return LINEARIZABLE_BY_LEASE if read.index is None else LINEARIZABLE_BY_INDEX
     if read.consistency is Consistency.FOLLOWER:
         return AT_LEAST if read.max_staleness_ms is None else BOUNDED_AGE

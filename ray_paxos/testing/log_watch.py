@@ -9,6 +9,7 @@ from ray_paxos.core.events import InstanceApplied
 from ray_paxos.core.messages import ChainPoint, LearnerStatus
 from ray_paxos.core.values import (
     EMPTY_CHAIN,
+    CommandBatch,
     MasterRecord,
     decode_value,
     extend_chain,
@@ -45,6 +46,7 @@ class LogWatch:
         self._chains: list[ChainPoint] = [ChainPoint(0, EMPTY_CHAIN, EMPTY_CHAIN)]
         self._log_times = [0]
         self._masters: dict[int, Ballot] = {}
+        self._denied: set[bytes] = set()
 
     def opened(self, member_id: int, point: ChainPoint) -> None:
         """A learner's new life has applied what it found, up to `point`."""
@@ -79,7 +81,21 @@ class LogWatch:
         chain = extend_chain(self._chains[-1].chain, value_hash(event.value))
         self._chains.append(ChainPoint(instance_id, chain, event.result_chain))
         self.reference.apply(instance_id, value)
+        for entry in value.entries:
+            if isinstance(entry, CommandBatch):
+                self._check_denied(self._denied.intersection(entry.commands))
         self._log_times.append(self.reference.log_time_ns)
+
+    def denied(self, command: bytes) -> None:
+        """A client was told that a command of its own is not applied, and never will be (R7)."""
+        self._denied.add(command)
+        self._check_denied({command})
+
+    def _check_denied(self, commands: set[bytes]) -> None:
+        wrong = commands & self.reference.applied
+        if wrong:
+            what = f"{min(wrong)!r} is applied, and its client was told that it never will be"
+            raise Violation("R7", self._at(what))
 
     def told(self, member_id: int, status: LearnerStatus) -> None:
         """A learner says how far it is: the chains and the log time there must be the log's."""

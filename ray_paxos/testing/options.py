@@ -105,6 +105,7 @@ class ClientOptions:
         batch_max: Commands in one request.
         think_ns: Between two requests of one client, at most.
         timeout_ns: Without an answer for so long, all that is open is sent again.
+        calling_share: So many of them are of the real kind, with deadlines (`calling_client`).
     """
 
     count: int = 3
@@ -112,6 +113,7 @@ class ClientOptions:
     batch_max: int = 6
     think_ns: int = 20 * MILLISECOND_NS
     timeout_ns: int = 400 * MILLISECOND_NS
+    calling_share: float = 0.4
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.wire import decode_envelopes
 from ray_paxos.errors import PaxosError
 from ray_paxos.storage.opening import OpenedRole
+from ray_paxos.testing.calls import CallDesk
 from ray_paxos.testing.clock import MachineClock
 from ray_paxos.testing.coverage import UNSYNCED_KILL
 from ray_paxos.testing.disk import CrashedError, SimulatedDisk
@@ -72,6 +73,7 @@ class SimulatedProcess:
         self._held: list[Callable[[], None]] = []
         self._timer_ns: int | None = None
         self._storage: StorageShell | None = None
+        self._desk = CallDesk()
 
     # Life and death.
 
@@ -112,6 +114,7 @@ class SimulatedProcess:
         self._opened = None
         self._held = []
         self._timer_ns = None
+        self._desk = CallDesk()
         self.faults.crash_in = None
 
     def stop(self) -> None:
@@ -209,7 +212,8 @@ class SimulatedProcess:
         self._world.checker.coverage.deliveries += 1
         self._world.trace.note(self._world.now_ns, self.name, data)
         self._narrate("gets", envelope.sender, envelope)
-        self._run(partial(driver.receive, envelope, self._now_ns()))
+        taken = self._desk.take(envelope)
+        self._run(partial(driver.receive, taken, self._now_ns()))
 
     def _run(self, call: Callable[[], list[Action]]) -> None:
         """Call the driver, and do what it says."""
@@ -227,7 +231,8 @@ class SimulatedProcess:
                 case Transmit(to=to, envelope=envelope):
                     self._world.checker.sending(self.address, to, self.life, envelope)
                     self._narrate("sends", to, envelope)
-                    self._transport.send(self.address, to, envelope)
+                    for receiver in self._desk.receivers(to, envelope):
+                        self._transport.send(self.address, receiver, envelope)
                 case Observe(event=event):
                     if self._world.trace.line is not None:
                         self._world.trace.say(self._world.now_ns, f"{self.name}: {event}"[:300])

@@ -1,18 +1,20 @@
 """Reads of a simulated client: whom it asks, and what it does with what is no answer.
 
 As the real client does (`actors.reader`): a linearizable read goes to the learner of the member
-that seems to lead; where that knows of no lease, to its proposer for an index and, meanwhile, to a
-learner for an answer that may do already. A lease read is answered by that learner or not at all; a
-follower or stale read by any. What is refused or not answered in time is asked again, elsewhere.
+that seems to lead; where that knows of no lease, to a majority of acceptors and to a learner at
+once, or to the proposer for an index and, meanwhile, to a learner for an answer that may do
+already. A lease read is answered by that learner or not at all; a follower or stale read by any.
+What is refused or not answered in time is asked again, elsewhere.
 """
 
 from __future__ import annotations
 
+import enum
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import (
@@ -21,10 +23,14 @@ from ray_paxos.core.client_messages import (
     QueryFailed,
     QueryProblem,
     QueryResult,
+    QuorumRead,
+    QuorumReadAnswer,
     ReadIndex,
     ReadIndexConfirmed,
 )
-from ray_paxos.core.messages import Address, Message, RoleName
+from ray_paxos.core.messages import Address, Envelope, Message, RoleName
+from ray_paxos.core.quorum import majority
+from ray_paxos.core.quorum_read import QuorumAnswers, Verdict
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.testing.clock import Scheduler
 from ray_paxos.testing.options import ClientOptions
@@ -40,6 +46,19 @@ KINDS = (
     (0.9, Consistency.FOLLOWER),
     (1.0, Consistency.STALE),
 )
+
+Answer: TypeAlias = QueryResult | QueryFailed | QuorumReadAnswer | ReadIndexConfirmed
+
+
+class Way(enum.Enum):
+    """What an answer to a message of a read is for."""
+
+    ITSELF = "itself"
+    """It answers the read, if it is an answer."""
+    INDEX = "index"
+    """It counts together with the master's index, or is that."""
+    QUORUM = "quorum"
+    """It counts together with those of a majority of acceptors, or is one."""
 
 
 @dataclass
@@ -60,6 +79,7 @@ class Read:
         index: From the master; None until it is there.
         ballot: The master's, with it.
         answer: Of a learner, as long as it is not known to be fresh enough.
+        quorum: The answers of acceptors and a learner; None while it goes another way.
         is_over: It was answered, or given up.
         history_id: In the history of its key; None where it is in none.
     """
@@ -77,6 +97,7 @@ class Read:
     index: int | None = None
     ballot: Ballot | None = None
     answer: QueryResult | None = None
+    quorum: QuorumAnswers | None = None
     is_over: bool = False
     history_id: int | None = None
 
@@ -97,8 +118,8 @@ Send = Callable[[Address, Message], None]
 class ClientReads:
     """The reads of one client.
 
-    Invariant: `_asked` names, for every message that is not answered yet, its read, and whether an
-    answer to it counts by itself, and not by the master's index.
+    Invariant: `_asked` names, for every message that is not answered yet, its read, what an answer
+    is for, and in which try it was sent.
     """
 
     def __init__(
@@ -142,7 +163,7 @@ class ClientReads:
         self._judge = judge
         self._next_request = next_request
         self._send = send
-        self._asked: dict[int, tuple[Read, bool, int]] = {}
+        self._asked: dict[int, tuple[Read, Way, int]] = {}
         self._open = 0
         self._master = members[0]
 
@@ -177,22 +198,41 @@ class ClientReads:
 
     def _try(self, read: Read) -> None:
         read.tries += 1
-        read.index = read.ballot = read.answer = None
+        read.index = read.ballot = read.answer = read.quorum = None
         if read.tries > TRIES_MAX:
             self._end(read)
             return
         self._scheduler.after(self._timeout_ns, partial(self._expire, read, read.tries))
-        goes_by_index = not self._has_lease or self._random.random() < 0.2
-        if read.consistency is Consistency.LINEARIZABLE and goes_by_index:
-            self._ask_index(read)
+        asks_many = not self._has_lease or self._random.random() < 0.5
+        if read.consistency is Consistency.LINEARIZABLE and asks_many:
+            self._ask_many(read)
         else:
-            self._query(read, read.master, read.consistency, read.at_least)
+            self._query(read, read.master, read.consistency, read.at_least, Way.ITSELF)
+
+    def _ask_many(self, read: Read) -> None:
+        """Without a lease: by a quorum of acceptors, or by the master's index."""
+        if self._random.random() < 0.6:
+            self._ask_quorum(read)
+        else:
+            self._ask_index(read)
+
+    def _ask_quorum(self, read: Read) -> None:
+        """A majority of the acceptors or more, and a learner, at once."""
+        is_of_master = self._random.random() < 0.7
+        learner = read.master if is_of_master else self._some_member()
+        read.quorum = QuorumAnswers(learner)
+        count = self._random.randint(majority(len(self._members)), len(self._members))
+        for member in self._random.sample(self._members, count):
+            request = QuorumRead(self._note(read, Way.QUORUM))
+            self._send(Address(member, RoleName.ACCEPTOR), request)
+        self._query(read, learner, Consistency.STALE, 0, Way.QUORUM)
 
     def _ask_index(self, read: Read) -> None:
         """The index of the master, and an answer of a learner, at once."""
-        request_id = self._note(read, False)
+        read.quorum = None
+        request_id = self._note(read, Way.INDEX)
         self._send(Address(read.master, RoleName.PROPOSER), ReadIndex(request_id))
-        self._query(read, self._learner_for_index(read), Consistency.STALE, 0)
+        self._query(read, self._learner_for_index(read), Consistency.STALE, 0, Way.INDEX)
 
     def _learner_for_index(self, read: Read) -> int:
         """Whose learner to ask beside the master's proposer (see `ReadIndexConfirmed`)."""
@@ -200,9 +240,11 @@ class ClientReads:
             return read.master
         return self._some_member()
 
-    def _query(self, read: Read, member: int, consistency: Consistency, at_least: int) -> None:
+    def _query(
+        self, read: Read, member: int, consistency: Consistency, at_least: int, way: Way
+    ) -> None:
         query = Query(
-            self._note(read, consistency is read.consistency),
+            self._note(read, way),
             read.machine,
             read.request,
             at_least,
@@ -213,11 +255,11 @@ class ClientReads:
 
     def _query_at_index(self, read: Read, tries: int) -> None:
         if not read.is_over and read.tries == tries and read.index is not None:
-            self._query(read, read.master, Consistency.STALE, read.index)
+            self._query(read, read.master, Consistency.STALE, read.index, Way.INDEX)
 
-    def _note(self, read: Read, is_by_itself: bool) -> int:
+    def _note(self, read: Read, way: Way) -> int:
         request_id = self._next_request()
-        self._asked[request_id] = (read, is_by_itself, read.tries)
+        self._asked[request_id] = (read, way, read.tries)
         return request_id
 
     def _expire(self, read: Read, tries: int) -> None:
@@ -237,25 +279,46 @@ class ClientReads:
 
     # Answers.
 
-    def receive(self, message: QueryResult | QueryFailed | ReadIndexConfirmed) -> None:
+    def receive(self, envelope: Envelope, message: Answer) -> None:
         """Take an answer in; one that nobody waits for is passed over."""
-        read, is_by_itself, tries = self._asked.pop(message.request_id, (None, False, 0))
+        read, way, tries = self._asked.pop(message.request_id, (None, Way.ITSELF, 0))
         if read is None or read.is_over:
             return
-        if not is_by_itself and tries != read.tries:
+        if way is not Way.ITSELF and tries != read.tries:
             # Index and answer belong to one master and its own learner: to one try.
+            return
+        if way is Way.QUORUM:
+            self._on_quorum(read, envelope)
             return
         match message:
             case ReadIndexConfirmed(index=index, ballot=ballot):
                 read.index, read.ballot = index, ballot
                 if read.answer is not None:
                     self._answer_by_index(read, read.answer)
-            case QueryResult() if is_by_itself:
+            case QueryResult() if way is Way.ITSELF:
                 self._answer(read, message)
             case QueryResult():
                 self._answer_by_index(read, message)
             case QueryFailed():
                 self._on_failed(read, message)
+
+    def _on_quorum(self, read: Read, envelope: Envelope) -> None:
+        quorum = read.quorum
+        if quorum is None:
+            # It has gone on by the index.
+            return
+        quorum.take(envelope)
+        match quorum.verdict():
+            case Verdict.COUNTS:
+                assert quorum.answer is not None
+                self._answer(read, quorum.answer)
+            case Verdict.BEHIND:
+                learner, at_least = quorum.member_id, quorum.ask_again()
+                self._query(read, learner, Consistency.STALE, at_least, Way.QUORUM)
+            case Verdict.INCONCLUSIVE:
+                self._ask_index(read)
+            case Verdict.INCOMPLETE:
+                pass
 
     def _answer_by_index(self, read: Read, answer: QueryResult) -> None:
         read.answer = answer
@@ -289,7 +352,7 @@ class ClientReads:
         if is_of_master and is_other:
             self._again(read, master)
         elif problem is QueryProblem.NO_LEASE and read.consistency is Consistency.LINEARIZABLE:
-            self._ask_index(read)
+            self._ask_many(read)
         elif is_of_master and problem is QueryProblem.NO_LEASE and self._random.random() < 0.8:
             self._again(read, read.master)
         else:

@@ -69,6 +69,12 @@ class GroupRecording:
         result = _as_result(decode_result(operation.outcome.result))
         self._recorder.ok(operation.history_id, result, now_ns=operation.answered_ns)
 
+    def denied(self, operation: Operation) -> None:
+        """A client was told that a command is not applied, and never will be."""
+        if operation.history_id is not None:
+            assert operation.answered_ns is not None
+            self._recorder.failed(operation.history_id, now_ns=operation.answered_ns)
+
     def read_called(self, read: Read, now_ns: int) -> None:
         """A read is about to be sent for the first time."""
         if read.machine == KV_MACHINE and read.consistency >= Consistency.LEASE:

@@ -69,6 +69,8 @@ class ReferenceGroup:
         applied_through: The last instance executed.
         log_time_ns: The highest that a value carried.
         kept: How many rows were sent again, and got the result kept.
+        applied: Every command that was ever applied.
+        places: By instance and row, the session and the number of what was applied there.
     """
 
     def __init__(self) -> None:
@@ -76,6 +78,8 @@ class ReferenceGroup:
         self.applied_through = 0
         self.log_time_ns = 0
         self.kept = 0
+        self.applied: set[bytes] = set()
+        self.places: dict[tuple[int, int], tuple[SessionId, int]] = {}
         self._sessions: dict[SessionId, ReferenceSession] = {}
         self._kinds: dict[str, str] = {}
         self._lines: list[tuple[int, bytes]] = []
@@ -148,6 +152,8 @@ class ReferenceGroup:
         elif number == session.next_number:
             result, is_error = self._execute(instance_id, batch.machine, command)
             session.commands[number] = command
+            self.applied.add(command)
+            self.places[instance_id, index] = batch.session, number
             session.outcomes[number] = Outcome(instance_id, index, result, is_error)
             session.next_number += 1
 

@@ -9,6 +9,7 @@ from ray_paxos.core.client_messages import (
     OpenSession,
     Query,
     QueryResult,
+    QuorumRead,
     ReadIndex,
     ReadIndexConfirmed,
     Submit,
@@ -16,8 +17,9 @@ from ray_paxos.core.client_messages import (
     TransferMaster,
 )
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
+from ray_paxos.core.quorum_read import QuorumAnswers, Verdict
 from ray_paxos.core.results import EntryResult
-from ray_paxos.core.values import CommandBatch, SessionId
+from ray_paxos.core.values import WITHDRAWAL, CommandBatch, SessionId
 from ray_paxos.machines.log import decode_page, encode_lines
 from ray_paxos.testing.client import Operation, outcome_of
 from ray_paxos.testing.network import Transport
@@ -56,6 +58,7 @@ class ScriptedClient:
         self._transport = transport
         self._requests: dict[int, tuple[CommandBatch, ...]] = {}
         self._reads: dict[int, Read] = {}
+        self._envelopes: dict[int, Envelope] = {}
         self._next_request = 1
         self._next_number = 1
 
@@ -70,7 +73,14 @@ class ScriptedClient:
         assert self.session is not None
         return self.session
 
-    def submit(self, member: str, *lines: bytes, number: int = 0, lowest_open: int = 1) -> int:
+    def submit(
+        self,
+        member: str,
+        *lines: bytes,
+        number: int = 0,
+        lowest_open: int = 1,
+        timeout_ms: int = 0,
+    ) -> int:
         """Send lines as one batch; do not wait.
 
         Args:
@@ -78,6 +88,7 @@ class ScriptedClient:
             lines: The commands.
             number: Of the first; 0 for the next new one.
             lowest_open: As sent along.
+            timeout_ms: As sent along.
 
         Returns:
             The number of the first line.
@@ -86,8 +97,18 @@ class ScriptedClient:
         number = number or self._next_number
         self._next_number = max(self._next_number, number + len(lines))
         batch = CommandBatch(self.session, lowest_open, number, LOG_MACHINE, lines)
-        self._send(member, Submit(self._new_request((batch,)), (batch,)))
+        self._submit(member, batch, timeout_ms)
         return number
+
+    def withdraw(self, member: str, number: int) -> int:
+        """Withdraw a number; do not wait. Returns the request's number in `answers`."""
+        assert self.session is not None, "open a session first"
+        return self._submit(member, CommandBatch(self.session, 1, number, WITHDRAWAL, (b"",)), 0)
+
+    def _submit(self, member: str, batch: CommandBatch, timeout_ms: int) -> int:
+        request_id = self._new_request((batch,))
+        self._send(member, Submit(request_id, (batch,), timeout_ms))
+        return request_id
 
     def call(self, member: str, *lines: bytes, number: int = 0) -> EntryResult:
         """Send lines as one batch, and wait for their results."""
@@ -119,8 +140,12 @@ class ScriptedClient:
         return self._query(member, read, consistency, at_least)
 
     def _query(self, member: str, read: Read, consistency: Consistency, at_least: int) -> int:
-        request_id = self._new_request(())
+        request_id = self._send_query(member, read, consistency, at_least)
         self._reads[request_id] = read
+        return request_id
+
+    def _send_query(self, member: str, read: Read, consistency: Consistency, at_least: int) -> int:
+        request_id = self._new_request(())
         query = Query(
             request_id,
             read.machine,
@@ -134,16 +159,42 @@ class ScriptedClient:
 
     def read_by_index(self, master: str, learner: str) -> list[bytes]:
         """Read all lines, linearizably: an index of the master, then the answer of a learner."""
-        client = self.address.member_id
-        consistency = Consistency.LINEARIZABLE
-        read = Read(client, self._group, LOG_MACHINE, encode_lines(), consistency)
-        self._world.checker.read_called(read)
+        read = self._called_linearizable()
         index = self.answer(self.ask_index(master))
         assert isinstance(index, ReadIndexConfirmed), f"no index: {index}"
         while True:
             request_id = self._query(learner, read, Consistency.STALE, index.index)
             if isinstance(self.answer(request_id), QueryResult):
                 return self.lines(request_id)
+
+    def read_by_quorum(self, acceptors: str, learner: str) -> list[bytes] | Verdict:
+        """Read all lines, linearizably: by acceptors, such as `A B`, and the answer of a learner.
+
+        Returns:
+            The lines, judged as they come, or why the answers do not count once all are in.
+        """
+        read = self._called_linearizable()
+        asked = []
+        for member in acceptors.split():
+            asked.append(self._new_request(()))
+            self._send(member, QuorumRead(asked[-1]), RoleName.ACCEPTOR)
+        asked.append(self._send_query(learner, read, Consistency.STALE, 0))
+        quorum = QuorumAnswers(member_id_of(learner))
+        for request_id in asked:
+            self.answer(request_id)
+            quorum.take(self._envelopes[request_id])
+        if quorum.verdict() is not Verdict.COUNTS:
+            return quorum.verdict()
+        assert quorum.answer is not None
+        self._world.checker.read_answered(read, quorum.answer)
+        return list(decode_page(quorum.answer.result).lines)
+
+    def _called_linearizable(self) -> Read:
+        consistency = Consistency.LINEARIZABLE
+        client, request = self.address.member_id, encode_lines()
+        read = Read(client, self._group, LOG_MACHINE, request, consistency)
+        self._world.checker.read_called(read)
+        return read
 
     def lines(self, request_id: int) -> list[bytes]:
         """Wait for the answer to a read, which must be one."""
@@ -157,10 +208,10 @@ class ScriptedClient:
         self._send(member, ReadIndex(request_id))
         return request_id
 
-    def transfer(self, member: str, target: str = "") -> int:
+    def transfer(self, member: str, target: str = "", *, version: int = 0) -> int:
         """Ask a master to hand over; do not wait. Returns the request's number."""
-        request_id = self._new_request(())
-        self._send(member, TransferMaster(request_id, member_id_of(target) if target else 0))
+        request_id, target_id = self._new_request(()), member_id_of(target) if target else 0
+        self._send(member, TransferMaster(request_id, target_id, version))
         return request_id
 
     def answer(self, request_id: int) -> Message:
@@ -173,7 +224,8 @@ class ScriptedClient:
         message = envelope.message
         request_id = getattr(message, "request_id", 0)
         self.answers[request_id] = message
-        if isinstance(message, QueryResult):
+        self._envelopes[request_id] = envelope
+        if isinstance(message, QueryResult) and request_id in self._reads:
             self._world.checker.read_answered(self._reads[request_id], message)
         if not isinstance(message, Submitted):
             return
@@ -187,6 +239,9 @@ class ScriptedClient:
             self._have_checked(batch, result)
 
     def _have_checked(self, batch: CommandBatch, result: EntryResult) -> None:
+        if batch.machine == WITHDRAWAL:
+            # What comes of it is told of another command: the one that it withdraws.
+            return
         for offset, command in enumerate(batch.commands):
             outcome = outcome_of(result, offset)
             if outcome is None:

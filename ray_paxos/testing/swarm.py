@@ -134,4 +134,5 @@ def _draw_learner(draw: random.Random) -> LearnerSettings:
         pending_bytes_max=draw.choice((500, 10_000)),
         catch_up_bytes_max=draw.choice((300, 3_000)),
         catch_up_retry_ns=draw.choice((40, 150)) * MILLISECOND_NS,
+        unsealed_bytes_max=draw.choice((4_000, 1_000_000)),
     )

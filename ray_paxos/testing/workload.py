@@ -33,6 +33,19 @@ class Workload:
             return LOG_MACHINE, tuple(self._unique() for _ in range(count))
         return KV_MACHINE, tuple(self._draw_kv() for _ in range(count))
 
+    def draw_unique(self) -> tuple[str, tuple[bytes, ...]]:
+        """As `draw`, but no two of these commands are the same."""
+        count = self._random.randint(1, self._options.batch_max)
+        if self._random.random() < 0.5:
+            return LOG_MACHINE, tuple(self._unique() for _ in range(count))
+        return KV_MACHINE, tuple(self._draw_write() for _ in range(count))
+
+    def _draw_write(self) -> bytes:
+        key = KEYS[self._random.randrange(len(KEYS))]
+        if self._random.random() < 0.6:
+            return encode_put(key, self._unique())
+        return encode_cas(key, self._unique(), self._random.randrange(8))
+
     def _draw_kv(self) -> bytes:
         key = KEYS[self._random.randrange(len(KEYS))]
         kind = self._random.random()

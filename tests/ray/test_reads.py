@@ -7,11 +7,20 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
+import ray
 
 import ray_paxos
+from ray_paxos.actors import quorum_reader
+from ray_paxos.actors.names import NAMESPACE, actor_name
+from ray_paxos.actors.spec import decode_spec
 from ray_paxos.config import parse_configuration
+from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import QuorumRead, QuorumReadAnswer
+from ray_paxos.core.messages import Address, Envelope, Message, Prepare, RemoveGroup, RoleName
+from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.errors import LeaseError, QueryError, StaleReadError
 from ray_paxos.machines import kv
 from tests.ray.helpers import put, read
@@ -27,12 +36,38 @@ def leaseless(local_ray: None) -> Iterator[ray_paxos.Cluster]:
     started.stop(delete_data=True)
 
 
-def counts(cluster: ray_paxos.Cluster) -> tuple[int, int]:
-    """(read indexes given, rounds begun for them), over all members."""
-    groups = [(m.roles["proposer"].groups or {}).get(1, {}) for m in cluster.status().members]
-    return (
-        sum(group.get("reads", 0) for group in groups),
-        sum(group.get("read_rounds", 0) for group in groups),
+@dataclass(frozen=True)
+class Counts:
+    """What linearizable reads have cost, over all members.
+
+    Attributes:
+        quorum_answers: Of acceptors, to reads by a quorum.
+        indexes: Given by masters.
+        index_rounds: Of heartbeats, begun for them.
+    """
+
+    quorum_answers: int
+    indexes: int
+    index_rounds: int
+
+    def __sub__(self, before: Counts) -> Counts:
+        return Counts(
+            self.quorum_answers - before.quorum_answers,
+            self.indexes - before.indexes,
+            self.index_rounds - before.index_rounds,
+        )
+
+
+def counts(cluster: ray_paxos.Cluster) -> Counts:
+    members = cluster.status().members
+
+    def count(role: str, name: str) -> int:
+        return sum((m.roles[role].groups or {}).get(1, {}).get(name, 0) for m in members)
+
+    return Counts(
+        count("acceptor", "quorum_reads"),
+        count("proposer", "reads"),
+        count("proposer", "read_rounds"),
     )
 
 
@@ -59,7 +94,7 @@ def test_a_lease_costs_no_round(cluster: ray_paxos.Cluster, client: ray_paxos.Cl
     before = counts(cluster)
     for _ in range(50):
         read(client, "leased")
-    assert counts(cluster)[1] == before[1]
+    assert counts(cluster) == before
 
 
 def test_at_least_waits_for_an_instance(
@@ -96,25 +131,78 @@ def test_reads_add_nothing_to_the_log(cluster: ray_paxos.Cluster, client: ray_pa
     assert {d.applied_instance_id for d in cluster.member_digests().values()} == before
 
 
+def test_without_a_lease_a_lone_read_takes_one_hop_to_a_majority(
+    leaseless: ray_paxos.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a busy machine, too, it goes no other way.
+    monkeypatch.setattr(quorum_reader, "TRY_S", 5.0)
+    with leaseless.client() as client, leaseless.client() as other:
+        put(other, "lone", b"0")
+        read(client, "lone")
+        before = counts(leaseless)
+        for number in range(20):
+            put(other, "lone", b"%d" % number)
+            assert read(client, "lone").value == b"%d" % number
+        cost = counts(leaseless) - before
+        assert cost == Counts(quorum_answers=2 * 20, indexes=0, index_rounds=0)
+        # As while a read of any client of this handle is under way.
+        turn = leaseless._turns[1]
+        assert turn.take()
+        before = counts(leaseless)
+        for each in (client, other):
+            assert read(each, "lone").value == b"19"
+        turn.give_back()
+        assert counts(leaseless) - before == Counts(quorum_answers=0, indexes=2, index_rounds=2)
+
+
 def test_without_a_lease_reads_take_rounds_and_share_them(leaseless: ray_paxos.Cluster) -> None:
-    with leaseless.client() as client:
+    with leaseless.client() as client, leaseless.client() as other:
         put(client, "shared", b"1")
-        read(client, "shared")
+        for each in (client, other):
+            read(each, "shared")
         alone = counts(leaseless)
         readers = 16
         barrier = threading.Barrier(readers)
 
-        def one(_: int) -> bytes | None:
+        def one(number: int) -> bytes | None:
             barrier.wait()
-            return [read(client, "shared").value for _ in range(10)][-1]
+            of = client if number % 2 else other
+            return [read(of, "shared").value for _ in range(10)][-1]
 
         with ThreadPoolExecutor(readers) as pool:
             assert set(pool.map(one, range(readers))) == {b"1"}
-        together = counts(leaseless)
-        assert together[0] - alone[0] >= 10 * readers
-        assert together[1] - alone[1] < (together[0] - alone[0]) / 2
+        cost = counts(leaseless) - alone
+        by_quorum, reads = cost.quorum_answers // 2, 10 * readers
+        assert by_quorum + cost.indexes >= reads
+        assert by_quorum + cost.index_rounds < reads / 2
         with pytest.raises(LeaseError):
             client.query(b"x", consistency="lease", timeout_s=0.3)
+
+
+def test_a_client_cannot_have_an_acceptor_do_more_than_answer_reads(
+    leaseless: ray_paxos.Cluster,
+) -> None:
+    with leaseless.client() as client:
+        put(client, "acceptor", b"1")
+        acceptor = ray.get_actor(
+            actor_name(leaseless.name, leaseless.members[0], RoleName.ACCEPTOR), namespace=NAMESPACE
+        )
+        genesis = decode_spec(ray.get(acceptor.describe.remote())).decoded_genesis()
+        voter = genesis.groups[1].voters[0]
+        usurper = Ballot(1_000, voter.member_id, 1)
+        sender = Address(voter.member_id, RoleName.PROPOSER)
+
+        def asked(message: Message) -> Envelope:
+            replica_id = voter.replica_id
+            return Envelope(genesis.hash(), 1, sender, replica_id, 1, 0, message)
+
+        batch = [asked(Prepare(usurper, 1)), asked(RemoveGroup(9)), asked(QuorumRead(5))]
+        (answer,) = decode_envelopes(ray.get(acceptor.read.remote(encode_envelopes(batch))))
+        assert isinstance(answer.message, QuorumReadAnswer)
+        assert answer.message.request_id == 5
+        assert answer.message.voters == genesis.groups[1].voters
+        assert answer.message.accepted_through >= 3, "master record, session and command"
+        put(client, "acceptor", b"2")
 
 
 def test_a_master_that_cannot_ask_anybody_serves_no_linearizable_read(

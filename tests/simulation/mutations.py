@@ -7,7 +7,7 @@ default seeds, or a scripted schedule, must then find a broken rule.
 from __future__ import annotations
 
 from ray_paxos.core.acceptor import Acceptor
-from ray_paxos.core.acceptor_state import AcceptorState, GroupVotes
+from ray_paxos.core.acceptor_state import GroupVotes
 from ray_paxos.core.chosen_log import ChosenLog
 from ray_paxos.core.driver import Action, Driver, Observe, Read, Write
 from ray_paxos.core.effects import Send
@@ -106,15 +106,15 @@ def learn_by_inference(patch):
 
 def lower_the_promise_when_learning(patch):
     """What is learned overwrites the record, promise included (the parent's S2)."""
-    raise_floor = AcceptorState._raise_floor
+    raise_floor = GroupVotes.raise_floor
 
-    def overwrite(votes: GroupVotes, floor: int) -> None:
-        learned = [vote.ballot for vote in votes.votes.values() if vote.instance_id < floor]
-        raise_floor(votes, floor)
+    def overwrite(self: GroupVotes, floor: int) -> None:
+        learned = [vote.ballot for vote in self.votes.values() if vote.instance_id < floor]
+        raise_floor(self, floor)
         if learned:
-            votes.promise = max(learned)
+            self.promise = max(learned)
 
-    patch.setattr(AcceptorState, "_raise_floor", staticmethod(overwrite))
+    patch.setattr(GroupVotes, "raise_floor", overwrite)
 
 
 def apply_across_a_gap(patch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.results import NoteCode
 from ray_paxos.core.session import ClientSession
 from ray_paxos.core.values import SessionId
@@ -73,3 +74,29 @@ def drop_sessions_at_a_checkpoint(patch):
     patch.setattr(
         SessionTable, "restore", classmethod(lambda cls, state, sessions: restore(state, []))
     )
+
+
+def forget_copies_that_are_about(patch):
+    """A client whose command's time is over takes what got no answer for what never arrived."""
+    on_time = ClientSession.on_time
+
+    def on_time_forgetting(self, now_ns):
+        counted = [(request, request.uncertain) for request in self._numbered]
+        for request, _ in counted:
+            request.uncertain = 0
+        overdue = on_time(self, now_ns)
+        for request, uncertain in counted:
+            request.uncertain = uncertain
+        return overdue
+
+    patch.setattr(ClientSession, "on_time", on_time_forgetting)
+
+
+def call_what_was_proposed_untouched(patch):
+    """A master that steps down says of its open instances, too, that they will not be chosen."""
+    redirect_all = Proposer._redirect_all
+
+    def redirect_all_as_untouched(self, requests, effects, *, untouched=False):
+        redirect_all(self, requests, effects, untouched=True)
+
+    patch.setattr(Proposer, "_redirect_all", redirect_all_as_untouched)

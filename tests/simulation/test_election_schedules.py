@@ -106,6 +106,36 @@ def test_dropped_master(lease_ms: int) -> None:
 
 
 @LEASES
+def test_dropped_once(lease_ms: int) -> None:
+    """An order to drop the master is slow, and given again: it ends one reign, not two.
+
+    A is suspended with the order in its queue; whoever ordered asks again, of A and of the master
+    after it. An order that comes to A late, when it leads anew, ends nothing either.
+    """
+    play = scenario(3, lease_ms)
+    begin(play)
+    version = play.proposer("A").master_record[1]
+    client = play.client()
+    play.pause("A.proposer")
+    client.transfer("A", version=version)
+    play.run(ms=300)
+    again = client.transfer("A", version=version)
+    play.resume("A.proposer")
+    play.until(lambda: play.masters() in (["B"], ["C"]), ms=1_000, what="another leads")
+    assert client.answer(again)
+    (second,) = play.masters()
+    third = client.transfer(second, version=version)
+    assert client.answer(third) == MasterTransferred(third, member_id_of(second))
+    play.run(ms=SETTLED_MS)
+    assert play.masters() == [second]
+    assert isinstance(client.answer(client.transfer(second, "A")), MasterTransferred)
+    play.until(lambda: play.masters() == ["A"], ms=1_000, what="A leads again")
+    late = client.transfer("A", version=version)
+    assert client.answer(late) == MasterTransferred(late, member_id_of("A"))
+    settles(play, "A")
+
+
+@LEASES
 @pytest.mark.parametrize("hears", [False, True], ids=["deaf", "mute"])
 def test_one_way_cut_of_the_master(lease_ms: int, hears: bool) -> None:
     """F10: a master that others hear, or that hears others, and not both ways, is replaced.

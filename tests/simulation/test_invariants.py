@@ -53,6 +53,9 @@ def test_votes_agree_with_promise_and_floor():
     assert votes_contradict(votes()) == ""
     assert "promise" in votes_contradict(votes(promise=None))
     assert "below its floor" in votes_contradict(votes(floor=6))
+    held = votes()
+    held.voted_through = 5
+    assert "voted through 5" in votes_contradict(held)
 
 
 @pytest.mark.parametrize(

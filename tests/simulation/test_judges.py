@@ -13,8 +13,9 @@ from ray_paxos.testing.clock import MachineClock
 from ray_paxos.testing.reads import Read
 from ray_paxos.testing.recording import GroupRecording
 from ray_paxos.testing.reference import Outcome
+from ray_paxos.testing.scenario import Scenario
 from ray_paxos.testing.violation import Violation
-from ray_paxos.testing.workload import KV_MACHINE
+from ray_paxos.testing.workload import KV_MACHINE, LOG_MACHINE
 
 SESSION = SessionId(1, 0)
 
@@ -73,6 +74,36 @@ def test_stale_reads_are_in_no_history():
         recording.read_called(read, 30)
         assert read.history_id is None
     assert recording.check() == 1
+
+
+def denied(line: bytes) -> Operation:
+    return Operation(7, 0, SESSION, 0, LOG_MACHINE, line, 0, answered_ns=1, is_denied=True)
+
+
+def test_what_is_certainly_not_applied_must_not_be_and_never_become_so():
+    play = Scenario()
+    play.stand("A")
+    client = play.client()
+    client.call("A", b"applied")
+    checker = play.world.checker
+    with pytest.raises(Violation, match="never will be"):
+        checker.denied(denied(b"applied"))
+    checker.denied(denied(b"another"))
+    with pytest.raises(Violation, match="never will be"):
+        client.call("A", b"another")
+
+
+def test_a_result_at_a_place_where_nothing_was_applied_is_found():
+    play = Scenario()
+    play.stand("A")
+    play.client().call("A", b"applied")
+    operation = Operation(7, 0, SESSION, 0, LOG_MACHINE, b"applied", 0, answered_ns=1)
+    operation.outcome = Outcome(99, 0, b"1", False)
+    with pytest.raises(Violation, match="where nothing was applied"):
+        play.world.checker.acknowledged_at_its_place(operation)
+    operation.outcome = Outcome(3, 0, b"2", False)
+    with pytest.raises(Violation, match="told Outcome"):
+        play.world.checker.acknowledged_at_its_place(operation)
 
 
 @pytest.mark.parametrize("drift_ppm", [-50_000, 0, 200, 50_000])

@@ -7,7 +7,12 @@ import functools
 import pytest
 
 from ray_paxos.testing.violation import Violation
-from tests.simulation import mutations, mutations_of_masters, mutations_of_sessions
+from tests.simulation import (
+    mutations,
+    mutations_of_masters,
+    mutations_of_reads,
+    mutations_of_sessions,
+)
 from tests.simulation import test_election_schedules as elections
 from tests.simulation import test_lease_schedules as leases
 from tests.simulation import test_read_schedules as reads
@@ -80,6 +85,37 @@ FOUND_BY_SCHEDULES = [
     (
         mutations_of_masters.count_unconfirmed_rounds_as_fresh,
         reads.test_follower_of_a_deposed_master,
+    ),
+    (
+        mutations_of_reads.count_an_acceptor_twice,
+        functools.partial(reads.test_read_by_quorum_at_a_deposed_master, leases.LEASED),
+    ),
+    (
+        mutations_of_reads.take_the_first_acceptor_for_all,
+        functools.partial(reads.test_read_by_quorum_at_a_deposed_master, reads.UNLEASED),
+    ),
+    (
+        mutations_of_reads.answer_before_the_index_is_applied,
+        functools.partial(reads.test_read_by_quorum_at_a_deposed_master, leases.LEASED),
+    ),
+    (
+        mutations_of_reads.answer_before_the_index_is_applied,
+        functools.partial(reads.test_read_by_quorum, leases.LEASED),
+    ),
+    (mutations_of_reads.show_another_reign, reads.test_read_by_quorum_at_another_learner),
+    (
+        mutations_of_reads.tell_only_the_votes_that_are_left,
+        functools.partial(reads.test_read_by_quorum_over_a_raised_floor, False),
+    ),
+    (
+        mutations_of_reads.tell_only_the_votes_that_are_left,
+        functools.partial(reads.test_read_by_quorum_over_a_raised_floor, True),
+    ),
+    (mutations_of_reads.count_whoever_answers, reads.test_read_by_quorum_over_configurations),
+    (mutations_of_reads.count_across_configurations, reads.test_read_by_quorum_over_configurations),
+    (
+        mutations_of_reads.follow_another_configuration,
+        reads.test_read_by_quorum_over_configurations,
     ),
     # Elections.
     (
@@ -154,6 +190,7 @@ FOUND_BY_SEEDS = [
     (mutations_of_masters.forget_the_lease_over_a_restart, 11),
     (mutations_of_masters.leave_no_margin_for_drift, 24),
     (mutations_of_masters.read_below_the_own_master_record, 14),
+    (mutations_of_reads.answer_before_the_index_is_applied, 3),
 ]
 """With the seed at which each was found last, which is tried first; then all the others are."""
 

@@ -32,7 +32,13 @@ from ray_paxos.core.settings import ProposerSettings
 from ray_paxos.core.values import EMPTY_CHAIN
 from ray_paxos.testing.simulate import run_seed
 from ray_paxos.testing.violation import Violation
-from tests.simulation import mutations, mutations_of_storage, test_schedules, test_storage_schedules
+from tests.simulation import (
+    mutations,
+    mutations_of_sessions,
+    mutations_of_storage,
+    test_schedules,
+    test_storage_schedules,
+)
 
 SEEDS_MAX = 40
 
@@ -51,6 +57,8 @@ FOUND_BY_SEEDS = [
     mutations.reply_ahead_of_an_earlier_record,
     mutations.reuse_a_session_number,
     mutations.apply_a_number_again,
+    mutations_of_sessions.forget_copies_that_are_about,
+    mutations_of_sessions.call_what_was_proposed_untouched,
     mutations_of_storage.reuse_a_ballot,
     mutations_of_storage.derive_the_floor_from_segments,
     mutations_of_storage.speak_from_the_page_cache,
@@ -60,8 +68,9 @@ FOUND_BY_SEEDS = [
 
 LIKELY = {
     mutations.create_a_group_on_a_message: 5,
-    mutations_of_storage.reuse_a_ballot: 5,
-    mutations_of_storage.derive_the_floor_from_segments: 2,
+    mutations_of_sessions.call_what_was_proposed_untouched: 23,
+    mutations_of_storage.reuse_a_ballot: 56,
+    mutations_of_storage.forget_the_promise_in_a_new_file: 5,
 }
 """The seed at which a bug was found last, where that was not one of the first."""
 

@@ -9,13 +9,26 @@ from dataclasses import replace
 
 import pytest
 
+from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import (
     Consistency,
     QueryProblem,
     QueryResult,
+    QuorumReadAnswer,
     ReadIndexConfirmed,
 )
-from ray_paxos.core.messages import Accept, Chosen, HeartbeatConfirmed, LearnReply
+from ray_paxos.core.genesis import Voter
+from ray_paxos.core.messages import (
+    Accept,
+    Accepted,
+    Address,
+    Chosen,
+    Envelope,
+    HeartbeatConfirmed,
+    LearnReply,
+    RoleName,
+)
+from ray_paxos.core.quorum_read import QuorumAnswers, Verdict
 from ray_paxos.core.settings import MILLISECOND_NS, AcceptorSettings
 from ray_paxos.testing.options import Options
 from ray_paxos.testing.scenario import CALM, Scenario
@@ -224,6 +237,116 @@ def test_read_by_index_at_another_learner() -> None:
         client.answer(client.read("A", Consistency.LEASE))
 
 
+# By a quorum of acceptors.
+
+
+@pytest.mark.parametrize("options", [LEASED, UNLEASED], ids=["leased", "unleased"])
+def test_read_by_quorum(options: Options) -> None:
+    """R8: one hop; and nothing that a majority has accepted is passed over, chosen or not.
+
+    B and C have accepted a line, of which A does not hear. Once it does, the read shows it.
+    """
+    play = Scenario(options=options)
+    client = lead(play, b"one", has_lease=options is LEASED)
+    for acceptors in ("A B", "B C", "C A", "A B C"):
+        assert client.read_by_quorum(acceptors, "A") == [b"one"]
+    late = play.hold(Accepted, sender="B C")
+    client.submit("A", b"two")
+    play.until(lambda: late.count > 1, what="B and C have accepted")
+    assert client.read_by_quorum("B C", "A") is Verdict.BEHIND
+    play.deliver(late)
+    play.until(lambda: play.lines("A") == [b"one", b"two"], what="A counts the votes")
+    assert client.read_by_quorum("B C", "A") == [b"one", b"two"]
+
+
+def test_read_by_quorum_at_another_learner() -> None:
+    """Why its learner has to be that of the member at whose ballot it has learned last.
+
+    A line is chosen, and A's own learner is the last to hear of it. B's learner could show it; the
+    next read, by A's lease, does not know of it yet.
+    """
+    play = Scenario(options=LEASED)
+    client = lead(play, b"one")
+    play.hold(Chosen, to="A.learner")
+    client.submit("A", b"two")
+    play.until(lambda: play.lines("B") == [b"one", b"two"], what="B's learner has the line")
+    by_quorum = client.read_by_quorum("B C", "B")
+    assert client.lines(client.read("A", Consistency.LEASE)) == [b"one"]
+    assert by_quorum is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("options", [LEASED, UNLEASED], ids=["leased", "unleased"])
+def test_read_by_quorum_at_a_deposed_master(options: Options) -> None:
+    """R8: beside a deposed master its learner is behind what a majority has accepted since.
+
+    A's acceptor, which is cut off, too, is no majority, however often it answers.
+    """
+    play = Scenario(options=options)
+    eager(play, "C")
+    client = lead(play, b"one", has_lease=options is LEASED)
+    parted = play.cut("A", "B C")
+    play.stand("C")
+    client.call("C", b"two")
+    assert client.read_by_quorum("A", "A") is Verdict.INCOMPLETE
+    assert client.read_by_quorum("A A A", "A") is Verdict.INCOMPLETE
+    for acceptors in ("A B", "C A", "B C"):
+        assert client.read_by_quorum(acceptors, "A") is Verdict.BEHIND
+    assert client.read_by_quorum("A B", "C") == [b"one", b"two"]
+    play.end(*parted)
+    play.until(lambda: play.lines("A") == [b"one", b"two"], what="A has caught up")
+    assert client.read_by_quorum("A B", "A") is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["live", "restarted"])
+def test_read_by_quorum_over_a_raised_floor(is_restarted: bool) -> None:
+    """R8: acceptors tell of the votes that their floor has passed, in a later life, too."""
+    play = Scenario(5, options=UNLEASED)
+    eager(play, "C")
+    client = lead(play, b"one", has_lease=False)
+    parted = play.cut("A", "B C D E")
+    play.stand("C")
+    client.call("C", b"two")
+    voters = "B C D"
+    play.until(lambda: not any(play.votes(n).votes for n in voters.split()), what="votes are gone")
+    if is_restarted:
+        acceptors = " ".join(f"{name}.acceptor" for name in voters.split())
+        play.kill(acceptors)
+        play.start(acceptors)
+    assert client.read_by_quorum(voters, "A") is Verdict.BEHIND
+    play.end(*parted)
+
+
+def test_read_by_quorum_over_configurations() -> None:
+    """R5: a majority is one of one configuration, and the learner has to follow the same.
+
+    Members do not change yet, so here only the judge of the answers is played. In the second
+    configuration, made at 10, members 1, 2 and 4 vote; in the first one 1, 2 and 3 did.
+    """
+    ballot = Ballot(5, 1, 1)
+    first = (Voter(1, 1), Voter(2, 2), Voter(3, 3))
+    second = (Voter(1, 1), Voter(2, 2), Voter(4, 44))
+
+    def verdict(config_id: int, *told: tuple[int, int, int, tuple[Voter, ...]]) -> Verdict:
+        """Of a learner that has applied 12, and acceptors that have accepted 12."""
+        quorum = QuorumAnswers(1)
+        learner = Address(1, RoleName.LEARNER)
+        result = QueryResult(1, 12, b"x", ballot)
+        quorum.take(Envelope(b"", 0, learner, 1, 1, config_id, result))
+        for member_id, replica_id, under, voters in told:
+            acceptor = Address(member_id, RoleName.ACCEPTOR)
+            answer = QuorumReadAnswer(2, 12, voters)
+            quorum.take(Envelope(b"", 0, acceptor, replica_id, 1, under, answer))
+        return quorum.verdict()
+
+    assert verdict(10, (1, 1, 10, second), (4, 44, 10, second)) is Verdict.COUNTS
+    # 3 and 1 were a majority once; of what 2 and 4 have chosen since they need not know.
+    assert verdict(10, (1, 1, 10, second), (3, 3, 0, first)) is Verdict.INCONCLUSIVE
+    assert verdict(10, (1, 1, 0, first), (3, 3, 0, first)) is Verdict.INCONCLUSIVE
+    # Who does not vote, or voted as another replica, has other votes than the voter.
+    assert verdict(10, (1, 1, 10, second), (3, 3, 10, second)) is Verdict.INCOMPLETE
+    assert verdict(10, (1, 1, 10, second), (4, 4, 10, second)) is Verdict.INCOMPLETE
+
+
 def test_reads_add_nothing_to_the_log() -> None:
     """Reads of every kind, and the log is what it was."""
     for options in (LEASED, UNLEASED):
@@ -235,6 +358,7 @@ def test_reads_add_nothing_to_the_log() -> None:
             client.answer(client.read("A", consistency))
         for _ in range(5):
             assert isinstance(client.answer(client.ask_index("A")), ReadIndexConfirmed)
+        assert client.read_by_quorum("A B", "A") == [b"one"]
         play.run(ms=1_000)
         assert play.learner("A").applied_through == before
         assert proposed.count == 0

@@ -7,6 +7,7 @@ The client's part is the real one (`core.session`), driven step by step. Each sc
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +18,7 @@ from ray_paxos.core.session import ClientSession
 from ray_paxos.core.values import SessionId
 from ray_paxos.machines.host import MachineHost
 from ray_paxos.machines.sessions import SessionLimits, SessionTable
-from ray_paxos.testing.scenario import Scenario
+from ray_paxos.testing.scenario import CALM, Scenario
 from ray_paxos.testing.scripted_client import member_id_of
 from ray_paxos.testing.scripted_network import Rule
 from ray_paxos.testing.workload import LOG_MACHINE
@@ -275,3 +276,68 @@ def test_master_change_in_the_middle_of_a_command(voted: str) -> None:
     play.start("A")
     play.run(ms=500)
     assert play.lines("A") == play.lines("B") == play.lines("C") == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("is_overtaken", [False, True], ids=["command-first", "withdrawal-first"])
+def test_withdrawn_number(is_overtaken: bool) -> None:
+    """A client gives a command up whose copy is still about: it is told which of them came first.
+
+    Whichever did, it stays so, and both are answered alike.
+    """
+    play = Scenario()
+    play.stand("A")
+    client = play.client()
+    client.open("A")
+    about = copies(play)
+    number = client.submit("A", b"given up")
+    client.withdraw("A", number)
+    command, withdrawal = about.held
+    for copy in (withdrawal, command) if is_overtaken else (command, withdrawal):
+        play.transport.carry(*copy)
+        play.run(ms=20)
+    answers = [a for a in client.answers.values() if isinstance(a, Submitted)][1:]
+    notes = [answer.results[0].notes.get(0) for answer in answers]
+    codes = [note.code if note is not None else None for note in notes]
+    if is_overtaken:
+        assert codes == [NoteCode.WITHDRAWN, NoteCode.WITHDRAWN]
+    else:
+        assert codes == [None, NoteCode.KEPT]
+    lines = [] if is_overtaken else [b"given up"]
+    assert play.lines("A") == lines
+    play.kill("A")
+    play.stand("B")
+    play.transport.carry(*command[:1], play.process("B.proposer").address, command[2])
+    play.run(ms=20)
+    assert play.lines("B") == lines
+
+
+def test_too_late_to_be_proposed() -> None:
+    """A command waits for its turn for longer than its client does: it is never proposed.
+
+    The only open instance hangs. Once it goes on, what is too late is refused, untouched, and so
+    is what comes after it in the session; what another client wants goes on.
+    """
+    proposer = replace(CALM.proposer, window_max=1)
+    play = Scenario(options=replace(CALM, proposer=proposer))
+    play.stand("A")
+    first, other = play.client(), play.client()
+    first.open("A")
+    other.open("A")
+    lost = play.lose(Accept, sender="A", to="B C")
+    first.submit("A", b"in time")
+    play.run(ms=5)
+    late = first.submit("A", b"late", timeout_ms=50)
+    after = first.submit("A", b"after it")
+    theirs = other.submit("A", b"another's")
+    play.run(ms=100)
+    play.end(lost)
+    play.until(lambda: theirs in other.results, what="the other's line is applied")
+    refused = [a.code for a in first.answers.values() if isinstance(a, Refused)]
+    assert refused == [RefusalCode.TOO_LATE, RefusalCode.OVERLOADED]
+    assert play.lines("A") == [b"in time", b"another's"]
+    # Both can be had again, in their order, under the numbers they had.
+    first.submit("A", b"late", number=late)
+    play.until(lambda: late in first.results, what="it is applied")
+    first.submit("A", b"after it", number=after)
+    play.until(lambda: after in first.results, what="it is applied")
+    assert play.lines("A") == [b"in time", b"another's", b"late", b"after it"]

@@ -29,6 +29,7 @@ from ray_paxos.core.messages import (
     Accepted,
     Address,
     CreateGroup,
+    LearnRequest,
     Message,
     OrderDone,
     Prepare,
@@ -36,6 +37,7 @@ from ray_paxos.core.messages import (
     RemoveGroup,
     RoleName,
 )
+from ray_paxos.core.sealing import INSTANCE_OVERHEAD_BYTES
 from ray_paxos.storage.folder import activate_member, stage_member
 from ray_paxos.testing.disk import CrashedError, SimulatedDisk
 from ray_paxos.testing.scenario import CALM, Scenario
@@ -95,6 +97,35 @@ def test_unsynced_folder(operation: int) -> None:
     play.start("B")
     assert play.learner("B").durable_through >= found
     play.until(lambda: play.lines("B") == [b"sealed"], what="B has the line")
+
+
+def test_full_disk_of_a_follower() -> None:
+    """R10: what a learner cannot seal does not pile up without bound, and nothing of it is lost.
+
+    C's disk is full for long. Its learner takes in what its limit allows, then rests; the others go
+    on, and seal. Once there is room C seals, and catches up with the rest.
+    """
+    limit = 10_000
+    learner = replace(CALM.learner, unsealed_bytes_max=limit)
+    play = Scenario(3, options=replace(CALM, learner=learner))
+    play.stand("A")
+    client = play.client()
+    client.call("A", b"before")
+    disk = play.member("C").disk
+    disk.set_capacity(sum(map(len, disk.files().values())))
+    lines = [b"%d" % number * 20 for number in range(60)]
+    for line in lines:
+        client.call("A", line)
+    play.run(ms=500)
+    behind = play.learner("C")
+    unsealed = behind.learned_through - behind.durable_through
+    assert 3 < unsealed <= limit // INSTANCE_OVERHEAD_BYTES + 1
+    assert play.learner("B").durable_through >= 60
+    asked = play.watch(LearnRequest, sender="C.learner")
+    play.run(ms=2_000)
+    assert asked.count == 0
+    disk.set_capacity(None)
+    play.until(lambda: play.lines("C") == [b"before", *lines], what="C has caught up")
 
 
 @pytest.mark.parametrize("offset_from_end", [0, 1, 7, 20, 50, 100])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.effects import Effects
+from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import (
     Address,
@@ -51,8 +52,9 @@ SETTINGS = LearnerSettings(
 class ScriptedHost(MachineHost):
     """Notes what is applied; fails, or returns something else, where the test wants it to."""
 
-    def __init__(self, *, fails_at: int = 0, differs_at: int = 0) -> None:
+    def __init__(self, *, fails_at: int = 0, differs_at: int = 0, result_bytes: int = 0) -> None:
         super().__init__(MachineRegistry(), group=GROUP)
+        self.result_bytes = result_bytes
         self.values: list[Value] = []
         self.fails_at = fails_at
         self.differs_at = differs_at
@@ -67,6 +69,7 @@ class ScriptedHost(MachineHost):
             if isinstance(entry, MasterRecord):
                 self.master, self.master_version = entry, instance_id
         result = b"other" if instance_id == self.differs_at else b"%d" % instance_id
+        result = result.ljust(self.result_bytes, b".")
         return tuple(
             EntryResult(instance_id, index, (result,), {}) for index, _ in enumerate(value.entries)
         )
@@ -86,6 +89,7 @@ class LearnerBench:
         host: ScriptedHost | None = None,
         settings: LearnerSettings = SETTINGS,
         replica_id: int = 12,
+        configuration: Configuration = CONFIGURATION,
         members: tuple[int, ...] = (1, 2, 3),
         sealed: Iterable[SealedInstance] = (),
         segments: Sequence[tuple[int, int, int]] = (),
@@ -100,7 +104,7 @@ class LearnerBench:
             group=GROUP,
             member_id=ME,
             replica_id=replica_id,
-            configuration=CONFIGURATION,
+            configuration=configuration,
             members=members,
             host=self.host,
             settings=settings,
@@ -165,9 +169,10 @@ class LearnerBench:
         durable: int = 0,
         point: ChainPoint = POINT,
         of: Address | None = None,
+        config_id: int = 0,
     ) -> Effects:
         heartbeat = Heartbeat(ballot(1), 1, True, through, durable, point)
-        return self.receive(of or proposer_of(1), heartbeat)
+        return self.receive(of or proposer_of(1), heartbeat, config_id=config_id)
 
     def replies(
         self,

@@ -223,8 +223,8 @@ class ProposerBench:
         """A client asks from which instance on it may read."""
         return self.receive(of or client(), ReadIndex(request_id))
 
-    def transfer(self, request_id: int, target: int = 0) -> Effects:
-        return self.receive(client(), TransferMaster(request_id, target))
+    def transfer(self, request_id: int, target: int = 0, *, version: int = 0) -> Effects:
+        return self.receive(client(), TransferMaster(request_id, target, version))
 
     # What others answer.
 

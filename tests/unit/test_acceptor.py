@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import QuorumRead, QuorumReadAnswer
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import FloorRaised, InvariantBroken, MessageRefused, PromiseGranted
 from ray_paxos.core.messages import (
@@ -339,6 +340,7 @@ def test_a_group_is_never_made_by_a_message(bench: AcceptorBench) -> None:
         Accept(at, 1, b"v"),
         Heartbeat(at, 1, True, 0, 0, POINT),
         RaiseVoteFloor(4),
+        QuorumRead(1),
     ):
         for sender in (proposer_of(1), learner_of(ME)):
             effects = bench.acceptor.handle(envelope(sender, message, group=8), 0)
@@ -351,6 +353,63 @@ def test_a_group_is_never_made_by_a_message(bench: AcceptorBench) -> None:
 def test_what_is_for_others_is_dropped(bench: AcceptorBench) -> None:
     for message in (Accepted(ballot(1), 1), OrderDone(1, ""), VoteFloorRaised(9)):
         assert dropped(bench.ask(message, proposer_of(1)))
+
+
+# Reads by a quorum.
+
+
+def accepted_through(bench: AcceptorBench) -> int:
+    effects = bench.ask(QuorumRead(7), client())
+    assert effects.records == [], "a read writes nothing"
+    answer = reply(effects)
+    assert isinstance(answer, QuorumReadAnswer)
+    assert answer.request_id == 7
+    assert answer.voters == bench.configuration.voters
+    assert effects.sends_after_sync[0].to == client()
+    return answer.accepted_through
+
+
+def test_a_client_is_told_the_highest_instance_that_was_ever_accepted(
+    bench: AcceptorBench,
+) -> None:
+    assert accepted_through(bench) == 0
+    bench.prepare(ballot(1))
+    assert accepted_through(bench) == 0, "a promise is no vote"
+    bench.accept(ballot(1), 7)
+    bench.accept(ballot(1), 4)
+    assert accepted_through(bench) == 7
+    bench.accept(ballot(0), 9)
+    assert accepted_through(bench) == 7, "refused"
+    bench.prepare(ballot(5))
+    assert accepted_through(bench) == 7, "whoever is promised meanwhile"
+    bench.raise_floor(5)
+    assert accepted_through(bench) == 7
+    bench.raise_floor(12)
+    assert accepted_through(bench) == 11, "below the floor all is chosen, and the votes are gone"
+    assert bench.acceptor.quorum_reads == {GROUP: 7}
+
+
+def test_what_was_accepted_is_told_after_a_restart_too(bench: AcceptorBench) -> None:
+    bench.accept(ballot(1), 7)
+    bench.restart()
+    assert accepted_through(bench) == 7
+    bench.raise_floor(9)
+    bench.restart()
+    assert accepted_through(bench) == 8
+
+
+def test_the_entry_that_made_the_configuration_was_accepted() -> None:
+    # By the one before; this acceptor may never have voted under that.
+    bench = AcceptorBench(LATER_CONFIGURATION)
+    assert accepted_through(bench) == 10
+    bench.accept(ballot(1), 12)
+    assert accepted_through(bench) == 12
+
+
+def test_a_full_disk_keeps_nobody_from_reading(bench: AcceptorBench) -> None:
+    bench.accept(ballot(1), 7)
+    bench.acceptor.storage_full = True
+    assert accepted_through(bench) == 7
 
 
 # A full disk.

@@ -56,6 +56,10 @@ class Model:
     floor: int = 1
     votes: dict[int, tuple[Ballot, bytes]] = field(default_factory=dict)
 
+    @property
+    def accepted_through(self) -> int:
+        return max([self.floor - 1, *self.votes])
+
     def is_refused(self, at: Ballot) -> bool:
         return self.promise is not None and at < self.promise
 
@@ -124,6 +128,7 @@ def test_any_sequence_of_messages_gives_what_the_model_gives(steps: list[tuple[A
             assert vouches_too_early(answer, recovered.groups[GROUP]) == ""
     assert bench.votes.promise == model.promise
     assert bench.votes.floor == model.floor
+    assert bench.votes.accepted_through == model.accepted_through
     assert {i: (v.ballot, v.value) for i, v in bench.votes.votes.items()} == model.votes
 
 
@@ -174,6 +179,22 @@ def test_no_record_lowers_anything(record: JournalRecord) -> None:
     assert state.groups[GROUP].floor == 3
     assert state.groups[GROUP].longest_lease_ms == 7
     assert state.tombstones == {9: 2}
+
+
+def test_what_was_accepted_is_known_whichever_file_it_is_read_from() -> None:
+    state = made()
+    assert state.groups[GROUP].accepted_through == 5
+    state.apply(VoteCast(GROUP, 4, ballot(5), b"four"))
+    assert state.groups[GROUP].accepted_through == 5
+    # Of a later file alone nothing is told but the floor, and then no older file has a vote left.
+    state.apply(VoteFloorSet(GROUP, 9))
+    fresh = AcceptorState()
+    fresh.restore(state.opening())
+    assert fresh == state
+    assert fresh.groups[GROUP].accepted_through == 8
+    later = GroupOpening(GROUP, 12, LATER_CONFIGURATION, None, 9, 0)
+    fresh.restore(JournalOpening((later,), ()))
+    assert fresh.groups[GROUP].accepted_through == LATER_CONFIGURATION.config_id
 
 
 def test_a_vote_below_the_floor_is_not_brought_back() -> None:

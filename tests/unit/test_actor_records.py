@@ -12,6 +12,7 @@ import pytest
 from ray_paxos import errors
 from ray_paxos.actors.answers import RolePhase, RoleState, encode_state, state_of
 from ray_paxos.actors.bootstrapping import make_genesis
+from ray_paxos.actors.call_delay import CallDelay
 from ray_paxos.actors.feeds import FeedLimits, inline_bytes_max
 from ray_paxos.actors.folders import CARRIED, error_fields, raise_error
 from ray_paxos.actors.log_actors import LearnerActor
@@ -19,9 +20,11 @@ from ray_paxos.actors.names import actor_name, bootstrap_name, parse_actor_name
 from ray_paxos.actors.spec import decode_spec, make_spec
 from ray_paxos.actors.status import MemberStatus, RoleStatus, group_status
 from ray_paxos.config import parse_configuration
-from ray_paxos.core.driver import Write
-from ray_paxos.core.messages import RoleName
-from ray_paxos.core.wire import encode_envelopes
+from ray_paxos.core.client_messages import Query, QueryFailed, QueryProblem
+from ray_paxos.core.driver import Action, Write
+from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.settings import MILLISECOND_NS as MS
+from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 
 
 def test_names_are_read_back() -> None:
@@ -131,6 +134,115 @@ def test_hearsay_lasts_no_longer_than_an_election_timeout() -> None:
     configuration = parse_configuration("cluster: demo\nproposer: {election_timeout_ms: 500}\n")
     spec = make_spec(make_genesis(configuration), configuration)
     assert spec.acceptor.hearsay_ns == spec.proposer.election_timeout_ns == 500_000_000
+
+
+class PlayedLearner(LearnerActor):
+    """A learner actor whose own calls and clock are played; what its driver receives is noted."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.own_calls = 0
+        self.received: list[int] = []
+        self._clock = lambda: self.now_ns
+        self._call_delay = CallDelay(self._call_self)
+        self._stopped = None
+        self._opened = SimpleNamespace(driver=self)  # type: ignore[assignment]
+
+    def _call_self(self) -> None:
+        self.own_calls += 1
+
+    def receive(self, envelope: Envelope, now_ns: int) -> list[Action]:
+        self.received.append(envelope.message.request_id)  # type: ignore[union-attr]
+        return []
+
+    def _execute(self, actions: object, caller: object) -> list[Envelope]:
+        return []
+
+    def _set_timer(self, driver: object, now_ns: int) -> None:
+        pass
+
+    def asked(self, request_id: int, timeout_ms: int = 0) -> QueryFailed | None:
+        query = Query(request_id, "kv", b"", 0, timeout_ms=timeout_ms)
+        sender = Address(9, RoleName.CLIENT)
+        batch = encode_envelopes((Envelope(b"", 1, sender, 0, 0, 0, query),))
+        replies = decode_envelopes(self.deliver(batch))
+        if not replies:
+            return None
+        failed = replies[0].message
+        assert isinstance(failed, QueryFailed)
+        return failed
+
+
+def test_reads_that_nobody_waits_for_are_refused_and_not_executed() -> None:
+    learner = PlayedLearner()
+    assert learner.asked(1, timeout_ms=2_000) is None
+    # A machine worked on that for 3 s. The own call waited as long, and so did the next reads.
+    learner.now_ns += 3_000 * MS
+    learner.came_back()
+    failed = learner.asked(2, timeout_ms=2_000)
+    assert failed is not None
+    assert (failed.request_id, failed.problem) == (2, QueryProblem.OVERLOADED)
+    assert "3000 ms" in failed.message
+    assert learner.asked(3, timeout_ms=4_000) is None, "somebody waits for longer"
+    assert learner.asked(4) is None
+    # The queue is empty: nothing waits long any more, and nothing is refused.
+    learner.now_ns += 5 * MS
+    learner.came_back()
+    assert learner.asked(5, timeout_ms=2_000) is None
+    assert learner.received == [1, 3, 4, 5]
+
+
+def test_a_read_that_names_no_time_is_not_waited_for_for_ever() -> None:
+    learner = PlayedLearner()
+    for timeout_ms in (0, 60_000):
+        assert learner.asked(1, timeout_ms) is None
+        learner.now_ns += 5_000 * MS
+        learner.came_back()
+        assert learner.asked(2, timeout_ms) is not None
+        learner.now_ns += 1
+        learner.came_back()
+        learner.now_ns += 2_000 * MS
+
+
+def test_what_comes_before_the_own_call_has_waited_longer_than_that() -> None:
+    # Ten reads arrive while the machine works on the first; the own call is behind them.
+    learner = PlayedLearner()
+    learner.asked(1, timeout_ms=2_000)
+    executed = 0
+    for number in range(10):
+        learner.now_ns += 900 * MS
+        executed += learner.asked(2 + number, timeout_ms=2_000) is None
+    assert executed == 2
+
+
+def test_an_own_call_that_is_lost_does_not_refuse_reads_for_ever() -> None:
+    learner = PlayedLearner()
+    learner.asked(1)
+    learner.now_ns += 59_000 * MS
+    assert learner.asked(2) is not None
+    learner.now_ns += 1_000 * MS
+    assert learner.asked(3) is None
+    assert learner.own_calls == 2
+
+
+def test_an_old_delay_says_nothing_and_own_calls_are_few() -> None:
+    learner = PlayedLearner()
+    for number in range(50):
+        learner.now_ns += MS
+        learner.asked(number)
+    assert learner.own_calls == 1, "one at a time"
+    learner.now_ns = 200 * MS
+    learner.came_back()
+    assert learner.own_calls == 2, "while calls wait long, it goes on measuring"
+    learner.now_ns = 250 * MS
+    learner.came_back()
+    for number in range(49):
+        learner.asked(number)
+        learner.now_ns += MS
+    assert learner.own_calls == 2
+    learner.now_ns += 60_000 * MS
+    assert learner.asked(7, timeout_ms=1) is None
+    assert learner.own_calls == 3
 
 
 class BrokenStore:

@@ -55,6 +55,19 @@ def test_who_said_it_has_more_is_asked_first_for_what_comes_next() -> None:
         assert behind.retry_ns == 10 + RETRY_NS
 
 
+def test_after_a_rest_it_begins_anew() -> None:
+    behind = plan()
+    behind.aim(9, (2,))
+    asked(behind.ask(4, 0))
+    behind.rest()
+    assert behind.retry_ns is None
+    assert behind.answered(learner_of(2), values(5, 6, learned=9), 6, 1) is None, "late"
+    assert behind.retry_ns is None
+    to, request = behind.ask(6, 2) or (None, None)
+    assert to in (learner_of(2), learner_of(3))
+    assert request == LearnRequest(7, 7_000)
+
+
 def test_one_question_at_a_time() -> None:
     behind = plan()
     behind.aim(9, (2,))

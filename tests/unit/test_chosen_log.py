@@ -31,17 +31,14 @@ def test_an_empty_log_has_learned_nothing() -> None:
     empty = log()
     assert (empty.learned_through, empty.memory_floor, empty.memory_bytes) == (0, 1, 0)
     assert empty.end_chain == EMPTY_CHAIN
-    assert empty.next_pending() is None
     assert empty.read(1, 100) == []
 
 
 def test_what_lies_above_a_hole_is_not_learned_until_the_hole_is_filled() -> None:
     made = log(1, 3, 4)
     assert made.learned_through == 1
-    assert made.next_pending() == 3
     made.add(sized(2))
     assert made.learned_through == 4
-    assert made.next_pending() is None
 
 
 def test_the_chain_runs_over_the_values_alone() -> None:
@@ -69,10 +66,8 @@ def test_values_above_a_hole_are_bounded_and_may_be_given_again() -> None:
     made = log(1, pending_bytes_max=25)
     for instance_id in (5, 3, 4):
         assert made.add(sized(instance_id)), "dropped is not contradicted"
-    assert made.next_pending() == 3
     made.add(sized(2))
     assert made.learned_through == 3, "4 did not fit"
-    assert made.next_pending() == 5
     assert made.add(sized(6)), "3 is out of the bound's way now"
     made.add(sized(4))
     assert made.learned_through == 6

@@ -30,6 +30,7 @@ from ray_paxos.core.messages import (
     RevokeLease,
 )
 from tests.unit.core_helpers import (
+    LATER_CONFIGURATION,
     MS,
     POINT,
     acceptor_of,
@@ -246,9 +247,10 @@ def beat(
     heard: HeardFrom | None = None,
     confirmed: int = 0,
     at: Ballot = MASTER,
+    config_id: int = 0,
 ) -> Effects:
     heartbeat = Heartbeat(at, sequence, True, through, 0, POINT, confirmed, 0, heard)
-    return bench.receive(proposer_of(at.member_id), heartbeat)
+    return bench.receive(proposer_of(at.member_id), heartbeat, config_id=config_id)
 
 
 def age(bench: LearnerBench) -> QueryProblem | int:
@@ -316,6 +318,21 @@ def test_a_heartbeat_that_comes_again_makes_nothing_older(bench: LearnerBench) -
         beat(bench, 2, heard=HeardFrom(1, 0))
 
 
+@pytest.mark.parametrize(("config_id", "expected"), [(0, None), (9, None), (10, 20), (11, 20)])
+def test_a_quorum_of_an_older_configuration_confirms_nothing(
+    config_id: int, expected: int | None
+) -> None:
+    bench = LearnerBench(configuration=LATER_CONFIGURATION)
+    bench.told(*(chosen(i, MASTER) for i in range(1, 51)))
+    beat(bench, 2, heard=HeardFrom(1, 0), config_id=10)
+    bench.now_ns = 20 * MS
+    beat(bench, 3, confirmed=2, config_id=config_id)
+    assert age(bench) == (QueryProblem.STALE if expected is None else expected)
+    beat(bench, 4, heard=HeardFrom(1, 20 * MS), config_id=config_id)
+    beat(bench, 5, confirmed=4, config_id=10)
+    assert age(bench) == (20 if expected is None else 0)
+
+
 def test_what_another_life_of_the_learner_sent_says_nothing_of_this_ones_clock(
     bench: LearnerBench,
 ) -> None:
@@ -366,6 +383,23 @@ def test_what_is_remembered_of_rounds_is_bounded() -> None:
         told(sequence, sequence)
     assert len(reads._unapplied) <= ROUNDS_MAX
     assert reads.staleness_ns(10**6, 10**6) == 10**6 - (6 * ROUNDS_MAX - 1), "the newest stays"
+
+
+def test_a_learner_that_is_far_behind_knows_its_age_all_the_same() -> None:
+    # One heartbeat a time unit; one instance in each; applied at half that speed.
+    reads = LearnerReads(1)
+    lag, applied, ages = 20 * ROUNDS_MAX, 0, []
+    for sequence in range(1, 3 * lag):
+        heard = HeardFrom(1, sequence)
+        heartbeat = Heartbeat(MASTER, sequence, True, sequence, 0, POINT, sequence - 1, 0, heard)
+        applied = max(0, (sequence - lag) // 2)
+        reads.on_heartbeat(heartbeat, applied)
+        assert len(reads._unapplied) <= ROUNDS_MAX
+        age = reads.staleness_ns(applied, sequence)
+        if applied:
+            assert age is not None, f"applied through {applied} at {sequence}"
+            ages.append((age, sequence - applied))
+    assert all(behind <= age <= behind + lag // 40 for age, behind in ages)
 
 
 # Whatever is lost, repeated or late: the age is never too young.

@@ -17,7 +17,12 @@ from hypothesis import strategies as st
 
 from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.events import ApplyingStopped, MessageRefused, SegmentsSealed
+from ray_paxos.core.events import (
+    ApplyingStopped,
+    InvariantBroken,
+    MessageRefused,
+    SegmentsSealed,
+)
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import (
     Address,
@@ -26,6 +31,7 @@ from ray_paxos.core.messages import (
     Heartbeat,
     LearnerStatus,
     LearnReply,
+    LearnRequest,
     RaiseVoteFloor,
     SegmentMerged,
     SegmentSealed,
@@ -33,12 +39,14 @@ from ray_paxos.core.messages import (
     VoteFloorRaised,
 )
 from ray_paxos.core.records import PublishMerged, SealedInstance, SealSegment
+from ray_paxos.core.sealing import INSTANCE_OVERHEAD_BYTES
 from ray_paxos.core.values import EMPTY_CHAIN, extend_chain, value_hash
 from ray_paxos.machines.host import MachineHost
 from ray_paxos.machines.registry import MachineRegistry
 from tests.unit.core_helpers import (
     CONFIGURATION,
     GROUP,
+    LATER_CONFIGURATION,
     MS,
     POINT,
     acceptor_of,
@@ -172,6 +180,82 @@ def test_a_value_larger_than_a_segment_is_sealed_alone() -> None:
     bench = LearnerBench(settings=dataclasses.replace(SETTINGS, seal_bytes=1))
     assert sealing(bench.learns(1, 3)) == (1, 1)
     assert sealing(bench.sync()) == (2, 2)
+
+
+# While there is no room.
+
+
+def full(bench: LearnerBench) -> int:
+    """Learn until nothing more is taken in; gives how far."""
+    for _ in range(500):
+        learned = bench.status.learned_through
+        bench.learns(learned + 1, learned + 1)
+        if bench.status.learned_through == learned:
+            return learned
+    raise AssertionError("it takes in whatever it is told")
+
+
+def test_a_learner_that_cannot_seal_takes_in_no_more_than_its_limit() -> None:
+    bench = LearnerBench(settings=dataclasses.replace(SETTINGS, unsealed_bytes_max=20_000))
+    through = full(bench)
+    assert 20 <= through <= 20_000 // INSTANCE_OVERHEAD_BYTES
+    assert bench.learner.is_full
+    effects = bench.learns(through + 1, through + 9)
+    assert bench.status.learned_through == through
+    assert sent(effects, LearnerStatus) == [bench.status], "it says so"
+    bench.replies(chosen(through + 1), first=through + 1, learned=through + 9)
+    assert bench.status.learned_through == through
+    # A seal is on its way all the time; now there is room.
+    bench.sync()
+    bench.sync()
+    assert full(bench) > through
+
+
+def test_results_and_values_count_for_the_limit() -> None:
+    limit = dataclasses.replace(SETTINGS, unsealed_bytes_max=20_000)
+    few = full(LearnerBench(settings=limit, host=ScriptedHost(result_bytes=2_000)))
+    assert 5 <= few <= 10
+    bench = LearnerBench(settings=limit)
+    for instance_id in range(1, 100):
+        bench.told(chosen(instance_id, encoded=value(commands("x" * 1_000))))
+    assert 10 <= bench.status.learned_through <= 20
+
+
+def test_a_full_learner_asks_nobody_and_goes_on_once_there_is_room() -> None:
+    bench = LearnerBench(settings=dataclasses.replace(SETTINGS, unsealed_bytes_max=20_000))
+    through = full(bench)
+    effects = bench.beat(through=500)
+    effects.extend(bench.replies(chosen(through + 1), first=through + 1, learned=500))
+    effects.extend(bench.tick(5_000))
+    assert sent(effects, LearnRequest) == []
+    assert bench.learner.deadline_ns is None, "nothing is asked again either"
+    (request,) = sent(bench.sync(), LearnRequest)
+    assert request.from_instance == through + 1
+
+
+def test_a_learner_that_an_answer_fills_does_not_go_on_asking() -> None:
+    bench = LearnerBench(settings=dataclasses.replace(SETTINGS, unsealed_bytes_max=20_000))
+    assert sent(bench.beat(through=500), LearnRequest)
+    effects = bench.replies(*(chosen(i) for i in range(1, 101)), first=1, learned=500)
+    assert 20 <= bench.status.learned_through < 100
+    assert sent(effects, LearnRequest) == []
+    assert sent(bench.sync(), LearnRequest) != []
+
+
+def test_a_full_learner_seals_without_waiting_for_size_or_age() -> None:
+    tight = dataclasses.replace(SETTINGS, seal_bytes=1_000_000, unsealed_bytes_max=20_000)
+    bench = LearnerBench(settings=tight)
+    through = full(bench)
+    assert bench.unsynced
+    bench.sync()
+    assert bench.status.durable_through == through
+
+
+def test_a_full_learner_still_sees_two_values_of_one_instance() -> None:
+    bench = LearnerBench(settings=dataclasses.replace(SETTINGS, unsealed_bytes_max=20_000))
+    through = full(bench)
+    effects = bench.told(chosen(through, encoded=value(commands("another"))))
+    assert happened(effects, InvariantBroken)
 
 
 # What.
@@ -322,6 +406,17 @@ def test_a_lost_wish_is_repeated_but_not_all_the_time(bench: LearnerBench) -> No
     bench.receive(acceptor_of(ME), VoteFloorRaised(10))
     assert bench.learner.deadline_ns is None
     assert asked_floor(bench.beat(durable=9)) == []
+
+
+@pytest.mark.parametrize(("config_id", "floors"), [(0, []), (9, []), (10, [10]), (11, [10])])
+def test_a_majority_of_an_older_configuration_is_none(config_id: int, floors: list[int]) -> None:
+    bench = LearnerBench(configuration=LATER_CONFIGURATION)
+    sealed_through(bench, 9)
+    effects = bench.receive(proposer_of(1), Chosen((), 0, 9), config_id=config_id)
+    assert asked_floor(effects) == floors
+    bench = LearnerBench(configuration=LATER_CONFIGURATION)
+    sealed_through(bench, 9)
+    assert asked_floor(bench.beat(durable=9, config_id=config_id)) == floors
 
 
 def test_who_does_not_vote_has_no_floor() -> None:

@@ -34,6 +34,7 @@ class PlayedMasters(Masters):
         super().__init__(GENESIS, Administration(GENESIS))
         self.answers = list(answers)
         self.asked: list[str] = []
+        self.orders: list[TransferMaster] = []
         self.master = latest
 
     def latest(self, group: int) -> Master | None:
@@ -43,6 +44,7 @@ class PlayedMasters(Masters):
         self, member: str, group: int, address: Address, order: TransferMaster, deadline: float
     ) -> Any:
         self.asked.append(member)
+        self.orders.append(order)
         answer = self.answers.pop(0)
         return answer(self) if callable(answer) else answer
 
@@ -73,6 +75,37 @@ def test_an_order_that_was_carried_out_unheard_is_not_given_again() -> None:
     played = PlayedMasters(carried_out, latest=Master("m1", 7))
     assert played.hand_over(1, None, 5.0) == "m2"
     assert played.asked == ["m1"]
+
+
+def test_a_reign_is_ended_once_however_often_the_order_is_given() -> None:
+    # The first try is carried out late; m2, which leads by then, must not be dropped, too.
+    played = PlayedMasters(
+        SILENCE,
+        Redirected(2, IDS["m2"], 0),
+        MasterTransferred(3, IDS["m2"]),
+        latest=Master("m1", 7),
+    )
+    assert played.hand_over(1, None, 5.0) == "m2"
+    assert played.orders == [TransferMaster(n, 0, 7) for n in (1, 2, 3)]
+
+
+def test_a_target_may_take_over_from_whoever_leads() -> None:
+    played = PlayedMasters(MasterTransferred(1, IDS["m2"]), latest=Master("m1", 7))
+    assert played.hand_over(1, "m2", 5.0) == "m2"
+    assert played.orders == [TransferMaster(1, IDS["m2"])]
+
+
+def test_nobody_is_dropped_before_anybody_is_known_to_lead() -> None:
+    class Later(PlayedMasters):
+        def latest(self, group: int) -> Master | None:
+            known, self.master = self.master, Master("m3", 4)
+            return known
+
+    played = Later(MasterTransferred(1, IDS["m2"]))
+    assert played.hand_over(1, None, 5.0) == "m2"
+    assert played.orders == [TransferMaster(1, 0, 4)]
+    with pytest.raises(TransferError):
+        PlayedMasters().hand_over(1, None, 0.01)
 
 
 def test_one_silent_member_does_not_use_up_the_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,6 +211,39 @@ def test_a_gap_that_is_being_filled_ends_nothing(bench: ProposerBench) -> None:
     assert bench.proposer.is_serving
 
 
+# A learner that has no room.
+
+
+def test_a_master_whose_learner_takes_nothing_in_leaves_the_lead_to_others(
+    bench: ProposerBench,
+) -> None:
+    bench.serve()
+    bench.ask(1)
+    bench.accepted(2, 1, 2)
+    told = keep_leading(bench, SETTINGS.disk_stall_ns // MS - 2 * HELP_MS, learned=1)
+    assert bench.proposer.is_serving
+    assert told, "given again all the while"
+    keep_leading(bench, 3 * HELP_MS, learned=1)
+    assert bench.is_in(Phase.FOLLOWING)
+    assert bench.proposer.deadline_ns is not None
+    others_stand_ns = 2 * SETTINGS.election_timeout_ns
+    assert bench.proposer.deadline_ns - bench.now_ns > others_stand_ns
+    assert once_each(bench, [1])
+
+
+def test_a_master_whose_learner_takes_little_in_goes_on(bench: ProposerBench) -> None:
+    bench.serve()
+    for request_id in range(1, 5):
+        bench.ask(request_id)
+        bench.accepted(1 + request_id, 1, 2)
+    for learned in range(1, 5):
+        keep_leading(bench, SETTINGS.disk_stall_ns // MS - HELP_MS, learned=learned)
+    assert bench.proposer.is_serving
+    bench.own_status(5)
+    keep_leading(bench, 2 * SETTINGS.disk_stall_ns // MS, learned=5)
+    assert bench.proposer.is_serving, "nothing to take in is no reason"
+
+
 # How far it goes ahead.
 
 

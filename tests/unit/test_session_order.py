@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from typing import Any, cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +79,38 @@ def test_waiting_ends_soon(order: SessionOrder) -> None:
     assert firsts(order.expire(7 + WAIT_NS)) == [3, 4]
     assert order.due_ns is None
     assert arrive(order, 5) == [[5]]
+
+
+def test_sessions_wait_each_for_its_own_time(order: SessionOrder) -> None:
+    sessions = [SessionId(number, 0) for number in range(1, 5)]
+    for at_ns, session in enumerate(sessions):
+        order.arrive(client(), request(1, session=session), at_ns)
+        assert order.arrive(client(), request(3, session=session), at_ns) == []
+    # The first goes on, and waits again: it is the last now.
+    assert firsts(order.arrive(client(), request(2, session=sessions[0]), 5)) == [2, 3]
+    assert order.arrive(client(), request(9, session=sessions[0]), 5) == []
+    for since_ns, session in zip((1, 2, 3, 5), (*sessions[1:], sessions[0]), strict=True):
+        assert order.due_ns == since_ns + WAIT_NS
+        assert order.expire(since_ns + WAIT_NS - 1) == []
+        (arrival,) = order.expire(since_ns + WAIT_NS)
+        assert arrival.submit.batches[0].session == session
+    assert order.due_ns is None
+
+
+def test_when_it_is_due_is_known_without_a_look_at_every_session(order: SessionOrder) -> None:
+    for number in range(1_000):
+        order.arrive(client(), request(1, session=SessionId(number, 0)), 0)
+    arrive(order, 1, 3, now_ns=7)
+    order._sessions = cast("OrderedDict[SessionId, Any]", Untouchable())
+    assert order.due_ns == 7 + WAIT_NS
+    assert order.expire(6 + WAIT_NS) == []
+
+
+class Untouchable:
+    """Fails whatever is done with it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(f"{name} is asked for")
 
 
 def test_what_waits_is_bounded(order: SessionOrder, monkeypatch: pytest.MonkeyPatch) -> None:

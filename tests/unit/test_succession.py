@@ -28,12 +28,14 @@ from ray_paxos.core.messages import (
     NackReason,
     RevokeLease,
     TakeOver,
+    Vote,
 )
 from ray_paxos.core.proposer import STAND_BACK_TIMEOUTS, Phase
 from tests.unit.core_helpers import (
     MS,
     acceptor_of,
     ballot,
+    commands,
     happened,
     learner_of,
     proposer_of,
@@ -41,6 +43,7 @@ from tests.unit.core_helpers import (
     sends,
     sent,
     status,
+    value,
 )
 from tests.unit.proposer_bench import SETTINGS, ProposerBench, accepts, answered, once_each
 
@@ -242,6 +245,40 @@ def test_a_successor_that_never_came_is_forgotten(bench: ProposerBench) -> None:
     while not bench.is_in(Phase.FOLLOWING):
         bench.due()
     assert bench.proposer.master_id is None
+
+
+# Given again, or late.
+
+
+def test_an_order_for_an_earlier_reign_ends_no_later_one() -> None:
+    bench = serving(learned=6)
+    effects = bench.transfer(1, version=5)
+    assert sent(effects, MasterTransferred) == [MasterTransferred(1, 1)], "it leads since"
+    assert sent(effects, RevokeLease) == []
+    assert sent(bench.ask(7), Accept) != [], "and goes on"
+    assert once_each(bench, [1])
+
+
+def test_an_order_for_this_very_reign_ends_it() -> None:
+    bench = serving(learned=6)
+    bench.transfer(1, version=7)
+    assert receivers(revoked(bench), TakeOver) == [proposer_of(2)]
+
+
+def test_before_its_record_is_proposed_a_reign_is_later_than_any_that_is_known() -> None:
+    bench = ProposerBench()
+    votes = [Vote(i, ballot(1, 2), value(commands(str(i)))) for i in range(1, 6)]
+    bench.lead(0, *votes)
+    effects = bench.transfer(1, version=3)
+    assert sent(effects, MasterTransferred) == [MasterTransferred(1, 1)]
+    assert bench.is_in(Phase.LEADING)
+
+
+def test_a_deposed_master_does_not_speak_for_the_reign_that_is_to_end() -> None:
+    bench = serving(learned=6)
+    effects = bench.transfer(1, version=9)
+    assert sent(effects, Redirected) == [Redirected(1, None, INTERVAL_MS)]
+    assert sent(effects, RevokeLease) == []
 
 
 # When it is not done.

@@ -47,7 +47,7 @@ FORMAT_1 = {
     "lease_notice": "ballot learner_incarnation until_ns chosen_through",
     "revoke_lease": "ballot",
     "take_over": "released",
-    "transfer_master": "request_id target",
+    "transfer_master": "request_id target version",
     "master_transferred": "request_id target",
     "chosen": "values chosen_through majority_durable",
     "learner_status": "learned_through applied_through durable_through log_floor point "
@@ -70,11 +70,13 @@ FORMAT_1 = {
     "submitted": "request_id results",
     "redirected": "request_id master retry_after_ms untouched",
     "refused": "request_id code message retry_after_ms",
-    "query": "request_id machine request at_least consistency max_staleness_ms",
+    "query": "request_id machine request at_least consistency max_staleness_ms timeout_ms",
     "read_index": "request_id",
     "read_index_confirmed": "request_id index ballot",
     "query_result": "request_id applied_through result learned",
     "query_failed": "request_id applied_through message problem master",
+    "quorum_read": "request_id",
+    "quorum_read_answer": "request_id accepted_through voters",
 }
 
 

@@ -1,0 +1,154 @@
+"""Calls of a reader to the roles of one group's members, and what they come to.
+
+Nothing is retried here: a call that gives no answer gives a `ReadProblem`, and the reader decides
+whom to ask next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import ray
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
+
+from ray_paxos.actors.answers import state_of
+from ray_paxos.actors.names import NAMESPACE, actor_name
+from ray_paxos.core.client_messages import QueryProblem
+from ray_paxos.core.messages import Address, Envelope, Message, RoleName
+from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+
+METHODS = {
+    RoleName.PROPOSER: "submit",
+    RoleName.ACCEPTOR: "read",
+    RoleName.LEARNER: "deliver",
+}
+"""What each role has clients call."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadProblem:
+    """Why one try gave no answer.
+
+    Attributes:
+        text: For a person.
+        problem: As the member said; None where it said nothing.
+        master: The member it named as the master; 0 for none.
+    """
+
+    text: str
+    problem: QueryProblem | None = None
+    master: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCall:
+    """A call that was made.
+
+    Attributes:
+        member: Whose role was called.
+        reference: Ray's, of the answer.
+    """
+
+    member: int
+    reference: Any
+
+
+Started: TypeAlias = ReadCall | ReadProblem
+
+
+class ReadCalls:
+    """Makes calls for one client's address. May be used by several threads."""
+
+    def __init__(
+        self, *, cluster: str, genesis: bytes, group: int, names: Mapping[int, str], client_id: int
+    ) -> None:
+        """Call the members of a cluster.
+
+        Args:
+            cluster: Its name.
+            genesis: Hash of its genesis.
+            group: Whose machines are read.
+            names: Of the members, by id.
+            client_id: Of the client that reads.
+        """
+        self.names = names
+        self._cluster = cluster
+        self._genesis = genesis
+        self._group = group
+        self._address = Address(client_id, RoleName.CLIENT)
+        self._methods: dict[tuple[int, RoleName], Any] = {}
+
+    def start(self, role: RoleName, message: Message, *members: int) -> list[Started]:
+        """Send a message to a role of each of these members."""
+        envelope = Envelope(self._genesis, self._group, self._address, 0, 0, 0, message)
+        batch = encode_envelopes((envelope,))
+        return [self._start(member, role, batch) for member in members]
+
+    def _start(self, member: int, role: RoleName, batch: bytes) -> Started:
+        try:
+            return ReadCall(member, self._method(member, role).remote(batch))
+        except ValueError as error:
+            # Ray's word for a name that no actor has.
+            return ReadProblem(str(error))
+        except RayError as error:
+            return self._lost(member, error)
+
+    def finish(self, started: Sequence[Started], patience_s: float) -> list[Envelope | ReadProblem]:
+        """Wait for what calls come to, all of them together.
+
+        Args:
+            started: The calls.
+            patience_s: How long to wait.
+
+        Returns:
+            In the same order, each one's answer, or why there is none.
+        """
+        deadline = time.monotonic() + patience_s
+        references = [call.reference for call in started if isinstance(call, ReadCall)]
+        try:
+            answers = iter(ray.get(references, timeout=patience_s))
+        except (GetTimeoutError, RayError):
+            # Of one of them; the others may have answered, or still will.
+            return [self._finish(call, deadline) for call in started]
+        return [
+            self._read(call.member, next(answers)) if isinstance(call, ReadCall) else call
+            for call in started
+        ]
+
+    def _finish(self, started: Started, deadline: float) -> Envelope | ReadProblem:
+        if isinstance(started, ReadProblem):
+            return started
+        remaining_s = max(deadline - time.monotonic(), 0.0)
+        try:
+            return self._read(started.member, ray.get(started.reference, timeout=remaining_s))
+        except GetTimeoutError:
+            return ReadProblem(f"member {self.names[started.member]} did not answer in time")
+        except RayError as error:
+            return self._lost(started.member, error)
+
+    def _read(self, member: int, answer: bytes) -> Envelope | ReadProblem:
+        state = state_of(answer)
+        if state is not None:
+            return ReadProblem(f"member {self.names[member]}: {state}")
+        replies = decode_envelopes(answer)
+        if not replies:
+            what = f"does not serve group {self._group}, or gave up waiting"
+            return ReadProblem(f"member {self.names[member]} {what}")
+        return replies[0]
+
+    def _lost(self, member: int, error: RayError) -> ReadProblem:
+        if isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError):
+            for role in METHODS:
+                self._methods.pop((member, role), None)
+        return ReadProblem(f"member {self.names[member]}: {type(error).__name__}")
+
+    def _method(self, member: int, role: RoleName) -> Any:
+        method = self._methods.get((member, role))
+        if method is None:
+            name = actor_name(self._cluster, self.names[member], role)
+            handle = ray.get_actor(name, namespace=NAMESPACE)
+            method = self._methods[member, role] = getattr(handle, METHODS[role])
+        return method
