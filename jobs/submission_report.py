@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,6 +33,7 @@ class SubmissionReport:
         members: All members of the cluster; None for one that did not answer in time.
         skipped_lines: Bad lines passed over; None where none may be.
         errors: What went wrong, for a person, in the order in which it did.
+        alarms: What the cluster's status tells a person, the gravest first.
     """
 
     cluster: str
@@ -41,6 +42,7 @@ class SubmissionReport:
     members: Mapping[str, MemberDigest | None]
     skipped_lines: int | None
     errors: list[str]
+    alarms: Sequence[str] = ()
 
     @property
     def digests_equal(self) -> bool:
@@ -58,7 +60,7 @@ class SubmissionReport:
         return self.outcome.acknowledged / elapsed_s if elapsed_s > 0 else 0.0
 
     def document(self) -> dict[str, Any]:
-        """The JSON document. `skipped_lines` and `errors` are there only where they apply."""
+        """The JSON document; `skipped_lines`, `errors` and `alarms` only where they apply."""
         document: dict[str, Any] = {
             "submitted": self.outcome.submitted,
             "acknowledged": self.outcome.acknowledged,
@@ -80,6 +82,8 @@ class SubmissionReport:
             document["skipped_lines"] = self.skipped_lines
         if self.errors:
             document["errors"] = self.errors
+        if self.alarms:
+            document["alarms"] = list(self.alarms)
         return document
 
     def tell(self, console: JobConsole) -> None:
@@ -107,5 +111,7 @@ class SubmissionReport:
             console.error("not all members are known to hold the same state")
         if self.log_dir is not None:
             console.say(f"chosen log (Parquet): {self.log_dir}")
+        for alarm in self.alarms:
+            console.warn(alarm)
         for error in self.errors:
             console.error(error)

@@ -161,6 +161,7 @@ class SubmitCommands:
                 members=members,
                 skipped_lines=self._skipped_lines if self._options.skip_bad_lines else None,
                 errors=self._errors,
+                alarms=cluster.status().alarms,
             )
             report.tell(self._console)
             if self._options.json is not None:

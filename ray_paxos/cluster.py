@@ -10,14 +10,17 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import ray
 
 from ray_paxos.actors import folders
 from ray_paxos.actors.administration import Administration
+from ray_paxos.actors.alarms import FolderTrouble, cluster_alarms, member_alarms
 from ray_paxos.actors.bootstrapping import attach, bootstrap, decode_outcome
+from ray_paxos.actors.checkpoints import take_checkpoints
 from ray_paxos.actors.folders import live_nodes
 from ray_paxos.actors.launching import running_spec, wait_until_serving
 from ray_paxos.actors.masters import Master, Masters, MasterWatch
@@ -88,10 +91,25 @@ class Cluster:
         return Client(self._spec.encoded(), number, label, self._turns[number])
 
     def status(self) -> ClusterStatus:
-        """Members, their roles, and every group's master and positions; waits at most 5 s."""
-        members = self._administration.statuses()
-        groups = tuple(group_status(spec.group, members) for spec in self._genesis.groups)
-        return ClusterStatus(self.name, self._genesis.cluster_id, members, groups)
+        """Members, their roles, every group's master and positions, and what is wrong.
+
+        Waits at most 5 s for the roles; where an acceptor does not serve, for as long again, to
+        find out whether its folder is still there.
+        """
+        found = self._administration.statuses()
+        groups = tuple(group_status(spec.group, found) for spec in self._genesis.groups)
+        troubles = self._folder_troubles(found)
+        alarms = {
+            member.name: member_alarms(member, self._spec.checkpointer, troubles.get(member.name))
+            for member in found
+        }
+        members = tuple(
+            replace(member, alarms=tuple(alarm.text for alarm in alarms[member.name]))
+            for member in found
+        )
+        leaderless = [group.group for group in groups if group.master is None]
+        told = cluster_alarms(alarms, leaderless)
+        return ClusterStatus(self.name, self._genesis.cluster_id, members, groups, told)
 
     def flush(self, group: int | None = None, *, timeout_s: float = 30.0) -> None:
         """Seal everything learned so far into Parquet segments, on all members that answer.
@@ -107,6 +125,28 @@ class Cluster:
         if group is not None:
             groups = [self._group(group)]
         self._administration.flush(groups, time.monotonic() + timeout_s)
+
+    def checkpoint(self, group: int | None = None, *, timeout_s: float = 60.0) -> dict[str, int]:
+        """Make a checkpoint of everything learned so far, on all members that answer.
+
+        Args:
+            group: Which group; by default as of `client`.
+            timeout_s: How long to wait.
+
+        Returns:
+            By member, the instance of its newest checkpoint; 0 where nothing was ever chosen. A
+            member that does not answer is left out.
+
+        Raises:
+            ConfigurationError: No such group.
+            CheckpointError: A member could not make it; says which, and why.
+            ClusterError: None answers, or a member that answers was not done in time.
+
+        Guarantee: each is whole on that member's disk when this returns, and its restart begins
+        there.
+        """
+        number = self._group(group)
+        return take_checkpoints(self._administration, number, time.monotonic() + timeout_s)
 
     def member_digests(
         self, group: int | None = None, *, timeout_s: float = 60.0
@@ -232,6 +272,23 @@ class Cluster:
             ray.shutdown()
             if is_kept:
                 end_head(record_folder)
+
+    def _folder_troubles(self, members: Iterable[MemberStatus]) -> dict[str, FolderTrouble]:
+        """Of members whose acceptor does not serve: whether their folders are there and whole."""
+        silent = [m.name for m in members if m.roles["acceptor"].phase != "serving"]
+        if not silent:
+            return {}
+        reports = folders.look_into(self.name, self._spec.data_dir, live_nodes())
+        found = {folder.member: folder for report in reports for folder in report.folders}
+        troubles = {
+            name: FolderTrouble(False, found[name].reason)
+            for name in silent
+            if name in found and found[name].reason
+        }
+        if all(report.answered for report in reports):
+            what = "its folder is gone, or on no live node of the Ray cluster"
+            troubles |= {name: FolderTrouble(True, what) for name in silent if name not in found}
+        return troubles
 
     def _places(self) -> dict[str, str]:
         """node_id of every member of this cluster that is on the disk of a live node."""

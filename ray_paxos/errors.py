@@ -17,6 +17,7 @@ PaxosError
 │   ├── NotActivatedError     it is staged only: it takes part in nothing yet
 │   ├── StorageFullError      no room
 │   └── DamageError           a checksum, a hash or a file is wrong or missing
+├── CheckpointError           a checkpoint cannot be made or loaded, though nothing is damaged
 ├── CommandError              raised by a state machine; a result, the same on all members
 ├── RequestError              one request of a client failed
 │   ├── NotAppliedError       certainly not applied, and never will be
@@ -99,6 +100,14 @@ class StorageFullError(StorageError):
 
 class DamageError(StorageError):
     """A checksum, a hash chain or a file is wrong or missing; nothing of it is served."""
+
+
+class CheckpointError(PaxosError):
+    """A checkpoint cannot be made or loaded on this member, though nothing on disk is damaged.
+
+    A state machine failed in saving or loading, wrote what no checkpoint can hold, or is of a kind
+    or version that is not registered here. Names the machine and the cause: mend or register it.
+    """
 
 
 class CommandError(PaxosError):

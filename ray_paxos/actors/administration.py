@@ -17,7 +17,7 @@ from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name
 from ray_paxos.actors.status import MemberDigest, MemberStatus, RoleStatus
 from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.genesis import Genesis
-from ray_paxos.core.messages import Address, Envelope, LearnerStatus, RoleName
+from ray_paxos.core.messages import Address, Envelope, LearnerStatus, Message, RoleName
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.errors import ClusterError
 
@@ -136,21 +136,29 @@ class Administration:
             pause_s = _pause(pause_s) if wanted else pause_s
 
     def _flush_once(self, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], LearnerStatus]:
-        def call(name: str, group: int) -> Any:
-            sender = Address(1, RoleName.CLIENT)
-            envelope = Envelope(self._genesis.hash(), group, sender, 0, 0, 0, Flush())
-            batch = encode_envelopes((envelope,))
-            return self._call(name, RoleName.LEARNER, "deliver", batch)
-
-        answers = ask_all({key: partial(call, *key) for key in keys}, ANSWER_TIMEOUT_S)
+        calls = {
+            (name, group): partial(self.send, name, RoleName.LEARNER, group, Flush())
+            for name, group in keys
+        }
         statuses = {}
-        for key, answer in answers.items():
-            if isinstance(answer, Exception) or state_of(answer) is not None:
-                continue
-            for envelope in decode_envelopes(answer):
-                if isinstance(envelope.message, LearnerStatus):
-                    statuses[key] = envelope.message
+        for key, answer in ask_all(calls, ANSWER_TIMEOUT_S).items():
+            for message in messages_in(answer):
+                if isinstance(message, LearnerStatus):
+                    statuses[key] = message
         return statuses
+
+    def send(self, member: str, role: RoleName, group: int, message: Message) -> Any:
+        """Give a role one message of a client's.
+
+        Returns:
+            The call's reference; `messages_in` tells what came of it.
+
+        Raises:
+            ValueError: No such actor lives.
+        """
+        sender = Address(1, RoleName.CLIENT)
+        envelope = Envelope(self._genesis.hash(), group, sender, 0, 0, 0, message)
+        return self._call(member, role, "deliver", encode_envelopes((envelope,)))
 
     def digests(self, group: int, deadline: float) -> dict[str, MemberDigest]:
         """The members' digests, once all that answer have applied what the furthest has.
@@ -165,7 +173,8 @@ class Administration:
                     name: partial(self._call, name, RoleName.LEARNER, "digest", group)
                     for name in self._ids
                 },
-                max(deadline - time.monotonic(), PAUSE_S),
+                # Were it less, only those that happen to be quick would be compared in the end.
+                max(deadline - time.monotonic(), ANSWER_TIMEOUT_S),
             )
             digests = {
                 name: MemberDigest(*answers[name])
@@ -205,6 +214,13 @@ class Administration:
                     continue
 
 
+def messages_in(answer: Any) -> tuple[Message, ...]:
+    """What a role answered to `Administration.send`: nothing where it failed or does not serve."""
+    if isinstance(answer, Exception) or state_of(answer) is not None:
+        return ()
+    return tuple(envelope.message for envelope in decode_envelopes(answer))
+
+
 def _role_status(answer: Any) -> RoleStatus:
     if isinstance(answer, Exception):
         return RoleStatus("gone", _text(answer))
@@ -216,6 +232,7 @@ def _role_status(answer: Any) -> RoleStatus:
         answer["incarnation"],
         answer["stopped_groups"],
         answer["groups"],
+        answer["error"],
     )
 
 

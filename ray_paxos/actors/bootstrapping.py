@@ -31,10 +31,16 @@ from ray_paxos.core.bootstrap import (
     Start,
     decide,
 )
-from ray_paxos.core.genesis import SYSTEM_GROUP, Genesis, GroupSpec, MemberSpec, Voter
+from ray_paxos.core.genesis import (
+    GENESIS_FORMAT,
+    SYSTEM_GROUP,
+    Genesis,
+    GroupSpec,
+    MemberSpec,
+    first_voters,
+)
 from ray_paxos.errors import BootstrapError, ClusterError, PaxosError
 
-GENESIS_FORMAT = 1
 STEPS_MAX = 8
 """Each step of a start makes another look necessary; more than four are never needed."""
 ATTEMPTS_MAX = 5
@@ -49,9 +55,7 @@ def make_genesis(configuration: ClusterConfiguration) -> Genesis:
         MemberSpec(member.name, secrets.randbits(63) | 1)
         for member in configuration.members
     )
-    # Every voter has a replica_id of its own: votes are counted by it.
-    ids = sorted(member.member_id for member in members)
-    voters = tuple(Voter(member_id, number) for number, member_id in enumerate(ids, start=1))
+    voters = first_voters(members)
     groups = [GroupSpec(SYSTEM_GROUP, voters, ())]
     groups += [
         GroupSpec(group.group, voters, group.machine_specs())

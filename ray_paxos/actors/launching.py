@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from ray_paxos.actors.proposer import WATCHERS_MAX, ProposerActor
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.core.messages import RoleName
 from ray_paxos.core.quorum import majority
-from ray_paxos.errors import ClusterError
+from ray_paxos.errors import ClusterError, DamageError
 
 RESOURCE_SHARE = 0.001
 WAIT_OPEN_S = 1.0
@@ -30,6 +31,8 @@ ASK_PAUSE_S = 0.02
 """Between two rounds of asking: `wait_open` waits well, but a dead actor fails at once."""
 PATIENCE_S = 5.0
 """How long an error of one role may last: a former life of the actor is gone by then."""
+
+_logger = logging.getLogger(__name__)
 
 ROLE_CLASSES: dict[RoleName, type[Any]] = {
     RoleName.ACCEPTOR: AcceptorActor,
@@ -155,6 +158,11 @@ class _Waiting:
     is_restarting: bool = False
     failing_since: float | None = None
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it has stopped for good, since what it needs on its disk is damaged."""
+        return self.phase == RolePhase.STOPPED.value and self.error == DamageError.__name__
+
     def note_failing(self, is_failing: bool) -> None:
         """Count the time for which it has failed without a break."""
         if not is_failing:
@@ -172,7 +180,8 @@ def wait_until_serving(
         cluster: The cluster's name.
         members: Names of those whose actors were launched.
         timeout_s: How long to wait.
-        is_strict: Whether a majority of the members is not enough.
+        is_strict: Whether a majority of the members is enough only where the others are damaged:
+            they stay so, and `status` tells what to do about them.
 
     Raises:
         PaxosError: One role stopped, or cannot open, or took too long: of the role's own kind of
@@ -191,11 +200,15 @@ def wait_until_serving(
         unready = {key: role for key, role in waiting.items() if role.phase != "serving"}
         if not unready:
             return
-        hopeless = [_is_hopeless(role, now, is_strict) for role in unready.values()]
-        if now >= deadline or all(hopeless) or (is_strict and any(hopeless)):
+        damaged = {key for key, role in unready.items() if role.is_damaged}
+        hopeless = {key for key, role in unready.items() if _is_hopeless(role, now, is_strict)}
+        if now >= deadline or len(hopeless) == len(unready) or (is_strict and hopeless - damaged):
             ready = len(names) - len({member for member, _ in unready})
-            if is_strict or ready < majority(len(names)):
+            if (is_strict and unready.keys() - damaged) or ready < majority(len(names)):
                 _raise_unready(unready, timeout_s)
+            for member, name in sorted(damaged):
+                reason = unready[member, name].reason
+                _logger.warning("member %s, %s: %s", member, ROLE_NAMES[name], reason)
             return
         time.sleep(ASK_PAUSE_S)
 

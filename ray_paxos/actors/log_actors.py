@@ -1,7 +1,8 @@
 """The learner and the checkpointer actors: sync actors with their disk work in the background.
 
 The main thread owns the role: it applies commands, answers reads, and hands everything that takes
-time to others: sealing, merging and reading segments to one store thread, messages to the feeds.
+time to others: sealing, merging and reading segments to one store thread, what takes as long as all
+of a group's state does (checkpoints, scrubbing) to a slow one, messages to the feeds.
 What comes of it arrives through the inbox, as calls to the actor itself. So a segment being
 written, or a peer that does not answer, delays no command and no read.
 
@@ -14,30 +15,39 @@ than it fills (R10).
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ray_paxos.actors.archiving import ArchiverThread
 from ray_paxos.actors.call_delay import CallDelay
 from ray_paxos.actors.feeds import FeedLimits
 from ray_paxos.actors.inbox import Inbox
 from ray_paxos.actors.outbound import BackgroundFeeds
-from ray_paxos.actors.role import RoleActor, own_handle
+from ray_paxos.actors.role import RoleActor, member_folder, own_handle
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
+from ray_paxos.core.checkpointer import Checkpointer
 from ray_paxos.core.client_messages import Query, QueryFailed, QueryProblem
-from ray_paxos.core.driver import Action, Driver, Observe, Read, Transmit, Write
+from ray_paxos.core.driver import Action, Driver, Observe, Run, Transmit, Write
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.learner import Learner
-from ray_paxos.core.messages import Address, ChosenValue, Envelope, RoleName
+from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.core.tasks import Outcome, Task, TaskFailed
 from ray_paxos.core.wire import decode_envelopes, encode_envelope, encode_envelopes
 from ray_paxos.errors import ConfigurationError, PaxosError, StorageError, StorageFullError
 from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.storage.archive_address import parse_address
+from ray_paxos.storage.archive_opening import open_archive
+from ray_paxos.storage.archiver import Archiver
 from ray_paxos.storage.disk import LocalDisk
+from ray_paxos.storage.identity import read_identity
+from ray_paxos.storage.member_files import FileFormats
 from ray_paxos.storage.opening import OpenedRole, open_checkpointer, open_learner
-from ray_paxos.storage.stores import RoleStore
+from ray_paxos.storage.stores import INLINE_TASKS, SLOW_TASKS, RoleStore
 
 FULL_PAUSE_S = 1.0
 QUERY_WAIT_MAX_MS = 5_000
@@ -60,11 +70,11 @@ class _Written:
 
 
 @dataclass(frozen=True, slots=True)
-class _WasRead:
-    """Segments were read, or could not be."""
+class _WasRun:
+    """A task has come to something."""
 
-    read: Read
-    values: Sequence[ChosenValue]
+    task: Task
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,7 @@ class _Woken:
     """The timer ran out, or the role was opened."""
 
 
-_Arrival: TypeAlias = _Answered | _Written | _WasRead | _Woken
+_Arrival: TypeAlias = _Answered | _Written | _WasRun | _Woken
 
 
 class LogActor(RoleActor):
@@ -136,8 +146,8 @@ class LogActor(RoleActor):
                 return [a for envelope in envelopes for a in driver.receive(envelope, now_ns)]
             case _Written(number=number):
                 return driver.on_durable(number, now_ns)
-            case _WasRead(read=read, values=values):
-                return driver.on_read(read.read, read.reader, values, now_ns)
+            case _WasRun(task=task, outcome=outcome):
+                return driver.on_outcome(task, outcome, now_ns)
             case _Woken():
                 self._timer_ns = None
                 return []
@@ -154,6 +164,7 @@ class LogActor(RoleActor):
         else:
             self._is_closing.set()
             self._store_thread.shutdown(wait=True)
+            self._slow_thread.shutdown(wait=True)
             self._feeds.close()
         self._stop("closed", "")
         if opened is not None:
@@ -173,6 +184,7 @@ class LogActor(RoleActor):
         self._inbox: Inbox[_Arrival] = Inbox(lambda: handle.wake.remote())
         self._is_closing = threading.Event()
         self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="ray_paxos-store")
+        self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="ray_paxos-slow")
         self._feeds = BackgroundFeeds(
             spec.decoded_genesis(),
             on_answer=lambda envelopes: self._inbox.post(_Answered(envelopes)),
@@ -194,9 +206,17 @@ class LogActor(RoleActor):
                     elif to.role is not RoleName.CLIENT:
                         outbound.append((to, encode_envelope(envelope)))
                 case Write():
-                    self._store_thread.submit(self._write, store, action)
-                case Read():
-                    self._store_thread.submit(self._read, store, action)
+                    written = self._store_thread.submit(self._write, store, action)
+                    written.add_done_callback(self._tell_broken)
+                case Run(task=task) if isinstance(task, INLINE_TASKS):
+                    outcome = store.run(task)
+                    now_ns = self._clock()
+                    done = self._opened.driver.on_outcome(task, outcome, now_ns)
+                    replies += self._execute(done, caller)
+                case Run(task=task):
+                    is_slow = isinstance(task, SLOW_TASKS)
+                    thread = self._slow_thread if is_slow else self._store_thread
+                    thread.submit(self._run, store, task).add_done_callback(self._tell_broken)
                 case Observe(event=event):
                     self._events.observe(event)
         if outbound:
@@ -240,14 +260,21 @@ class LogActor(RoleActor):
             else:
                 return None
 
-    def _read(self, store: RoleStore, read: Read) -> None:
-        values: Sequence[ChosenValue] = ()
+    def _tell_broken(self, ended: Future[None]) -> None:
+        """Write what broke off to the log, which nobody else would."""
+        error = ended.exception()
+        if error is not None:
+            self._events.warn("".join(traceback.format_exception(error)))
+
+    def _run(self, store: RoleStore, task: Task) -> None:
+        # What breaks off for any other reason is told, too: nobody reads this thread's end.
+        outcome: Outcome = TaskFailed("it broke off, which is a bug; see the log")
         try:
-            values = store.read(read.read)
-        except PaxosError as error:
-            # Nothing damaged is given out; the asker turns to another member.
-            self._events.warn(f"cannot read for {read.reader}: {error}")
-        self._inbox.post(_WasRead(read, values))
+            outcome = store.run(task)
+        finally:
+            if isinstance(outcome, TaskFailed):
+                self._events.warn(f"gave up {type(task).__name__}: {outcome.why}")
+            self._inbox.post(_WasRun(task, outcome))
 
 
 class LearnerActor(LogActor):
@@ -310,6 +337,7 @@ class LearnerActor(LogActor):
     ) -> OpenedRole:
         # pyarrow takes 0.2 s to import, which is the opening thread's time, not the constructor's.
         from ray_paxos.storage.parquet import ParquetCodec
+        from ray_paxos.storage.parquet_tables import ParquetTables
 
         return open_learner(
             disk,
@@ -317,6 +345,7 @@ class LearnerActor(LogActor):
             member_id,
             settings=spec.learner,
             codec=ParquetCodec(),
+            tables=ParquetTables(),
             registry=MachineRegistry(),
             random=self._random(),
             now_ns=self._clock(),
@@ -331,29 +360,95 @@ class LearnerActor(LogActor):
                 "learned_through": learner.learned_through,
                 "applied_through": learner.applied_through,
                 "durable_through": learner.durable_through,
+                "log_floor": learner.log_floor,
                 "stopped": learner.stopped,
                 "is_full": learner.is_full,
+                "single_source_chunks": learner.single_source_chunks,
+                "alarms": list(learner.alarms),
             }
         return described
 
 
 class CheckpointerActor(LogActor):
-    """Merges and serves sealed segments for one member, in all its groups."""
+    """Makes checkpoints, merges, scrubs, archives and serves others, for one member."""
 
     role = RoleName.CHECKPOINTER
+    _archiver: ArchiverThread | None = None
+
+    def deliver(self, batch: bytes) -> bytes:
+        """As of every log actor; segments and checkpoints that are new are archived, too."""
+        answer = super().deliver(batch)
+        if self._archiver is not None:
+            self._archiver.look()
+        return answer
+
+    def wake(self) -> None:
+        """As of every log actor."""
+        super().wake()
+        if self._archiver is not None:
+            self._archiver.look()
+
+    def close(self) -> None:
+        """Stop cleanly; what is not archived by now is archived by the next life."""
+        if self._archiver is not None:
+            self._archiver.close()
+        super().close()
+
+    def _started(self, opened: OpenedRole) -> None:
+        super()._started(opened)
+        if decode_spec(self._encoded_spec).archive is not None:
+            self._archiver = ArchiverThread(self._make_archiver)
+
+    def _make_archiver(self) -> Archiver:
+        """In the archiver's thread: an archive in a bucket is asked for its region."""
+        from ray_paxos.storage.parquet import ParquetCodec
+        from ray_paxos.storage.parquet_tables import ParquetTables
+
+        spec = decode_spec(self._encoded_spec)
+        assert spec.archive is not None, "there is one"
+        disk = LocalDisk(member_folder(spec, self._member))
+        return Archiver(
+            open_archive(parse_address(spec.archive)),
+            disk,
+            FileFormats(ParquetCodec(), ParquetTables()),
+            read_identity(disk),
+            checkpoints_kept=spec.checkpointer.checkpoints_kept,
+        )
 
     def _open_folder(
         self, spec: ClusterSpec, genesis: Genesis, member_id: int, disk: LocalDisk
     ) -> OpenedRole:
         from ray_paxos.storage.parquet import ParquetCodec
+        from ray_paxos.storage.parquet_tables import ParquetTables
 
         return open_checkpointer(
-            disk, genesis, member_id, settings=spec.checkpointer, codec=ParquetCodec()
+            disk,
+            genesis,
+            member_id,
+            settings=spec.checkpointer,
+            codec=ParquetCodec(),
+            tables=ParquetTables(),
+            registry=MachineRegistry(),
+            now_ns=self._clock(),
         )
 
     def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:
         assert isinstance(opened.role, GroupRouter)
-        return {group: {} for group in opened.role.roles}
+        described: dict[int, dict[str, Any]] = {}
+        for group, checkpointer in opened.role.roles.items():
+            assert isinstance(checkpointer, Checkpointer)
+            described[group] = {
+                "checkpoints": list(checkpointer.schedule.instances),
+                "sealed_through": checkpointer.sealed_through,
+                "scrubbed_files": checkpointer.scrubbing.files,
+                "damaged_files": checkpointer.scrubbing.found,
+                "received_bytes": checkpointer.fetch.received_bytes,
+                "alarms": list(checkpointer.alarms),
+            }
+            if self._archiver is not None:
+                described[group]["archive"] = self._archiver.describe(group)
+                described[group]["alarms"] += self._archiver.alarms(group)
+        return described
 
 
 def _patience_ms(query: Query) -> int:

@@ -67,6 +67,8 @@ class RoleActor:
     """
 
     role: ClassVar[RoleName]
+    niceness: ClassVar[int] = 0
+    """Of its threads, above that of Ray's workers: who waits for what it does?"""
 
     def __init__(self, spec: bytes, member: str, clock: Clock = boot_time_ns) -> None:
         """Start opening, in the background; touches no disk and does not raise.
@@ -76,6 +78,9 @@ class RoleActor:
             member: Whose role this is.
             clock: Nanoseconds, never falling.
         """
+        if self.niceness:
+            # Before any thread is started: each has its own, and inherits its maker's.
+            os.nice(self.niceness)
         self._encoded_spec = spec
         self._member = member
         self._clock = clock

@@ -40,6 +40,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
         checkpointer: Of every group's checkpointer.
         log_level: Least severity that actors write to their logs.
         priorities: By member_id, of the members that have another one than 1.
+        archive: Address of the archive; None for none.
     """
 
     format: int
@@ -51,6 +52,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     checkpointer: CheckpointerSettings
     log_level: str
     priorities: dict[int, int]
+    archive: str | None = None
 
     def encoded(self) -> bytes:
         """The form that actors are made from."""
@@ -73,6 +75,7 @@ def make_spec(genesis: Genesis, configuration: ClusterConfiguration) -> ClusterS
         learner=configuration.learner.settings(),
         checkpointer=configuration.checkpointer.settings(),
         log_level=configuration.logging.level,
+        archive=configuration.archive,
         priorities={
             member.member_id: priority
             for member in genesis.members

@@ -18,7 +18,10 @@ from ray_paxos.config.roles import (
 )
 from ray_paxos.config.section import Section, name_field, refuse
 from ray_paxos.core.genesis import MachineSpec
+from ray_paxos.errors import ConfigurationError
 from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.storage.archive_address import ALLOWED as ARCHIVE_ALLOWED
+from ray_paxos.storage.archive_address import parse_address
 from ray_paxos.storage.data_dir import DATA_DIR_DEFAULT, DATA_DIR_VARIABLE
 
 SECTIONS = ("proposer", "acceptor", "learner", "checkpointer", "ray", "logging")
@@ -133,6 +136,12 @@ class ClusterConfiguration(Section):
         f"${DATA_DIR_VARIABLE} there, else {DATA_DIR_DEFAULT}.",
         json_schema_extra={"allowed": "an absolute path, or one that begins with ~"},
     )
+    archive: str | None = Field(
+        None,
+        description="Where members archive sealed segments and checkpoints, as they are made: a "
+        "folder that is there on every member's node, or a bucket. Without one: nowhere.",
+        json_schema_extra={"allowed": ARCHIVE_ALLOWED},
+    )
     groups: tuple[GroupConfiguration, ...] = Field(
         (GroupConfiguration(group=1),),
         description="How many groups (1, 2, ...), a mapping of `count` and `machines`, or a list.",
@@ -198,6 +207,17 @@ class ClusterConfiguration(Section):
                 f"found {show(data_dir)}; allowed: an absolute path, or one that begins with ~"
             )
         return data_dir
+
+    @field_validator("archive")
+    @classmethod
+    def _check_archive(cls, archive: str | None) -> str | None:
+        """Refuse now what no member could use later."""
+        if archive is not None:
+            try:
+                parse_address(archive)
+            except ConfigurationError as error:
+                raise refuse(str(error)) from error
+        return archive
 
     @model_validator(mode="after")
     def _check_together(self) -> ClusterConfiguration:

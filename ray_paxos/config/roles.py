@@ -170,6 +170,24 @@ class LearnerConfiguration(Section):
     catch_up_retry_ms: float = milliseconds_field(
         _LEARNER.catch_up_retry_ns, "After how long without an answer another member is asked."
     )
+    catch_up_bytes_per_s: int = bytes_field(
+        _LEARNER.catch_up_bytes_per_s,
+        10_000,
+        16 * GIBIBYTE,
+        "So fast others are given what they miss from memory, all of them together.",
+    )
+    hold_count: int = whole_field(
+        _LEARNER.hold_count,
+        0,
+        1_000_000_000,
+        "So many of the newest instances stay in the log for members that are behind,",
+    )
+    log_bytes_max: int = bytes_field(
+        _LEARNER.log_bytes_max,
+        1_000,
+        1_024 * GIBIBYTE,
+        "unless its values are more bytes than this. What no own checkpoint covers stays always.",
+    )
 
     def settings(self) -> LearnerSettings:
         """As the core takes them."""
@@ -187,6 +205,46 @@ class CheckpointerConfiguration(Section):
         1_000,
         16 * GIBIBYTE,
         "A segment of at least this size is not merged any more.",
+    )
+    checkpoint_instances: int = whole_field(
+        _CHECKPOINTER.checkpoint_instances,
+        1,
+        1_000_000_000,
+        "A checkpoint is due so many instances after the one before,",
+    )
+    checkpoint_bytes: int = bytes_field(
+        _CHECKPOINTER.checkpoint_bytes, 1_000, 1_024 * GIBIBYTE, "or so many bytes of values,"
+    )
+    checkpoint_age_ms: float = milliseconds_field(
+        _CHECKPOINTER.checkpoint_age_ns, "or when what was sealed after it is so old."
+    )
+    checkpoints_kept: int = whole_field(
+        _CHECKPOINTER.checkpoints_kept,
+        1,
+        100,
+        "The newest checkpoints that stay; were one damaged, the one before it and the log serve.",
+    )
+    checkpoint_retry_ms: float = milliseconds_field(
+        _CHECKPOINTER.checkpoint_retry_ns,
+        "So long after a checkpoint that failed, and after another member that does not answer.",
+    )
+    chunk_bytes: int = bytes_field(
+        _CHECKPOINTER.chunk_bytes,
+        1_000,
+        64_000_000,
+        "Of a checkpoint's file asked of another member at once.",
+    )
+    transfer_bytes_per_s: int = bytes_field(
+        _CHECKPOINTER.transfer_bytes_per_s,
+        10_000,
+        16 * GIBIBYTE,
+        "So fast others are given checkpoints and sealed instances, all of them together.",
+    )
+    scrub_bytes_per_s: int = bytes_field(
+        _CHECKPOINTER.scrub_bytes_per_s,
+        0,
+        16 * GIBIBYTE,
+        "So fast what lies on the disk is read and verified in the background; 0: not at all.",
     )
 
     def settings(self) -> CheckpointerSettings:

@@ -44,7 +44,6 @@ from ray_paxos.core.messages import (
     Accepted,
     Address,
     BelowFloor,
-    ChosenValue,
     CreateGroup,
     Envelope,
     Heartbeat,
@@ -70,12 +69,12 @@ from ray_paxos.core.records import (
     JournalRecord,
     LeaseLengthened,
     PromiseMade,
-    ReadSegments,
     Record,
     VoteCast,
     VoteFloorSet,
 )
 from ray_paxos.core.settings import MILLISECOND_NS, AcceptorSettings
+from ray_paxos.core.tasks import Outcome, Task
 
 
 class Acceptor:
@@ -123,10 +122,8 @@ class Acceptor:
         """Nothing more to do: the driver lets the answers go."""
         return Effects()
 
-    def on_read(
-        self, read: ReadSegments, reader: Address, values: Sequence[ChosenValue], now_ns: int
-    ) -> Effects:
-        """An acceptor reads no segments."""
+    def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> Effects:
+        """An acceptor has no tasks."""
         return Effects()
 
     def stamp(self, group: int) -> tuple[int, int]:

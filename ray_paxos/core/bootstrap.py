@@ -13,6 +13,9 @@ taken from all of them together:
 3. A missing folder is therefore made only while all other folders of the genesis were found and
    are still staged, and every node answered. After that a missing folder is a lost member: it is
    never made again here, but replaced by a membership change under a new replica_id.
+   Of a cluster that was made from what an earlier one left (`begins_after` in its genesis) it is
+   not made here at all: it would count for a majority without the state that the others go on
+   from.
 4. What is found is started as it is. The configuration file is for the genesis only.
 
 ```
@@ -185,17 +188,26 @@ def decide(
         if folder.member in seen:
             place, where = seen[folder.member]
             if place != folder.place:
-                return Refuse(
-                    f"member {folder.member} has two directories: {where} and "
-                    f"{_where(report, folder)}. Only one can be the true one: a copy that goes on "
-                    "from older votes can lose what was acknowledged. Take the copy away (if both "
-                    "are one shared file system, set data_dir to a local path)."
-                )
+                return _two_directories(folder.member, where, _where(report, folder))
             continue
         seen[folder.member] = (folder.place, _where(report, folder))
         places[folder.member] = report.node_id
         states[folder.member] = folder.state
+    for report, folder in unreadable:
+        # Its identity can be read: a copy, which would not open, or the member's own damaged one.
+        is_own = folder.genesis is not None and folder.genesis.hash() == genesis.hash()
+        place, where = seen.get(folder.member, (folder.place, ""))
+        if is_own and place != folder.place:
+            return _two_directories(folder.member, where, _where(report, folder))
     return _decide_found(genesis, places, states, silent, unreadable, running is not None)
+
+
+def _two_directories(member: str, one: str, other: str) -> Refuse:
+    return Refuse(
+        f"member {member} has two directories: {one} and {other}. Only one can be the true one: a "
+        "copy that goes on from older votes can lose what was acknowledged. Take the copy away (if "
+        "both are one shared file system, set data_dir to a local path)."
+    )
 
 
 def _decide_empty(
@@ -275,6 +287,14 @@ def _decide_found(
                 f"the first start of cluster {genesis.cluster} was interrupted: no directory of "
                 f"{', '.join(absent)} was found, and {'; '.join(what)}. It goes on when every node "
                 "answers."
+            )
+        if absent and any(spec.begins_after for spec in genesis.groups):
+            return Refuse(
+                f"cluster {genesis.cluster} was made from what an earlier one left, and no "
+                f"directory of {', '.join(absent)} was found. One without that state is never "
+                "made here: make it on its node, with --member and the same --genesis, by the "
+                "command that made the others; where that was cut short, take away what it made "
+                "and run it again."
             )
         if absent:
             return StageMissing(genesis, absent, dict(places))

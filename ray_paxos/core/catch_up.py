@@ -2,7 +2,8 @@
 
 A learner knows that it is behind from what masters and other learners say they have. It asks one
 member's learner; where the instances have left that learner's memory, that member's checkpointer,
-which reads sealed segments. No answer in time, or none with anything new: the next member.
+which reads sealed segments. No answer in time, or none with anything new: the next member. Who
+answers may say how long to wait before asking on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import random
 from collections.abc import Sequence
 
 from ray_paxos.core.messages import Address, LearnReply, LearnRequest, RoleName
-from ray_paxos.core.settings import LearnerSettings
+from ray_paxos.core.settings import MILLISECOND_NS, LearnerSettings
 
 
 class CatchUpPlan:
@@ -43,6 +44,7 @@ class CatchUpPlan:
         self._preferred: list[int] = []
         self._asked: Address | None = None
         self._asked_from = 0
+        self._is_resting = False
         self.target = 0
         self.retry_ns: int | None = None
 
@@ -67,12 +69,24 @@ class CatchUpPlan:
             return None
         if self._asked is not None and self.retry_ns is not None and now_ns < self.retry_ns:
             return None
+        if self._asked is not None and self._is_resting:
+            # It had given as much as its rate allows.
+            return self._question(self._asked, learned_through, now_ns)
         return self._question(Address(self._choose(), RoleName.LEARNER), learned_through, now_ns)
 
     def rest(self) -> None:
         """Ask nothing for now; the next `ask` begins anew."""
         self.retry_ns = None
         self._asked = None
+
+    def hold(self) -> None:
+        """An answer is there and not taken in yet: no time runs meanwhile."""
+        self.retry_ns = None
+
+    def pass_over(self, now_ns: int) -> None:
+        """An answer was of no use: another member is asked, though not at once."""
+        if self.retry_ns is None:
+            self.retry_ns = now_ns + self._settings.catch_up_retry_ns
 
     def _choose(self) -> int:
         last = self._asked.member_id if self._asked is not None else None
@@ -88,9 +102,14 @@ class CatchUpPlan:
         self, to: Address, learned_through: int, now_ns: int
     ) -> tuple[Address, LearnRequest]:
         self._asked = to
+        self._is_resting = False
         self._asked_from = learned_through + 1
         self.retry_ns = now_ns + self._settings.catch_up_retry_ns
         return to, LearnRequest(self._asked_from, self._settings.catch_up_bytes_max)
+
+    def is_answer(self, sender: Address, reply: LearnReply) -> bool:
+        """Whether a reply is the one that is waited for."""
+        return sender == self._asked and reply.from_instance == self._asked_from
 
     def answered(
         self, sender: Address, reply: LearnReply, learned_through: int, now_ns: int
@@ -114,8 +133,14 @@ class CatchUpPlan:
         if learned_through >= self._asked_from:
             # It had something new: go on with its learner, which says where the rest is.
             to = Address(sender.member_id, RoleName.LEARNER)
-            return self._question(to, learned_through, now_ns)
-        if reply.memory_floor > reply.from_instance:
-            checkpointer = Address(sender.member_id, RoleName.CHECKPOINTER)
-            return self._question(checkpointer, learned_through, now_ns)
-        return None
+        elif reply.memory_floor > reply.from_instance:
+            to = Address(sender.member_id, RoleName.CHECKPOINTER)
+        else:
+            self.pass_over(now_ns)
+            return None
+        if reply.wait_ms:
+            self._asked = to
+            self._is_resting = True
+            self.retry_ns = now_ns + reply.wait_ms * MILLISECOND_NS
+            return None
+        return self._question(to, learned_through, now_ns)

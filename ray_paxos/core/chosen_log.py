@@ -23,17 +23,36 @@ class ChosenLog:
     `memory_floor` to it is held; chains are kept for exactly those.
     """
 
-    def __init__(self, pending_bytes_max: int) -> None:
-        """Start empty; values above a hole are held up to `pending_bytes_max` bytes."""
+    def __init__(self, pending_bytes_max: int, base: int = 0, chain: bytes = EMPTY_CHAIN) -> None:
+        """Start empty, after an instance.
+
+        Args:
+            pending_bytes_max: Bytes of values held above a hole.
+            base: Everything through it is covered by a checkpoint.
+            chain: After it.
+        """
         self._pending_bytes_max = pending_bytes_max
         self._values: dict[int, ChosenValue] = {}
         self._chains: dict[int, bytes] = {}
         self._pending: dict[int, ChosenValue] = {}
         self._pending_bytes = 0
-        self._end_chain = EMPTY_CHAIN
-        self.learned_through = 0
-        self.memory_floor = 1
+        self._end_chain = chain
+        self.learned_through = base
+        self.memory_floor = base + 1
         self.memory_bytes = 0
+
+    def rebase(self, base: int, chain: bytes) -> None:
+        """Go on after an instance beyond all that is learned: a checkpoint covers what is below."""
+        assert base > self.learned_through, "nothing learned is thrown away"
+        self._values = {}
+        self._chains = {}
+        self._end_chain = chain
+        self.learned_through = base
+        self.memory_floor = base + 1
+        self.memory_bytes = 0
+        for instance_id in [i for i in self._pending if i <= base]:
+            self._pending_bytes -= len(self._pending.pop(instance_id).value)
+        self._take_pending()
 
     def value(self, instance_id: int) -> ChosenValue:
         """The value of a held instance of the contiguous prefix."""
@@ -42,6 +61,12 @@ class ChosenLog:
     def chain(self, instance_id: int) -> bytes:
         """The chain after a held instance."""
         return self._chains[instance_id]
+
+    def chain_at(self, instance_id: int) -> bytes | None:
+        """The chain after an instance; None where it is not held."""
+        if instance_id == self.learned_through:
+            return self._end_chain
+        return self._chains.get(instance_id)
 
     @property
     def end_chain(self) -> bytes:
@@ -64,13 +89,16 @@ class ChosenLog:
             return pending.value == chosen.value
         if instance_id == self.learned_through + 1:
             self._append(chosen)
-            while (following := self._pending.pop(self.learned_through + 1, None)) is not None:
-                self._pending_bytes -= len(following.value)
-                self._append(following)
+            self._take_pending()
         elif self._pending_bytes + len(chosen.value) <= self._pending_bytes_max:
             self._pending[instance_id] = chosen
             self._pending_bytes += len(chosen.value)
         return True
+
+    def _take_pending(self) -> None:
+        while (following := self._pending.pop(self.learned_through + 1, None)) is not None:
+            self._pending_bytes -= len(following.value)
+            self._append(following)
 
     def _append(self, chosen: ChosenValue) -> None:
         assert chosen.instance_id == self.learned_through + 1, "the prefix has no holes"

@@ -25,15 +25,15 @@ what the first one lost.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import Event, MessageRefused, StorageFailed
-from ray_paxos.core.messages import Address, ChosenValue, Envelope, RoleName
-from ray_paxos.core.records import ReadSegments, Record
+from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.records import Record
 from ray_paxos.core.role import Role
+from ray_paxos.core.tasks import Outcome, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,10 @@ class Transmit:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """Read sealed segments, then call `on_read` with what they hold."""
+class Run:
+    """Have the store do this, then call `on_outcome` with what it came to."""
 
-    read: ReadSegments
-    reader: Address
+    task: Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class Observe:
     event: Event
 
 
-Action: TypeAlias = Write | Transmit | Read | Observe
+Action: TypeAlias = Write | Transmit | Run | Observe
 
 
 class Driver:
@@ -141,13 +140,11 @@ class Driver:
             actions += self._interpret(self._role.on_durable(records, now_ns))
         return actions
 
-    def on_read(
-        self, read: ReadSegments, reader: Address, values: Sequence[ChosenValue], now_ns: int
-    ) -> list[Action]:
-        """What `Read` asked for."""
+    def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> list[Action]:
+        """What a `Run` has come to."""
         if self.stopped:
             return []
-        return self._interpret(self._role.on_read(read, reader, values, now_ns))
+        return self._interpret(self._role.on_outcome(task, outcome, now_ns))
 
     def on_storage_failed(self, what: str) -> list[Action]:
         """A write or an fsync failed: stop for good, and vouch for nothing (R3).
@@ -178,7 +175,7 @@ class Driver:
                 actions.append(transmit)
             else:
                 self._waiting.append((self._written, transmit))
-        actions += [Read(read, reader) for read, reader in effects.reads]
+        actions += [Run(task) for task in effects.tasks]
         return actions
 
     def _transmit(self, send: Send) -> Transmit:

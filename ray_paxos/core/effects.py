@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from ray_paxos.core.events import Event
 from ray_paxos.core.messages import Address, Message
-from ray_paxos.core.records import ReadSegments, Record
+from ray_paxos.core.records import Record
+from ray_paxos.core.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,14 @@ class Effects:
         records: To make durable, in order.
         sends_after_sync: To leave once these and all earlier records are durable.
         sends_now: To leave at once.
-        reads: Sealed segments to read; answered through `on_read`.
+        tasks: For the store, beside the records; answered through `on_outcome`.
         events: What happened, for observers.
     """
 
     records: list[Record] = field(default_factory=list)
     sends_after_sync: list[Send] = field(default_factory=list)
     sends_now: list[Send] = field(default_factory=list)
-    reads: list[tuple[ReadSegments, Address]] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
     def extend(self, other: Effects) -> None:
@@ -47,5 +48,5 @@ class Effects:
         self.records += other.records
         self.sends_after_sync += other.sends_after_sync
         self.sends_now += other.sends_now
-        self.reads += other.reads
+        self.tasks += other.tasks
         self.events += other.events

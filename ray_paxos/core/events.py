@@ -117,6 +117,90 @@ class SegmentsSealed(msgspec.Struct, frozen=True):
     last: int
 
 
+class LogCutOff(msgspec.Struct, frozen=True):
+    """A learner's log begins later now: what was below is in checkpoints."""
+
+    group: int
+    floor: int
+
+
+class SegmentDamageFound(msgspec.Struct, frozen=True):
+    """A segment is not what was written; its instances are fetched from another member."""
+
+    group: int
+    first: int
+    last: int
+    why: str
+
+
+class SegmentRepaired(msgspec.Struct, frozen=True):
+    """The range of a damaged segment is whole again."""
+
+    group: int
+    first: int
+    last: int
+
+
+class CheckpointMade(msgspec.Struct, frozen=True):
+    """A checkpoint is published.
+
+    Attributes:
+        group: Whose.
+        instance_id: As of which instance.
+        chain: Value chain after it.
+        result_chain: Result chain after it.
+        byte_count: Of its files.
+    """
+
+    group: int
+    instance_id: int
+    chain: bytes
+    result_chain: bytes
+    byte_count: int
+
+
+class CheckpointFailed(msgspec.Struct, frozen=True):
+    """A checkpoint could not be made; it is tried again."""
+
+    group: int
+    why: str
+
+
+class CheckpointDamaged(msgspec.Struct, frozen=True):
+    """A checkpoint is not what was written: it was set aside."""
+
+    group: int
+    instance_id: int
+    why: str
+
+
+class CheckpointInstalled(msgspec.Struct, frozen=True):
+    """A learner goes on from a checkpoint, its own or another member's.
+
+    Attributes:
+        group: Whose.
+        instance_id: As of which instance.
+        chain: Value chain after it.
+        result_chain: Result chain after it.
+    """
+
+    group: int
+    instance_id: int
+    chain: bytes
+    result_chain: bytes
+
+
+class ChunkDiffered(msgspec.Struct, frozen=True):
+    """Two members have different chains after one instance: the chunk was thrown away."""
+
+    group: int
+    instance_id: int
+    source: int
+    source_chain: bytes
+    other: int
+    other_chain: bytes
+
+
 class FloorRaised(msgspec.Struct, frozen=True):
     """An acceptor's vote floor rose."""
 
@@ -167,6 +251,14 @@ Event: TypeAlias = (
     | InstanceApplied
     | ApplyingStopped
     | SegmentsSealed
+    | LogCutOff
+    | SegmentDamageFound
+    | SegmentRepaired
+    | CheckpointMade
+    | CheckpointFailed
+    | CheckpointDamaged
+    | CheckpointInstalled
+    | ChunkDiffered
     | FloorRaised
     | CommandRefused
     | CaughtUp

@@ -8,11 +8,13 @@ refused before any role sees them.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import msgspec
 
 from ray_paxos.core.quorum import majority
 
+GENESIS_FORMAT = 1
 SYSTEM_GROUP = 0
 GENESIS_CONFIG_ID = 0
 
@@ -70,11 +72,21 @@ class MachineSpec(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GroupSpec(msgspec.Struct, frozen=True, array_like=True):
-    """A group of the genesis."""
+    """A group of the genesis.
+
+    Attributes:
+        group: Its number.
+        voters: The first ones.
+        machines: Mounted by the first master, where they are not yet.
+        begins_after: Everything through this instance was decided before there was the cluster,
+            and is in the checkpoint that its members are made with: nobody votes there, whatever
+            he has. 0 for a new group.
+    """
 
     group: int
     voters: tuple[Voter, ...]
     machines: tuple[MachineSpec, ...]
+    begins_after: int = 0
 
     @property
     def configuration(self) -> Configuration:
@@ -117,6 +129,15 @@ class Genesis(msgspec.Struct, frozen=True, array_like=True):
             if member.member_id == member_id:
                 return member
         raise KeyError(member_id)
+
+
+def first_voters(members: Iterable[MemberSpec]) -> tuple[Voter, ...]:
+    """The voters of a group that begins with all these members.
+
+    Every voter has a replica_id of its own: votes are counted by it.
+    """
+    ids = sorted(member.member_id for member in members)
+    return tuple(Voter(member_id, number) for number, member_id in enumerate(ids, start=1))
 
 
 def decode_genesis(data: bytes) -> Genesis:

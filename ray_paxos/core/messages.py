@@ -15,10 +15,12 @@ Proposer ── Chosen ──▶ Learner (own)  ── LearnerStatus + Applied �
 
 Learner  ── LearnRequest ─▶ Learner, Checkpointer of another member ─ LearnReply ─▶ Learner
 Learner  ── RaiseVoteFloor ─▶ Acceptor (own)
-Learner  ── SegmentSealed ─▶ Checkpointer (own) ── SegmentMerged, SegmentsWanted ─▶ Learner
+Learner  ── SegmentSealed, SegmentsListed ─▶ Checkpointer (own)
+         ◀── SegmentMerged, SegmentsWanted ──
 ```
 
-Those of clients are in `client_messages`. A handler assumes nothing about order, and every message
+Those about chains and checkpoints are in `checkpoint_messages`, those of clients in
+`client_messages`. A handler assumes nothing about order, and every message
 may be lost, repeated or late. Whoever counts a reply checks the ballot and the config_id it was
 given under.
 """
@@ -31,6 +33,25 @@ from typing import TypeAlias
 import msgspec
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.checkpoint_messages import (
+    ChainReply,
+    ChainRequest,
+    CheckpointDue,
+    CheckpointInstalled,
+    CheckpointOffer,
+    CheckpointReady,
+    CheckpointRequest,
+    CheckpointsKept,
+    Chunk,
+    ChunkRequest,
+    FetchCheckpoint,
+    LogCleaned,
+    SavedTaken,
+    SaveWanted,
+    SegmentDamaged,
+    StateSaved,
+    TakeCheckpoint,
+)
 from ray_paxos.core.client_messages import (
     Flush,
     MasterTransferred,
@@ -396,12 +417,16 @@ class LearnReply(msgspec.Struct, frozen=True, array_like=True, tag="learn_reply"
         learned_through: How far the sender is.
         memory_floor: The lowest instance the learner holds in memory: what is below is for its
             member's checkpointer to send. 0 from a checkpointer.
+        log_floor: The lowest instance in the sender's log: what is below is in its checkpoints.
+        wait_ms: So long to wait before asking for more.
     """
 
     from_instance: int
     values: tuple[ChosenValue, ...]
     learned_through: int
     memory_floor: int
+    log_floor: int
+    wait_ms: int = 0
 
 
 class RaiseVoteFloor(msgspec.Struct, frozen=True, array_like=True, tag="raise_vote_floor"):
@@ -421,11 +446,31 @@ class VoteFloorRaised(msgspec.Struct, frozen=True, array_like=True, tag="vote_fl
 
 
 class SegmentSealed(msgspec.Struct, frozen=True, array_like=True, tag="segment_sealed"):
-    """A learner tells its checkpointer of a segment in its log."""
+    """A learner tells its checkpointer of a segment in its log.
+
+    Attributes:
+        first: Its first instance.
+        last: Its last.
+        byte_count: Of its values.
+    """
 
     first: int
     last: int
     byte_count: int
+
+
+class SegmentsListed(msgspec.Struct, frozen=True, array_like=True, tag="segments_listed"):
+    """A learner tells its checkpointer of all segments in its log, at once.
+
+    Told one by one, a log of many segments would never arrive in its order.
+
+    Attributes:
+        floor: The first instance of the first one; the next one to be sealed where there is none.
+        segments: Ascending, each adjoining the one before.
+    """
+
+    floor: int
+    segments: tuple[SegmentSealed, ...]
 
 
 class SegmentsWanted(msgspec.Struct, frozen=True, array_like=True, tag="segments_wanted"):
@@ -498,11 +543,29 @@ Message: TypeAlias = (
     | RaiseVoteFloor
     | VoteFloorRaised
     | SegmentSealed
+    | SegmentsListed
     | SegmentsWanted
     | SegmentMerged
     | CreateGroup
     | RemoveGroup
     | OrderDone
+    | ChainRequest
+    | ChainReply
+    | CheckpointsKept
+    | FetchCheckpoint
+    | CheckpointReady
+    | CheckpointInstalled
+    | SaveWanted
+    | StateSaved
+    | SavedTaken
+    | SegmentDamaged
+    | LogCleaned
+    | CheckpointRequest
+    | CheckpointOffer
+    | ChunkRequest
+    | Chunk
+    | TakeCheckpoint
+    | CheckpointDue
     | Flush
     | OpenSession
     | Submit

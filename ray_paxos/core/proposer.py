@@ -36,6 +36,7 @@ from collections.abc import Mapping, Sequence
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.candidacy import Candidacy, Lost, Step, Won
+from ray_paxos.core.checkpoint_messages import CheckpointInstalled
 from ray_paxos.core.client_messages import (
     OpenSession,
     QueryFailed,
@@ -57,7 +58,6 @@ from ray_paxos.core.messages import (
     Applied,
     BelowFloor,
     CatchUp,
-    ChosenValue,
     Envelope,
     Heartbeat,
     HeartbeatConfirmed,
@@ -72,11 +72,12 @@ from ray_paxos.core.messages import (
 )
 from ray_paxos.core.phase_one import PhaseOne
 from ray_paxos.core.read_rounds import ReadRounds
-from ray_paxos.core.records import ReadSegments, Record
+from ray_paxos.core.records import Record
 from ray_paxos.core.reign import Reign
 from ray_paxos.core.seat import Seat
 from ray_paxos.core.session_order import SessionOrder
 from ray_paxos.core.settings import MILLISECOND_NS, ProposerSettings
+from ray_paxos.core.tasks import Outcome, Task
 
 STAND_BACK_TIMEOUTS = 3
 """So many election timeouts a master that was dropped, or is stuck, leaves the lead to others."""
@@ -178,10 +179,8 @@ class Proposer:
         """A proposer emits no records."""
         return Effects()
 
-    def on_read(
-        self, read: ReadSegments, reader: Address, values: Sequence[ChosenValue], now_ns: int
-    ) -> Effects:
-        """A proposer reads no segments."""
+    def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> Effects:
+        """A proposer has no tasks."""
         return Effects()
 
     @property
@@ -222,6 +221,10 @@ class Proposer:
                     self._end_or_go_on(reason, now_ns, effects)
             case LearnerStatus():
                 self._on_learner_status(envelope, message, now_ns, effects)
+            case CheckpointInstalled() if envelope.sender == self._own_learner:
+                if self._candidacy is not None or self._reign is not None:
+                    # What it was promised, it was promised for a log that it no longer follows.
+                    self._step_down("the member goes on from a checkpoint", now_ns, effects)
             case Heartbeat(ballot=Ballot(member_id=member_id)) if envelope.sender == Address(
                 member_id, RoleName.PROPOSER
             ):

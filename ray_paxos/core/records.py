@@ -124,29 +124,4 @@ class SealSegment(msgspec.Struct, frozen=True):
     instances: tuple[SealedInstance, ...]
 
 
-class MergeSegments(msgspec.Struct, frozen=True):
-    """Order to write one segment with the content of several adjoining ones, and read it back."""
-
-    group: int
-    first: int
-    last: int
-
-
-class PublishMerged(msgspec.Struct, frozen=True):
-    """Order to put a merged segment in the place of its parts."""
-
-    group: int
-    first: int
-    last: int
-
-
-class ReadSegments(msgspec.Struct, frozen=True):
-    """Order to read chosen instances from sealed segments (makes nothing durable)."""
-
-    group: int
-    from_instance: int
-    bytes_max: int
-
-
-LogRecord: TypeAlias = SealSegment | MergeSegments | PublishMerged
-Record: TypeAlias = JournalRecord | LogRecord
+Record: TypeAlias = JournalRecord | SealSegment

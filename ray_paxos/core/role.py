@@ -7,8 +7,9 @@ from typing import Protocol
 
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import MessageRefused
-from ray_paxos.core.messages import Address, ChosenValue, Envelope
-from ray_paxos.core.records import ReadSegments, Record
+from ray_paxos.core.messages import Envelope
+from ray_paxos.core.records import Record
+from ray_paxos.core.tasks import Outcome, Task
 
 
 class Role(Protocol):
@@ -27,10 +28,8 @@ class Role(Protocol):
     def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
         """These records, which the role emitted, are durable."""
 
-    def on_read(
-        self, read: ReadSegments, reader: Address, values: Sequence[ChosenValue], now_ns: int
-    ) -> Effects:
-        """Sealed segments were read for `reader`; empty where they hold nothing of it."""
+    def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> Effects:
+        """A task of this role's has come to this."""
 
     @property
     def deadline_ns(self) -> int | None:
@@ -84,12 +83,10 @@ class GroupRouter:
                 effects.extend(self._roles[group].on_durable(own, now_ns))
         return effects
 
-    def on_read(
-        self, read: ReadSegments, reader: Address, values: Sequence[ChosenValue], now_ns: int
-    ) -> Effects:
-        """Hand what was read to its group's role."""
-        role = self._roles.get(read.group)
-        return role.on_read(read, reader, values, now_ns) if role is not None else Effects()
+    def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> Effects:
+        """Tell its group's role."""
+        role = self._roles.get(task.group)
+        return role.on_outcome(task, outcome, now_ns) if role is not None else Effects()
 
     @property
     def deadline_ns(self) -> int | None:

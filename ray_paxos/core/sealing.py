@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 
 from ray_paxos.core.chosen_log import ChosenLog
 from ray_paxos.core.messages import SegmentMerged, SegmentSealed
-from ray_paxos.core.records import PublishMerged, SealedInstance, SealSegment
+from ray_paxos.core.records import SealedInstance, SealSegment
 from ray_paxos.core.settings import LearnerSettings
+from ray_paxos.core.tasks import PublishMerged
 
 INSTANCE_OVERHEAD_BYTES = 500
 """What an unsealed instance takes in memory beyond its value and its results."""
@@ -26,10 +27,11 @@ INSTANCE_OVERHEAD_BYTES = 500
 class Sealing:
     """The segments of one group at one member, and what is on its way into them.
 
-    Invariants: segments are contiguous from 1 to `durable_through`; one seal is on its way at most.
+    Invariants: segments are contiguous and end at `durable_through`; one seal is on its way at
+    most.
 
     Attributes:
-        durable_through: Every instance up to it is in a segment.
+        durable_through: Every instance up to it is in a segment, or in a checkpoint.
         segments: All of them, ascending.
     """
 
@@ -38,18 +40,16 @@ class Sealing:
         group: int,
         settings: LearnerSettings,
         log: ChosenLog,
-        segments: Sequence[tuple[int, int, int]],
     ) -> None:
-        """Go on from the segments there are.
+        """Go on from where the log begins.
 
         Args:
             group: Whose log.
             settings: Sizes and ages.
             log: What is learned; trimmed here of what is durable.
-            segments: (first, last, bytes) of each.
         """
-        self.durable_through = 0
-        self.segments = [SegmentSealed(*segment) for segment in segments]
+        self.durable_through = log.learned_through
+        self.segments: list[SegmentSealed] = []
         self._group = group
         self._settings = settings
         self._log = log
@@ -60,13 +60,40 @@ class Sealing:
         self._unsealed_since_ns: int | None = None
         self._sealing_through: int | None = None
         self._flush_through = 0
-        self._noted_through = 0
+        self._noted_through = log.learned_through
         self._publishing: set[tuple[int, int]] = set()
 
     def note_replayed(self) -> None:
         """What is learned was read from the segments."""
         self._noted_through = self._log.learned_through
         self._trim(self._log.learned_through)
+
+    def replayed(self, segments: Sequence[tuple[int, int, int]]) -> None:
+        """All that is on the disk was read; it is in these segments (first, last, bytes)."""
+        self.segments = [SegmentSealed(*segment) for segment in segments]
+
+    def rebase(self) -> None:
+        """The log goes on after a checkpoint beyond its end."""
+        assert not self.is_busy, "nothing is on its way into segments that are left behind"
+        self.segments = []
+        self._held.clear()
+        self._held_bytes = self._unsealed_bytes = 0
+        self._unsealed_since_ns = None
+        self._noted_through = self.durable_through = self._log.memory_floor - 1
+
+    def cut(self, floor: int) -> None:
+        """Segments below are gone."""
+        self.segments = [segment for segment in self.segments if segment.last >= floor]
+
+    @property
+    def floor(self) -> int:
+        """The lowest instance in a segment; the next one where there is none."""
+        return self.segments[0].first if self.segments else self.durable_through + 1
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a seal or a merged segment is on its way to the disk."""
+        return self._sealing_through is not None or bool(self._publishing)
 
     def note_learned(self, now_ns: int) -> None:
         """Further instances were learned, perhaps."""
@@ -173,12 +200,16 @@ class Sealing:
         self._publishing.add((first, last))
         return PublishMerged(self._group, first, last)
 
-    def published(self, record: PublishMerged) -> None:
+    def published(self, task: PublishMerged) -> None:
         """A merged segment has taken the place of its parts."""
-        self._publishing.discard((record.first, record.last))
-        before = [s for s in self.segments if s.last < record.first]
-        parts = [s for s in self.segments if record.first <= s.first and s.last <= record.last]
-        after = [s for s in self.segments if s.first > record.last]
+        self._publishing.discard((task.first, task.last))
+        before = [s for s in self.segments if s.last < task.first]
+        parts = [s for s in self.segments if task.first <= s.first and s.last <= task.last]
+        after = [s for s in self.segments if s.first > task.last]
         byte_count = sum(part.byte_count for part in parts)
-        merged = SegmentSealed(record.first, record.last, byte_count)
+        merged = SegmentSealed(task.first, task.last, byte_count)
         self.segments = [*before, merged, *after]
+
+    def publish_failed(self, task: PublishMerged) -> None:
+        """Its parts stay."""
+        self._publishing.discard((task.first, task.last))

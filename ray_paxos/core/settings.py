@@ -89,6 +89,10 @@ class LearnerSettings:
             with a full disk, nothing more is taken in.
         catch_up_bytes_max: Asked of another member at once.
         catch_up_retry_ns: After how long without an answer another member is asked.
+        catch_up_bytes_per_s: So fast others are given what they miss, all of them together.
+        hold_count: So many of the newest instances stay in the log, for members a little behind,
+        log_bytes_max: unless the log is larger than this (of values). What no checkpoint covers
+            stays in any case.
     """
 
     seal_bytes: int = 4_000_000
@@ -98,6 +102,9 @@ class LearnerSettings:
     unsealed_bytes_max: int = 128_000_000
     catch_up_bytes_max: int = 2_000_000
     catch_up_retry_ns: int = 300 * MILLISECOND_NS
+    catch_up_bytes_per_s: int = 20_000_000
+    hold_count: int = 100_000
+    log_bytes_max: int = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,24 @@ class CheckpointerSettings:
     Attributes:
         merge_count: So many adjoining small segments are merged into one.
         merge_bytes_max: No merged segment gets larger than this.
+        checkpoint_instances: A checkpoint is due so many instances after the one before,
+        checkpoint_bytes: or so many bytes of values,
+        checkpoint_age_ns: or when what was sealed after it is so old.
+        checkpoints_kept: The newest ones stay; one of them may be found damaged.
+        checkpoint_retry_ns: After a checkpoint that could not be made, and after a fetch that
+            got no answer.
+        chunk_bytes: Of a checkpoint's file asked of another member at once.
+        transfer_bytes_per_s: So fast others are given checkpoints and sealed instances.
+        scrub_bytes_per_s: So fast what lies on the disk is read and verified; 0: not at all.
     """
 
     merge_count: int = 8
     merge_bytes_max: int = 64_000_000
+    checkpoint_instances: int = 50_000
+    checkpoint_bytes: int = 256_000_000
+    checkpoint_age_ns: int = 3_600_000 * MILLISECOND_NS
+    checkpoints_kept: int = 2
+    checkpoint_retry_ns: int = 5_000 * MILLISECOND_NS
+    chunk_bytes: int = 1_000_000
+    transfer_bytes_per_s: int = 20_000_000
+    scrub_bytes_per_s: int = 2_000_000

@@ -73,10 +73,14 @@ class StateMachine(ABC):
         kind: The name under which the class is registered and mounted. Set it in the subclass.
         version: Of the command format *and* of what commands do: raise it whenever an old log
             would be applied differently.
+        is_saved_by_learner: Its state is too big to be held twice on a member. Checkpoints of its
+            group are then saved by the learner, which applies nothing and answers no reads while
+            `save` runs, instead of by the checkpointer from a copy of its own.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
+    is_saved_by_learner: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, command: bytes, context: ApplyContext) -> bytes | None:
@@ -112,9 +116,10 @@ class StateMachine(ABC):
     def save(self, directory: Path) -> None:
         """Write the whole state into an empty directory.
 
-        The caller makes the files durable and checks them before `load`. The default pickles the
-        attributes with cloudpickle; machines that outlive a change of their code do better with a
-        format of their own.
+        Files, in subdirectories where it likes; an empty subdirectory is not kept. The caller
+        makes them durable and checks them before `load`. The default pickles the attributes with
+        cloudpickle; machines that outlive a change of their code do better with a format of their
+        own, or as a `TableMachine`.
 
         Args:
             directory: Exists, is empty, and belongs to this machine.

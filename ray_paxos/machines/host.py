@@ -18,6 +18,7 @@ What becomes of one batch of commands is in `batches.py`, the order of sessions 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -54,12 +55,34 @@ from ray_paxos.machines.sessions import (
     RESULT_OVERHEAD_BYTES,
     KeptRun,
     SessionLimits,
+    SessionState,
     SessionTable,
+    TableState,
 )
 
 MACHINES_MAX = 1_000
 
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class HostState(msgspec.Struct, frozen=True, array_like=True):
+    """What a checkpoint carries of a host beside its sessions and its machines' own states.
+
+    Attributes:
+        applied_through: The last instance that was applied.
+        log_time_ns: Log time after it.
+        master: The last master record; None before the first.
+        master_version: Instance of that record.
+        mounted: The machines, in the order in which the log mounted them.
+        sessions: Of the table of sessions.
+    """
+
+    applied_through: int
+    log_time_ns: int
+    master: MasterRecord | None
+    master_version: int
+    mounted: tuple[MachineSpec, ...]
+    sessions: TableState
 
 
 class MachineHost:
@@ -95,6 +118,11 @@ class MachineHost:
     def mounted(self) -> tuple[MachineSpec, ...]:
         """The group's machines, in the order in which the log mounted them."""
         return tuple(self._specs.values())
+
+    @property
+    def is_saved_by_learner(self) -> bool:
+        """Whether a machine is mounted of which a member is to hold no second copy."""
+        return any(machine.is_saved_by_learner for machine in self._machines.values())
 
     @property
     def session_count(self) -> int:
@@ -221,6 +249,68 @@ class MachineHost:
             self.mounted,
         )
         return hashlib.blake2b(_encode(parts), digest_size=DIGEST_BYTES).digest()
+
+    # For checkpoints. The host must not apply anything while its parts are taken.
+
+    @property
+    def state(self) -> HostState:
+        """What a checkpoint carries beside `export_sessions` and the machines.
+
+        Raises:
+            ApplyStoppedError: Applying has stopped here: the state may be half changed.
+        """
+        if self._stopped is not None:
+            raise self._stopped
+        return HostState(
+            self.applied_through,
+            self.log_time_ns,
+            self.master,
+            self.master_version,
+            self.mounted,
+            self._sessions.state,
+        )
+
+    def export_sessions(self) -> Iterator[SessionState]:
+        """All sessions, in the order of last use."""
+        return self._sessions.export()
+
+    @property
+    def machines(self) -> tuple[tuple[MachineSpec, StateMachine], ...]:
+        """The machines themselves, in the order in which the log mounted them."""
+        return tuple((spec, self._machines[name]) for name, spec in self._specs.items())
+
+    @classmethod
+    def restore(
+        cls,
+        registry: MachineRegistry,
+        *,
+        group: int,
+        state: HostState,
+        sessions: Iterable[SessionState],
+        machines: Sequence[StateMachine],
+    ) -> MachineHost:
+        """The host that `state`, `export_sessions` and `machines` were taken from.
+
+        Args:
+            registry: As for a new host.
+            group: Whose log it goes on applying.
+            state: Of the host that was saved.
+            sessions: As exported, in that order.
+            machines: Loaded ones, in the order of `state.mounted`.
+
+        Returns:
+            A host with the same digest, which answers every later value as the saved one would.
+        """
+        host = cls(registry, group=group)
+        for spec, machine in zip(state.mounted, machines, strict=True):
+            host._specs[spec.name] = spec
+            host._machines[spec.name] = machine
+        host._sessions = SessionTable.restore(state.sessions, sessions)
+        host.applied_through = state.applied_through
+        host.log_time_ns = state.log_time_ns
+        host.master = state.master
+        host.master_version = state.master_version
+        return host
 
     # Internal entries.
 

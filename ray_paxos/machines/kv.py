@@ -30,14 +30,14 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar, TypeAlias
 
 import msgspec
 
 from ray_paxos.errors import CommandError, QueryError
-from ray_paxos.machines.base import DIGEST_BYTES, ApplyContext, StateMachine
+from ray_paxos.machines.base import DIGEST_BYTES, ApplyContext
+from ray_paxos.machines.table import Column, Row, TableMachine
 
 PAGE_KEYS_MAX = 10_000
 PAGE_BYTES_MAX = 1_000_000
@@ -45,7 +45,6 @@ PAGE_BYTES_MAX = 1_000_000
 PAGE_SCAN_MAX = 100_000
 """A page looks at so many keys at most; tombstones take no room in it, but time."""
 
-_STATE_FILE = "entries.msgpack"
 _CHUNK_KEYS = 1_000
 
 
@@ -152,8 +151,6 @@ KvCommand: TypeAlias = Put | Get | Delete | Cas
 KvResult: TypeAlias = Written | Read | Conflict
 KvQuery: TypeAlias = Get | Dump
 
-_Chunk: TypeAlias = tuple[list[str], list[tuple[bytes | None, int]]]
-
 # msgspec lets the decoder's own error through where text is not UTF-8.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 _encode = msgspec.msgpack.Encoder().encode
@@ -161,7 +158,6 @@ _decode_command: Callable[[bytes], KvCommand] = msgspec.msgpack.Decoder(KvComman
 _decode_result: Callable[[bytes], KvResult] = msgspec.msgpack.Decoder(KvResult).decode
 _decode_query: Callable[[bytes], KvQuery] = msgspec.msgpack.Decoder(KvQuery).decode
 _decode_page = msgspec.msgpack.Decoder(Page).decode
-_decode_chunk: Callable[[bytes], _Chunk] = msgspec.msgpack.Decoder(_Chunk).decode
 
 
 def encode_put(key: str, value: bytes) -> bytes:
@@ -209,8 +205,10 @@ def decode_page(data: bytes) -> Page:
     return _decode_page(data)
 
 
-class KeyValueMachine(StateMachine):
+class KeyValueMachine(TableMachine):
     """Keys (text) to values (bytes), each with a version.
+
+    A checkpoint holds it as a table: one row a key in ascending order, tombstones without a value.
 
     Invariants: a key's version is the number of writes it has seen; `_sorted_keys` and
     `_new_keys` together hold each key of `_entries` once.
@@ -218,6 +216,11 @@ class KeyValueMachine(StateMachine):
 
     kind: ClassVar[str] = "kv"
     version: ClassVar[int] = 1
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("key", "string"),
+        Column("version", "int"),
+        Column("value", "bytes", is_nullable=True),
+    )
 
     def __init__(self) -> None:
         """Start empty."""
@@ -275,23 +278,18 @@ class KeyValueMachine(StateMachine):
             state.update(chunk)
         return state.digest()
 
-    def save(self, directory: Path) -> None:
-        """Write all entries, tombstones included, sorted by key."""
-        with (directory / _STATE_FILE).open("wb") as file:
-            for chunk in self._chunks():
-                file.write(len(chunk).to_bytes(4, "big"))
-                file.write(chunk)
+    def rows(self) -> Iterator[Row]:
+        """All entries, tombstones included, sorted by key."""
+        entries = self._entries
+        for key in self._keys():
+            value, version = entries[key]
+            yield key, version, value
 
-    def load(self, directory: Path) -> None:
-        """Replace the whole state by a saved one."""
-        entries: dict[str, tuple[bytes | None, int]] = {}
-        with (directory / _STATE_FILE).open("rb") as file:
-            while header := file.read(4):
-                keys, values = _decode_chunk(file.read(int.from_bytes(header, "big")))
-                entries.update(zip(keys, values, strict=True))
-        self._entries = entries
+    def restore(self, rows: Iterable[Row]) -> None:
+        """Replace the whole state by saved rows."""
+        self._entries = {key: (value, version) for key, version, value in rows}
         self._sorted_keys = []
-        self._new_keys = list(entries)
+        self._new_keys = list(self._entries)
 
     def _write(
         self, key: str, entry: tuple[bytes | None, int] | None, value: bytes | None

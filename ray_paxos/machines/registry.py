@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ray_paxos.errors import ConfigurationError
+from ray_paxos.core.genesis import MachineSpec
+from ray_paxos.errors import CheckpointError, ConfigurationError
 from ray_paxos.machines.base import StateMachine
 from ray_paxos.machines.kv import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
@@ -52,6 +53,20 @@ class MachineRegistry:
     def find(self, kind: str, version: int) -> type[StateMachine] | None:
         """The class of that kind and version, or None."""
         return self._classes.get((kind, version))
+
+    def make(self, spec: MachineSpec) -> StateMachine:
+        """A new machine for what a checkpoint says was mounted.
+
+        Raises:
+            CheckpointError: Its kind and version are not registered on this member.
+        """
+        machine_class = self.find(spec.kind, spec.version)
+        if machine_class is None:
+            raise CheckpointError(
+                f"machine {spec.name!r} is of kind {spec.kind!r} version {spec.version}, which is "
+                "not registered on this member; register it and restart the member"
+            )
+        return machine_class()
 
     @property
     def kinds(self) -> tuple[tuple[str, int], ...]:

@@ -18,7 +18,7 @@ from ray_paxos.storage.disk import Disk
 
 Fields: TypeAlias = dict[str, str | int]
 
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
 
 
 def encode_fields(fields: Fields) -> bytes:
@@ -70,7 +70,7 @@ def replace_fields(disk: Disk, path: str, fields: Fields) -> None:
 
 def prepare_fields(disk: Disk, path: str, fields: Fields) -> None:
     """Do all of `replace_fields` that needs room on the disk; what was there stays in place."""
-    unfinished = path + _UNFINISHED
+    unfinished = path + UNFINISHED
     if disk.exists(unfinished):
         disk.unlink(unfinished)
     file = disk.create(unfinished)
@@ -83,7 +83,7 @@ def prepare_fields(disk: Disk, path: str, fields: Fields) -> None:
 
 def publish_fields(disk: Disk, path: str) -> None:
     """Put in place what `prepare_fields` wrote, durably."""
-    disk.rename(path + _UNFINISHED, path)
+    disk.rename(path + UNFINISHED, path)
     disk.sync_folder(path.rpartition("/")[0])
 
 

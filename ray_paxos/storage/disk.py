@@ -18,14 +18,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from ray_paxos.errors import FolderHeldError, StorageError, StorageFullError
 
 SECTOR_BYTES = 512
+MACHINE_ID_PATHS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 
 
 class DiskFile(Protocol):
@@ -101,6 +104,9 @@ class Disk(Protocol):
     def exists(self, path: str) -> bool:
         """Whether there is a file or folder."""
 
+    def is_folder(self, path: str) -> bool:
+        """Whether there is a folder; a link to one is none."""
+
     def list(self, path: str) -> Sequence[str]:
         """Names in a folder, ascending.
 
@@ -113,6 +119,34 @@ class Disk(Protocol):
 
     def make_folder(self, path: str) -> None:
         """Make a folder and those above it, durably; does nothing where it is durably there."""
+
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder; durable once the folder above is synced.
+
+        Until then a loss of power may bring it back, with files whose removal was not synced.
+
+        Raises:
+            OSError: ENOTEMPTY where something is in it; FileNotFoundError where it is not there.
+        """
+
+    def staging(self, path: str) -> AbstractContextManager[Path]:
+        """A new folder in which code that knows only the operating system's files may write.
+
+        Args:
+            path: Of the folder; what is above it is there, it is not.
+
+        Returns:
+            A context manager that gives the real path of an empty directory. After a block that
+            raised nothing its regular files are below `path`, not yet durable; after one that
+            raised, some of them may be.
+        """
+
+    def checkout(self, path: str) -> AbstractContextManager[Path]:
+        """A folder's files for code that knows only the operating system's; to be read only.
+
+        Returns:
+            A context manager that gives the real path of a directory with the same content.
+        """
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, in the place of what had it."""
@@ -134,6 +168,15 @@ class Disk(Protocol):
             FolderHeldError: Another holds it.
             FileNotFoundError: No such file.
         """
+
+    def number(self, path: str) -> int:
+        """The file system's own number of a file or folder; 0 where there is none.
+
+        It stays through renames, and a copy has another one.
+        """
+
+    def host(self) -> str:
+        """Stands for the machine, the same after a boot; empty where it has no identity."""
 
 
 @contextlib.contextmanager
@@ -257,6 +300,11 @@ class LocalDisk:
         """Whether something of that name is there."""
         return self._full(path).exists()
 
+    def is_folder(self, path: str) -> bool:
+        """Whether a folder is there, links not followed."""
+        full = self._full(path)
+        return full.is_dir() and not full.is_symlink()
+
     def list(self, path: str) -> Sequence[str]:
         """Names in a folder."""
         return sorted(os.listdir(self._full(path)))
@@ -278,6 +326,22 @@ class LocalDisk:
         within = [f for f in (folder, *folder.parents) if f.is_relative_to(self.root)]
         for each in dict.fromkeys((*within, *missing)):
             self._sync_folder(each.parent)
+
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder."""
+        os.rmdir(self._full(path))
+
+    @contextlib.contextmanager
+    def staging(self, path: str) -> Iterator[Path]:
+        """The new folder itself."""
+        folder = self._full(path)
+        folder.mkdir()
+        yield folder
+
+    @contextlib.contextmanager
+    def checkout(self, path: str) -> Iterator[Path]:
+        """The folder itself."""
+        yield self._full(path)
 
     def rename(self, old: str, new: str) -> None:
         """Rename, replacing."""
@@ -304,6 +368,22 @@ class LocalDisk:
             os.close(descriptor)
             raise
         return LocalLock(descriptor)
+
+    def number(self, path: str) -> int:
+        """The inode's."""
+        try:
+            return self._full(path).stat().st_ino
+        except FileNotFoundError:
+            return 0
+
+    def host(self) -> str:
+        """Of this machine's own id, which is not for others to see, a hash."""
+        for path in MACHINE_ID_PATHS:
+            with contextlib.suppress(OSError):
+                machine_id = Path(path).read_text().strip()
+                if machine_id:
+                    return hashlib.blake2b(machine_id.encode(), digest_size=16).hexdigest()
+        return ""
 
     def _full(self, path: str) -> Path:
         assert not path.startswith("/"), "paths are relative to the root"

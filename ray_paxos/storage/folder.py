@@ -2,6 +2,7 @@
 
 ```
 <member>/
+  place.json              where it lies: a copy of it is not the member (`place`)
   identity.json           cluster, genesis, member; written last when staged, never again
   activated.json          from here on the member takes part
   acceptor/ ...           one folder a role, each with
@@ -52,6 +53,7 @@ from ray_paxos.storage.identity import (
 )
 from ray_paxos.storage.journal import create_journal
 from ray_paxos.storage.journal_files import JOURNAL_FOLDER, check_journal, was_opened
+from ray_paxos.storage.place import check_place, write_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def stage_member(disk: Disk, genesis: Genesis, member_id: int) -> None:
             replace_fields(disk, f"{folder}/{INCARNATION}", incarnation)
         acceptor = ROLE_FOLDERS[RoleName.ACCEPTOR]
         create_journal(disk, acceptor, _journal_opening(identity), owner=identity.owner)
+        write_place(disk, identity.owner)
         replace_fields(disk, IDENTITY, identity_fields(identity))
 
 
@@ -153,6 +156,7 @@ def _describe(path: Path) -> FoundMember:
             _refuse_traces(disk)
             return FoundMember(path, "unfinished", None, "its first start did not finish")
         identity = read_identity(disk)
+        check_place(disk, identity.owner)
         state = "activated" if is_activated(disk, identity) else "staged"
         return FoundMember(path, state, identity, "")
     except StorageError as error:
@@ -169,6 +173,7 @@ def _check_staged(disk: Disk, identity: Identity) -> None:
             f"{disk.where('')} belongs to member {found.member_id} of cluster "
             f"{found.genesis.cluster} ({found.genesis.cluster_id})"
         )
+    check_place(disk, identity.owner)
     for folder in _folders(identity):
         if not disk.exists(folder):
             raise DamageError(f"{disk.where(folder)} is missing")
@@ -218,7 +223,7 @@ def _journal_opening(identity: Identity) -> JournalOpening:
     for spec in identity.genesis.groups:
         voter = spec.configuration.voter(identity.member_id)
         if voter is not None:
-            floor = GENESIS_CONFIG_ID + 1
+            floor = max(GENESIS_CONFIG_ID, spec.begins_after) + 1
             openings.append(
                 GroupOpening(spec.group, voter.replica_id, spec.configuration, None, floor, 0)
             )

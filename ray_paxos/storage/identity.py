@@ -23,6 +23,7 @@ from ray_paxos.errors import (
 )
 from ray_paxos.storage.checked_files import Fields, read_fields, replace_fields
 from ray_paxos.storage.disk import Disk, DiskLock, storage_errors
+from ray_paxos.storage.place import check_place
 
 FOLDER_FORMAT = 1
 IDENTITY = "identity.json"
@@ -111,7 +112,7 @@ def check_member(disk: Disk, genesis: Genesis, member_id: int) -> Identity:
     """Make sure that a folder is this member's and that it takes part.
 
     Raises:
-        ForeignFolderError: It belongs to another cluster or member.
+        ForeignFolderError: It belongs to another cluster or member, or is a copy.
         NotActivatedError: It is staged only.
         DamageError: It is missing or damaged.
     """
@@ -125,6 +126,7 @@ def check_member(disk: Disk, genesis: Genesis, member_id: int) -> Identity:
         raise ForeignFolderError(
             f"{disk.where('')} belongs to member {name} ({identity.member_id}), not to {member_id}"
         )
+    check_place(disk, identity.owner)
     with storage_errors(f"cannot read {disk.where(ACTIVATED)}"):
         activated = is_activated(disk, identity)
     if not activated:

@@ -5,7 +5,7 @@ acceptor/current                 names the first live file and the last, durably
 acceptor/journal/<number>.journal
     opening record               all of the state but the votes; tombstones, too
     records ...                  one frame an append
-    end mark                     where the file was closed
+    end mark                     where the file was closed; the file ends with it
 ```
 
 Rules:
@@ -92,9 +92,7 @@ def create_journal(disk: Disk, folder: str, opening: JournalOpening, *, owner: b
             disk.unlink(file_path(folder, number))
         state = AcceptorState()
         state.restore(opening)
-        file = begin_file(
-            disk, folder, FIRST_FILE, state, owner=owner, copies_votes=False, room=END_MARK_BYTES
-        )
+        file = begin_file(disk, folder, FIRST_FILE, state, owner=owner, copies_votes=False, room=0)
         file.handle.close()
         prepare_named(disk, folder, NamedFiles(FIRST_FILE, FIRST_FILE, file.durable))
         publish_named(disk, folder)
@@ -122,7 +120,7 @@ def open_journal(
     """
     with storage_errors(f"cannot open the journal in {disk.where(folder)}"):
         named = read_named(disk, folder)
-        state = _recover(disk, folder, named, owner)
+        state = recover(disk, folder, named, owner)
         for number in list_files(disk, folder):
             if number > named.current:
                 disk.unlink(file_path(folder, number))
@@ -139,6 +137,29 @@ def open_journal(
             raise
     journal = Journal(disk, folder, owner, settings or JournalSettings(), state, file)
     return journal, _copy(state)
+
+
+def recover(disk: Disk, folder: str, named: NamedFiles, owner: bytes) -> AcceptorState:
+    """Fold the live files of a journal; changes nothing.
+
+    Raises:
+        DamageError: A file is missing or damaged.
+    """
+    state = AcceptorState()
+    for number in range(named.first, named.current + 1):
+        where = disk.where(file_path(folder, number))
+        opening, records = read_file(disk, folder, number, named, owner)
+        if number == named.first:
+            state.restore(opening)
+        elif state.opening() != opening:
+            raise DamageError(f"{where}: does not open with what the file before it ends with")
+        for record in records:
+            try:
+                state.apply(record)
+            except KeyError as error:
+                message = f"{where}: a record of group {error}, which is not there"
+                raise DamageError(message) from error
+    return state
 
 
 class Journal:
@@ -258,8 +279,7 @@ class Journal:
         with _unless_full():
             named = NamedFiles(self.files[0], file.number, file.position + END_MARK_BYTES)
             prepare_named(self._disk, self._folder, named)
-            file.append(FrameKind.END, b"")
-            file.sync()
+            file.end()
             publish_named(self._disk, self._folder)
 
     def _roll(self, needed: int) -> None:
@@ -289,8 +309,7 @@ class Journal:
             raise
         # From here on nothing needs room. What was appended to the old file becomes durable with
         # its end mark: nothing of it may be lost behind later records.
-        old.append(FrameKind.END, b"")
-        old.sync()
+        old.end()
         old.handle.close()
         publish_named(self._disk, self._folder)
         self._files = [*(f for f in self._files if f.number >= first), new]
@@ -330,25 +349,6 @@ class Journal:
         except StorageError as error:
             self._failed = str(error)
             raise
-
-
-def _recover(disk: Disk, folder: str, named: NamedFiles, owner: bytes) -> AcceptorState:
-    """Fold the live files."""
-    state = AcceptorState()
-    for number in range(named.first, named.current + 1):
-        where = disk.where(file_path(folder, number))
-        opening, records = read_file(disk, folder, number, named, owner)
-        if number == named.first:
-            state.restore(opening)
-        elif state.opening() != opening:
-            raise DamageError(f"{where}: does not open with what the file before it ends with")
-        for record in records:
-            try:
-                state.apply(record)
-            except KeyError as error:
-                message = f"{where}: a record of group {error}, which is not there"
-                raise DamageError(message) from error
-    return state
 
 
 def _drop_below(disk: Disk, folder: str, first: int) -> None:

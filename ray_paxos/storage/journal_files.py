@@ -194,6 +194,16 @@ class JournalFile:
             self.handle.sync()
             self.durable = position
 
+    def end(self) -> None:
+        """Close with the end mark, durably.
+
+        What room is left behind the mark goes: a file that was closed ends with it, so that a
+        reader misses every byte that is cut off.
+        """
+        self.append(FrameKind.END, b"")
+        self.handle.truncate(self.handle.position)
+        self.sync()
+
     def note_votes(self, records: Iterable[JournalRecord]) -> None:
         """Remember the highest vote of each group: the file stays until the floors pass it."""
         for record in records:

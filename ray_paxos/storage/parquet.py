@@ -10,7 +10,7 @@ Rules:
 3. The header, under `ray_paxos.segment`, has a checksum of its own: it is read, and trusted, from
    the end of the file alone.
 
-This is the only module of the package that imports pyarrow.
+This module and `parquet_tables` are the only ones of the package that import pyarrow.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class ParquetCodec:
         ) as writer:
             for block, part in split_blocks(instances, header.chain_before, self._block_bytes):
                 blocks.append(block)
-                table = _to_table(take_apart(part))
+                table = to_table(take_apart(part))
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
             text = encode_fields(_header_fields(header, blocks)).decode()
             writer.add_key_value_metadata({HEADER_KEY: text, CHECKSUM_KEY: _NO_CHECKSUM.decode()})
@@ -143,7 +143,7 @@ class _ParquetContent:
             raise DamageError(f"{self.where}: row group {index}: {error}") from error
 
 
-def _to_table(runs: Runs) -> pa.Table:
+def to_table(runs: Runs) -> pa.Table:
     """Repeat each entry's columns over its rows."""
     row_count = len(runs.commands)
     repeats: list[int] = []

@@ -19,6 +19,8 @@ Rules:
    hole, a foreign file, a chain that does not continue: damage, which names the file.
 4. Nothing read is given out before the whole file agreed with its checksum and the values with
    the chain.
+5. A log begins at its floor, which rises as it is cleaned. Whether all below it is rightly gone
+   is for the own checkpoints to say: `SegmentFolder.open` holds it against them.
 """
 
 from __future__ import annotations
@@ -113,7 +115,7 @@ class Segment:
 class SegmentReader:
     """Reads a group's published segments, also while its learner changes them.
 
-    Invariants: `segments` adjoin each other from instance 1 on; every one was there when they were
+    Invariants: `segments` adjoin each other from the floor on; every one was there when they were
     last listed.
     """
 
@@ -129,6 +131,11 @@ class SegmentReader:
         """The last instance in the log; 0 where it is empty."""
         return self.segments[-1].last if self.segments else 0
 
+    @property
+    def floor(self) -> int:
+        """The lowest instance in the log; 1 where it is empty."""
+        return self.segments[0].first if self.segments else 1
+
     def refresh(self) -> tuple[Segment, ...]:
         """List the segments anew.
 
@@ -138,18 +145,25 @@ class SegmentReader:
         Raises:
             DamageError: They do not add up to one log.
         """
-        damage: DamageError | FileNotFoundError
+        damage: DamageError | FileNotFoundError | None = None
         for _ in range(_LISTINGS_MAX):
             # Listing is not atomic: while the learner publishes a merged segment a listing may
-            # show neither it nor its parts, or a part that is gone when it is read.
+            # show neither it nor its parts, or a part that is gone when it is read. Without the
+            # first ones it would look as if they had been cleaned away.
+            names = self.names()
             try:
-                found = [self._look_at(name) for name in self._names()]
-                self.segments, covered = arrange(self._place, found)
+                found = [self.look_at(name) for name in names]
+                segments, covered = arrange(self._place, found)
             except (DamageError, FileNotFoundError) as error:
                 damage = error
-            else:
-                self._headers = {segment.path: segment.header for segment in found}
+                continue
+            self.segments = segments
+            self._headers = {segment.path: segment.header for segment in found}
+            if self.names() == names:
                 return covered
+            damage = None
+        if damage is None:
+            return covered
         if isinstance(damage, DamageError):
             raise damage
         raise DamageError(f"{self._place.disk.where(self._place.log)}: {damage}") from damage
@@ -157,12 +171,19 @@ class SegmentReader:
     def instances(self, first: int, last: int) -> Iterator[SealedInstance]:
         """The instances of a range that the segments hold, in order, verified.
 
+        Args:
+            first: The first one wanted; at or above the floor.
+            last: The last one wanted.
+
         Raises:
-            DamageError: A segment is not what was sealed.
+            DamageError: A segment is not what was sealed, or the floor has passed what is wanted.
         """
         wanted = first
         misses = 0
         while wanted <= min(last, self.last):
+            if wanted < self.floor:
+                where = self._place.disk.where(self._place.log)
+                raise DamageError(f"{where}: instance {wanted} is below the floor {self.floor}")
             segment = next(s for s in self.segments if s.first <= wanted <= s.last)
             try:
                 content = self._open(segment)
@@ -184,27 +205,56 @@ class SegmentReader:
         """Chosen values from one instance on: as many as fit, and at least one.
 
         Returns:
-            Contiguous values; none where the log does not reach so far.
+            Contiguous values; none where the log does not reach so far, or begins above.
 
         Raises:
             DamageError: A segment is not what was sealed; nothing of it is given out.
         """
-        if not self.segments or from_instance > self.last:
+        if not self._is_listed(from_instance):
             self.refresh()
         values: list[ChosenValue] = []
         byte_count = 0
-        for instance in self.instances(max(from_instance, 1), self.last):
+        if from_instance < self.floor:
+            return values
+        for instance in self.instances(from_instance, self.last):
             byte_count += len(instance.chosen.value)
             if values and byte_count > bytes_max:
                 break
             values.append(instance.chosen)
         return values
 
+    def _is_listed(self, instance_id: int) -> bool:
+        """Whether the segments as last listed hold an instance, and its file is still there."""
+        found = (s.path for s in self.segments if s.first <= instance_id <= s.last)
+        return any(self._place.disk.exists(path) for path in found)
+
+    def chain(self, instance_id: int) -> bytes | None:
+        """The value chain after an instance; None where the log does not hold it.
+
+        Raises:
+            DamageError: Its segment is not what was sealed.
+        """
+        if not self.floor - 1 <= instance_id <= self.last:
+            self.refresh()
+        for segment in self.segments:
+            if instance_id == segment.first - 1:
+                return segment.header.chain_before
+            if instance_id == segment.last:
+                return segment.header.chain_after
+            if segment.first <= instance_id < segment.last:
+                return next(self.instances(instance_id, instance_id)).chain
+        return None
+
     def forget_content(self) -> None:
         """Drop what is kept in memory of the file read last."""
         self._content = None
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Of all files in the log that are not being written.
+
+        Raises:
+            DamageError: Its folder is missing.
+        """
         place = self._place
         try:
             names = place.disk.list(place.log)
@@ -213,7 +263,13 @@ class SegmentReader:
             raise DamageError(message) from error
         return [name for name in names if not name.startswith(UNFINISHED)]
 
-    def _look_at(self, name: str) -> Segment:
+    def look_at(self, name: str) -> Segment:
+        """What a file's name and footer say.
+
+        Raises:
+            DamageError: They are not those of a segment of this log, or contradict each other.
+            FileNotFoundError: No such file.
+        """
         place = self._place
         path = f"{place.log}/{name}"
         header = self._headers.get(path)
@@ -248,23 +304,47 @@ def arrange(
     Raises:
         DamageError: A hole, an overlap, or a chain that does not continue.
     """
-    log: list[Segment] = []
+    runs, covered, problems = find_runs(place, found)
+    if problems:
+        raise DamageError(problems[0])
+    return (runs[0] if runs else ()), covered
+
+
+def find_runs(
+    place: SegmentPlace, found: Sequence[Segment]
+) -> tuple[list[tuple[Segment, ...]], tuple[Segment, ...], list[str]]:
+    """Find what of the segments belongs together.
+
+    Returns:
+        Runs of segments that adjoin each other, ascending; those that lie inside others; and what
+        is wrong, where there is more than one run, or something contradicts it.
+    """
+    runs: list[list[Segment]] = []
     covered: list[Segment] = []
+    problems: list[str] = []
     for segment in sorted(found, key=lambda s: (s.first, -s.last)):
-        end = log[-1].last if log else 0
         where = place.disk.where(segment.path)
-        if segment.last <= end:
+        before = runs[-1][-1] if runs else None
+        if before is None:
+            if segment.first == 1 and segment.header.chain_before != EMPTY_CHAIN:
+                problems.append(f"{where} does not begin with an empty chain")
+            runs.append([segment])
+        elif segment.last <= before.last:
             covered.append(segment)
-            continue
-        if segment.first <= end:
-            raise DamageError(f"{where} overlaps {place.disk.where(log[-1].path)}")
-        if segment.first > end + 1:
-            hole = f"instances {end + 1} to {segment.first - 1} are missing"
-            raise DamageError(f"{where}: {hole} before it")
-        if segment.header.chain_before != (log[-1].header.chain_after if log else EMPTY_CHAIN):
-            raise DamageError(f"{where} does not continue the segment before it")
-        log.append(segment)
-    return tuple(log), tuple(covered)
+        elif segment.first == before.last + 1:
+            if segment.header.chain_before == before.header.chain_after:
+                runs[-1].append(segment)
+            else:
+                problems.append(f"{where} does not continue the segment before it")
+                runs.append([segment])
+        elif segment.first <= before.last:
+            problems.append(f"{where} overlaps {place.disk.where(before.path)}")
+            runs.append([segment])
+        else:
+            hole = f"instances {before.last + 1} to {segment.first - 1} are missing"
+            problems.append(f"{where}: {hole} before it")
+            runs.append([segment])
+    return [tuple(run) for run in runs], tuple(covered), problems
 
 
 def read_header(place: SegmentPlace, path: str) -> SegmentHeader:
@@ -278,10 +358,7 @@ def read_header(place: SegmentPlace, path: str) -> SegmentHeader:
     size = disk.size(path)
     tail = functools.partial(_read_tail, disk, path, size)
     header = place.codec.read_header(tail, where)
-    if header.genesis != place.genesis:
-        raise DamageError(f"{where} is a segment of another cluster")
-    if header.group != place.group:
-        raise DamageError(f"{where} is a segment of group {header.group}")
+    _check_owner(place, header, where)
     return header
 
 
@@ -289,10 +366,20 @@ def open_segment(place: SegmentPlace, path: str) -> SegmentContent:
     """Read a whole file and compare it with its checksums.
 
     Raises:
-        DamageError: It is not what was written.
+        DamageError: It is not what was written, or of another cluster or group.
         FileNotFoundError: No such file.
     """
-    return place.codec.open(place.disk.read(path), place.disk.where(path))
+    where = place.disk.where(path)
+    content = place.codec.open(place.disk.read(path), where)
+    _check_owner(place, content.header, where)
+    return content
+
+
+def _check_owner(place: SegmentPlace, header: SegmentHeader, where: str) -> None:
+    if header.genesis != place.genesis:
+        raise DamageError(f"{where} is a segment of another cluster")
+    if header.group != place.group:
+        raise DamageError(f"{where} is a segment of group {header.group}")
 
 
 def _read_tail(disk: Disk, path: str, size: int, byte_count: int) -> bytes:

@@ -1,44 +1,91 @@
 """What a shell does a role's writing and reading with: one store for each role.
 
 A shell executes the driver's actions: `Write` is `write` and then `sync`, after which the driver
-is told; `Read` is `read`. Several writes may share one sync. After a write or sync that failed the
-store refuses everything (R3), with one exception: a learner's `write` that raises
-`StorageFullError` wrote nothing, nobody was told anything, and the same write may be tried again.
+is told; `Run` is `run`, and its outcome is told. Several writes may share one sync. After a write
+or sync that failed the store refuses everything (R3), with one exception: a learner's `write` that
+raises `StorageFullError` wrote nothing, nobody was told anything, and the same write may be tried
+again. A task that fails is its own matter alone.
 
-What can be left undone without a loss, a merge, is given up where it fails, and `problems` says
-so; it stops neither the role nor other groups (R12).
+Writes, syncs and tasks are called by one thread; the tasks in `SLOW_TASKS` may be called by a
+second one, one at a time: they share nothing with the rest that changes.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, get_args
 
-from ray_paxos.core.messages import ChosenValue
 from ray_paxos.core.records import (
     JournalRecord,
-    MergeSegments,
-    PublishMerged,
-    ReadSegments,
     Record,
     SealSegment,
 )
-from ray_paxos.errors import PaxosError, StorageError, StorageFullError
+from ray_paxos.core.tasks import (
+    BeginTransfer,
+    ChainRead,
+    CheckpointLoaded,
+    CheckpointMade,
+    ChunkRead,
+    CutLog,
+    DropCheckpoint,
+    DropSaved,
+    LoadCheckpoint,
+    LogCut,
+    MakeCheckpoint,
+    ManifestRead,
+    MergeSegments,
+    Outcome,
+    PublishMerged,
+    PublishTransfer,
+    ReadChain,
+    ReadChunk,
+    ReadManifest,
+    ReadSegments,
+    ReplaceSegment,
+    SaveState,
+    Scrub,
+    SegmentsRead,
+    SetAsideCheckpoint,
+    TakeSaved,
+    Task,
+    TaskDone,
+    TaskFailed,
+    TransferBegun,
+    WriteChunk,
+)
+from ray_paxos.errors import DamageError, PaxosError, StorageError, StorageFullError
+from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.storage.checkpoint_folders import CheckpointFolder
+from ray_paxos.storage.checkpoint_maker import CheckpointMaker
+from ray_paxos.storage.checkpoints import CheckpointPlace, newest_whole, published, settle
 from ray_paxos.storage.disk import Disk, storage_errors
 from ray_paxos.storage.identity import RoleFolder
 from ray_paxos.storage.journal import Journal
+from ray_paxos.storage.saved_state import drop_all, drop_saved, take_saved
+from ray_paxos.storage.scrubber import Scrubber
 from ray_paxos.storage.segment_folders import MergeFolder, SegmentFolder
 
 JOURNAL_RECORDS = get_args(JournalRecord)
+SLOW_TASKS = (
+    LoadCheckpoint,
+    MakeCheckpoint,
+    TakeSaved,
+    DropCheckpoint,
+    SetAsideCheckpoint,
+    BeginTransfer,
+    WriteChunk,
+    PublishTransfer,
+    Scrub,
+)
+"""Done beside the others: each may take as long as all of a group's state does."""
+INLINE_TASKS = (SaveState, DropSaved)
+"""Done by whoever drives the role, before anything else."""
 
 
 class RoleStore(Protocol):
     """A role's part of the disk."""
-
-    @property
-    def problems(self) -> Mapping[int, str]:
-        """What was last given up, by group; to be shown in status."""
 
     def reserve(self, byte_count: int, *, appends: int = 1) -> bool:
         """Take room for records in advance, and say whether there was some.
@@ -64,11 +111,11 @@ class RoleStore(Protocol):
             StorageError: It is not, and the store refuses everything from here on.
         """
 
-    def read(self, read: ReadSegments) -> list[ChosenValue]:
-        """Read sealed instances; contiguous, as many as asked for, at least one if there is one.
+    def run(self, task: Task) -> Outcome:
+        """Do a task; what it makes is durable when this returns.
 
-        Raises:
-            StorageError: They cannot be read; nothing damaged is given out.
+        Returns:
+            What it came to: `TaskFailed` where it had to be given up. Nothing damaged is given out.
         """
 
     def close(self) -> None:
@@ -87,18 +134,22 @@ class _Store:
         self._folder = folder
         self._failed = ""
 
-    @property
-    def problems(self) -> Mapping[int, str]:
-        """Nothing is ever given up."""
-        return {}
-
     def reserve(self, byte_count: int, *, appends: int = 1) -> bool:
         """Whatever is written takes its room when it is."""
         return True
 
-    def read(self, read: ReadSegments) -> list[ChosenValue]:
-        """This role has no segments to read."""
-        return []
+    def run(self, task: Task) -> Outcome:
+        """Do a task, and turn what goes wrong into its outcome."""
+        if self._failed:
+            return TaskFailed(self._failed)
+        try:
+            with storage_errors(f"cannot do {type(task).__name__} in group {task.group}"):
+                return self._run(task)
+        except PaxosError as error:
+            return TaskFailed(str(error), isinstance(error, DamageError))
+
+    def _run(self, task: Task) -> Outcome:
+        raise AssertionError(f"{type(task).__name__} is no task of this role's")
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -149,25 +200,43 @@ class AcceptorStore(_Store):
             super().close()
 
 
+@dataclass(frozen=True, slots=True)
+class LearnerGroup:
+    """What a learner has of one group on the disk.
+
+    Attributes:
+        segments: Its log.
+        checkpoints: Where its member's checkpoints are, to be read only.
+        saved: Where the learner saves its own state, for the checkpointer to take over.
+    """
+
+    segments: SegmentFolder
+    checkpoints: CheckpointPlace
+    saved: CheckpointPlace
+
+
 class LearnerStore(_Store):
     """The chosen logs of all groups of a member."""
 
-    def __init__(self, disk: Disk, folder: RoleFolder, groups: Mapping[int, SegmentFolder]) -> None:
-        """Seal and publish in these folders, by group."""
+    def __init__(
+        self,
+        disk: Disk,
+        folder: RoleFolder,
+        groups: Mapping[int, LearnerGroup],
+        registry: MachineRegistry,
+    ) -> None:
+        """Seal in these folders, by group; the registry is for loading checkpoints."""
         super().__init__(disk, folder)
         self._groups = groups
+        self._registry = registry
 
     def write(self, records: Sequence[Record]) -> None:
-        """Write segments, and note what is to be published."""
+        """Write segments."""
         try:
             with self._using("write to"):
                 for record in records:
-                    assert isinstance(record, SealSegment | PublishMerged), "a learner's record"
-                    folder = self._groups[record.group]
-                    if isinstance(record, SealSegment):
-                        folder.seal(record)
-                    else:
-                        folder.publish(record.first, record.last)
+                    assert isinstance(record, SealSegment), "a learner's record"
+                    self._groups[record.group].segments.seal(record)
         except StorageFullError:
             self._failed = ""
             raise
@@ -175,46 +244,133 @@ class LearnerStore(_Store):
     def sync(self) -> None:
         """Sync, rename, sync the folders."""
         with self._using("sync"):
-            for folder in self._groups.values():
-                folder.sync()
+            for group in self._groups.values():
+                group.segments.sync()
 
-    @property
-    def problems(self) -> Mapping[int, str]:
-        """Merged segments that were not what they should be."""
-        return {group: folder.problem for group, folder in self._groups.items() if folder.problem}
+    def _run(self, task: Task) -> Outcome:
+        group = self._groups[task.group]
+        match task:
+            case PublishMerged(first=first, last=last):
+                group.segments.publish(first, last)
+                return TaskDone()
+            case CutLog(floor=floor, base=base):
+                if base is None and max(published(group.checkpoints), default=0) < floor - 1:
+                    # What was told of it is old: it was found damaged since.
+                    raise StorageError(f"no checkpoint covers what lies below instance {floor}")
+                return LogCut(group.segments.cut(floor, base))
+            case ReplaceSegment(values=values):
+                group.segments.replace(values)
+                return TaskDone()
+            case LoadCheckpoint(above=above):
+                newest = newest_whole(group.checkpoints, self._registry, above=above)
+                found = newest.checkpoint
+                if found is None:
+                    problems = "; ".join(newest.problems) or "there is none"
+                    return TaskFailed(f"no checkpoint above instance {above}: {problems}")
+                settle(group.checkpoints, found.cut.instance_id)
+                return CheckpointLoaded(found.cut, found.host)
+            case SaveState(cut=cut, host=host):
+                self._disk.make_folder(group.saved.folder)
+                saved = CheckpointFolder.open(group.saved)
+                drop_all(saved)
+                return CheckpointMade(cut, saved.save(host, cut).byte_count)
+            case DropSaved():
+                drop_saved(group.saved)
+                return TaskDone()
+            case _:
+                return super()._run(task)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointerGroup:
+    """What a checkpointer has of one group on the disk.
+
+    Attributes:
+        merging: Merges its learner's segments, and reads them.
+        checkpoints: Its checkpoints.
+        maker: Makes them.
+        scrubber: Reads what lies there and compares it with its checksums.
+        saved: Where its learner saves its own state.
+    """
+
+    merging: MergeFolder
+    checkpoints: CheckpointFolder
+    maker: CheckpointMaker
+    scrubber: Scrubber
+    saved: CheckpointPlace
 
 
 class CheckpointerStore(_Store):
-    """Merging, and reading the learner's segments."""
+    """Merging, checkpoints, and reading for others."""
 
-    def __init__(self, disk: Disk, folder: RoleFolder, groups: Mapping[int, MergeFolder]) -> None:
-        """Merge in these folders, by group."""
+    def __init__(
+        self, disk: Disk, folder: RoleFolder, groups: Mapping[int, CheckpointerGroup]
+    ) -> None:
+        """Work in these folders, by group."""
         super().__init__(disk, folder)
         self._groups = groups
 
     def write(self, records: Sequence[Record]) -> None:
-        """Write merged segments."""
-        with self._using("write to"):
-            for record in records:
-                assert isinstance(record, MergeSegments), "a checkpointer's record"
-                self._groups[record.group].merge(record.first, record.last)
+        """There is nothing to write."""
+        assert not records, "a checkpointer emits no records"
 
     def sync(self) -> None:
-        """Sync, read back, rename, sync the folders."""
-        with self._using("sync"):
-            for folder in self._groups.values():
-                folder.sync()
+        """There is nothing to sync."""
 
-    def read(self, read: ReadSegments) -> list[ChosenValue]:
-        """Read the learner's published segments."""
-        with storage_errors(f"cannot read the log of group {read.group}"):
-            folder = self._groups.get(read.group)
-            return folder.reader.read(read.from_instance, read.bytes_max) if folder else []
+    def _run(self, task: Task) -> Outcome:
+        group = self._groups[task.group]
+        checkpoints, reader = group.checkpoints, group.merging.reader
+        match task:
+            case ReadSegments():
+                values = reader.read(task.from_instance, task.bytes_max)
+                return SegmentsRead(tuple(values), reader.floor)
+            case ReadChain(instance_id=instance_id):
+                return ChainRead(reader.chain(instance_id))
+            case ReadManifest(above=above):
+                return self._read_manifest(checkpoints, above)
+            case ReadChunk(instance_id=instance_id, path=path):
+                data = checkpoints.read_chunk(instance_id, path, task.offset, task.bytes_max)
+                return ChunkRead(data)
+            case MergeSegments(first=first, last=last):
+                group.merging.merge(first, last)
+            case MakeCheckpoint(through=through):
+                return group.maker.make(through)
+            case TakeSaved(instance_id=instance_id):
+                return take_saved(group.saved, checkpoints, instance_id)
+            case DropCheckpoint(instance_id=instance_id):
+                checkpoints.drop(instance_id)
+            case SetAsideCheckpoint(instance_id=instance_id):
+                checkpoints.set_aside(instance_id)
+            case BeginTransfer(manifest=manifest):
+                present = checkpoints.begin(manifest)
+                return TransferBegun(tuple(present[file.path] for file in manifest.files))
+            case WriteChunk(instance_id=instance_id, path=path):
+                wanted = task.offset + len(task.data)
+                if checkpoints.write_chunk(instance_id, path, task.offset, task.data) < wanted:
+                    return TaskFailed("the transfer was begun anew meanwhile")
+            case PublishTransfer(instance_id=instance_id):
+                checkpoints.publish(instance_id)
+            case Scrub():
+                return group.scrubber.scrub(task)
+            case _:
+                return super()._run(task)
+        return TaskDone()
 
-    @property
-    def problems(self) -> Mapping[int, str]:
-        """Merges that could not be done."""
-        return {group: folder.problem for group, folder in self._groups.items() if folder.problem}
+    @staticmethod
+    def _read_manifest(checkpoints: CheckpointFolder, above: int) -> ManifestRead:
+        """The newest one that is whole, and those that are not."""
+        damaged: list[int] = []
+        for instance_id in reversed(checkpoints.instances):
+            if instance_id <= above:
+                break
+            try:
+                manifest = checkpoints.manifest_bytes(instance_id)
+            except DamageError:
+                damaged.append(instance_id)
+                continue
+            if manifest is not None:
+                return ManifestRead(manifest, tuple(damaged))
+        return ManifestRead(None, tuple(damaged))
 
 
 class ProposerStore(_Store):

@@ -26,15 +26,23 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.events import (
     ApplyingStopped,
+    CaughtUp,
+    CheckpointDamaged,
+    CheckpointInstalled,
+    CheckpointMade,
+    ChunkDiffered,
     Event,
     FloorRaised,
     InstanceApplied,
     InstanceChosen,
     InvariantBroken,
+    LogCutOff,
     MasterStarted,
+    SegmentDamageFound,
 )
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.invariants import status_contradicts
+from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
@@ -57,9 +65,11 @@ from ray_paxos.core.messages import (
 from ray_paxos.core.records import Record
 from ray_paxos.core.role import GroupRouter, Role
 from ray_paxos.core.values import SessionId
+from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.testing.client import Operation
 from ray_paxos.testing.clock import MachineClock, Scheduler
 from ray_paxos.testing.coverage import (
+    DAMAGE,
     DENIED,
     INDEX_BY_ROUND,
     OVERLOADED,
@@ -70,6 +80,9 @@ from ray_paxos.testing.coverage import (
     SeedCoverage,
     name_read,
 )
+from ray_paxos.testing.damage import MemberDamage
+from ray_paxos.testing.disk import SimulatedDisk
+from ray_paxos.testing.disk_watch import DiskWatch
 from ray_paxos.testing.durability import AcceptorWatch, SegmentWatch, floor_uncovered
 from ray_paxos.testing.lease_watch import LeaseWatch
 from ray_paxos.testing.log_watch import LogWatch
@@ -90,21 +103,28 @@ class Checker:
         coverage: What the run has seen so far.
         logs: By group, what was applied.
         leases: By group, who may believe in a lease.
+        damage: By member, which of its files were damaged on purpose.
+        disks: By member, what its learner relies on.
     """
 
-    def __init__(self, genesis: Genesis, scheduler: Scheduler, drift_ppm: int) -> None:
+    def __init__(
+        self, genesis: Genesis, scheduler: Scheduler, drift_ppm: int, registry: MachineRegistry
+    ) -> None:
         """Start before anything happened.
 
         Args:
             genesis: Of the cluster.
             scheduler: True time.
             drift_ppm: By how much any machine's clock may be fast or slow.
+            registry: Which machines can be mounted.
         """
         self.coverage = SeedCoverage()
         self._scheduler = scheduler
         self._handling: Message | None = None
         self.ledgers = {g.group: VoteLedger(g.group, g.configuration) for g in genesis.groups}
-        self.logs = {g.group: LogWatch(g.group, self.ledgers[g.group]) for g in genesis.groups}
+        self.logs = {
+            g.group: LogWatch(g.group, self.ledgers[g.group], registry) for g in genesis.groups
+        }
         self.leases = {
             g.group: LeaseWatch(g.group, g.configuration, drift_ppm, scheduler, self.coverage)
             for g in genesis.groups
@@ -117,6 +137,9 @@ class Checker:
         member_ids = [member.member_id for member in genesis.members]
         self.acceptors = {m: AcceptorWatch(m) for m in member_ids}
         self.segments = {m: SegmentWatch(m) for m in member_ids}
+        self.damage: dict[int, MemberDamage] = {}
+        self.disks: dict[int, DiskWatch] = {}
+        self._switched: list[tuple[int, DiskWatch]] = []
         self._voters = {
             g.group: [self.segments[v.member_id] for v in g.voters] for g in genesis.groups
         }
@@ -137,6 +160,9 @@ class Checker:
     def stepped(self, address: Address) -> None:
         """A process has handled something, and all that it says has left."""
         self._handling = None
+        for group, disk in self._switched:
+            self.logs[group].state_loaded(disk.member_id, disk.learners[group].host)
+        self._switched = []
         if address.role in (RoleName.PROPOSER, RoleName.LEARNER):
             for lease in self.leases.values():
                 lease.stepped(address)
@@ -149,12 +175,23 @@ class Checker:
         for group, votes in state.groups.items():
             self._check_floor(group, member_id, votes.floor)
 
-    def learner_opened(
-        self, member_id: int, group: int, durable_through: int, point: ChainPoint
-    ) -> None:
+    def watch_disk(self, member_id: int, disk: SimulatedDisk) -> None:
+        """This is a member's disk."""
+        self.damage[member_id] = MemberDamage(disk)
+        self.disks[member_id] = DiskWatch(
+            member_id, list(self.logs), self.damage[member_id], self.segments[member_id]
+        )
+
+    def learner_opening(self, member_id: int) -> None:
+        """A learner is about to look at what is on its disk."""
+        self.disks[member_id].opening()
+
+    def learner_opened(self, member_id: int, group: int, learner: Learner) -> None:
         """A learner begins a life with what it found, and has applied it."""
-        self.segments[member_id].opened(group, durable_through)
-        self.logs[group].opened(member_id, point)
+        self.disks[member_id].opened(group, learner)
+        self.logs[group].opened(member_id, learner.status().point)
+        if not learner.stopped:
+            self.logs[group].state_loaded(member_id, learner.host)
 
     def writing(self, process: Address, records: Sequence[Record]) -> None:
         """A process is about to hand records to its store."""
@@ -283,6 +320,17 @@ class Checker:
                 self.ledgers[group].claimed(instance_id, value, name_address(process))
             case FloorRaised(group=group, floor=floor):
                 self._check_floor(group, process.member_id, floor)
+            case CheckpointMade() | CheckpointInstalled():
+                self._on_checkpoint(process.member_id, event)
+            case ChunkDiffered():
+                raise Violation("R4", f"{name_address(process)} was given another log: {event}")
+            case CheckpointDamaged() | SegmentDamageFound():
+                self.disks[process.member_id].damage_found(event)
+                self.coverage.seen[DAMAGE] += 1
+            case CaughtUp(group=group):
+                self.disks[process.member_id].caught_up(group, self._handling)
+            case LogCutOff(group=group):
+                self.disks[process.member_id].log_cut(group)
             case MasterStarted(group=group, ballot=ballot, instance_id=instance_id):
                 self.logs[group].master_started(process.member_id, ballot, instance_id)
             case InvariantBroken(what=what):
@@ -291,6 +339,16 @@ class Checker:
                 raise Violation("R12", f"{name_address(process)} stopped applying: {why}")
             case _:
                 pass
+
+    def _on_checkpoint(self, member_id: int, event: CheckpointMade | CheckpointInstalled) -> None:
+        point = ChainPoint(event.instance_id, event.chain, event.result_chain)
+        if isinstance(event, CheckpointMade):
+            self.logs[event.group].checkpointed(member_id, point)
+        else:
+            self.logs[event.group].installed(member_id, point)
+            self.segments[member_id].installed(event.group, event.instance_id)
+            self.disks[member_id].installed(event.group, event.instance_id)
+            self._switched.append((event.group, self.disks[member_id]))
 
     # Clients.
 

@@ -36,6 +36,7 @@ class SimulatedMember:
         self.member_id = member_id
         self.disk = SimulatedDisk()
         self._world = world
+        world.checker.watch_disk(member_id, self.disk)
         self.boot()
         stage_member(self.disk, world.genesis, member_id)
         activate_member(self.disk)

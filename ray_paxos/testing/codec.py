@@ -1,15 +1,18 @@
-"""A plain file format for segments, for the simulator: no Parquet, the same promises."""
+"""Plain file formats for segments and tables, for the simulator: no Parquet, the same promises."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 import google_crc32c
 import msgspec
 
 from ray_paxos.core.records import SealedInstance
 from ray_paxos.errors import DamageError
+from ray_paxos.machines.table import Column, Row
 from ray_paxos.storage.segment_format import (
     BLOCK_BYTES,
     Block,
@@ -17,6 +20,7 @@ from ray_paxos.storage.segment_format import (
     SegmentHeader,
     split_blocks,
 )
+from ray_paxos.storage.table_format import batches
 
 _CRC_BYTES = 4
 _LENGTH_BYTES = 4
@@ -31,6 +35,9 @@ class _Footer(msgspec.Struct, frozen=True, array_like=True):
 _encoder = msgspec.msgpack.Encoder()
 _footer_decoder = msgspec.msgpack.Decoder(_Footer)
 _block_decoder = msgspec.msgpack.Decoder(list[SealedInstance])
+_columns_decoder = msgspec.msgpack.Decoder(tuple[Column, ...])
+_rows_decoder = msgspec.msgpack.Decoder(list[Row])
+_TYPES = {"string": str, "bytes": bytes, "int": int, "bool": bool}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +109,51 @@ def _read_footer(tail: ReadTail, where: str) -> _Footer:
 
 def _crc(data: bytes) -> bytes:
     return int(google_crc32c.value(data)).to_bytes(_CRC_BYTES, "big")
+
+
+class PlainTables:
+    """The columns, then batches of rows, each part after its length."""
+
+    suffix = ".plain"
+
+    def write(self, path: Path, columns: Sequence[Column], rows: Iterable[Row]) -> None:
+        """Write a new file."""
+        with path.open("xb") as file:
+            file.write(_framed(_encoder.encode(tuple(columns))))
+            for batch in batches(columns, rows):
+                for row in batch:
+                    _check_row(columns, row)
+                file.write(_framed(_encoder.encode(batch)))
+
+    def read(self, path: Path, columns: Sequence[Column], where: str) -> Iterator[Row]:
+        """The rows, a batch at a time."""
+        with path.open("rb") as file:
+            try:
+                parts = iter(
+                    lambda: file.read(int.from_bytes(file.read(_LENGTH_BYTES), "big")), b""
+                )
+                if _columns_decoder.decode(next(parts, b"")) != tuple(columns):
+                    raise DamageError(f"{where}: it has other columns")
+                for part in parts:
+                    yield from _rows_decoder.decode(part)
+            except msgspec.DecodeError as error:
+                raise DamageError(f"{where}: not a table ({error})") from error
+
+
+def _next_part(file: BinaryIO) -> bytes:
+    """The next part; none of them is empty."""
+    return file.read(int.from_bytes(file.read(_LENGTH_BYTES), "big"))
+
+
+def _framed(part: bytes) -> bytes:
+    return len(part).to_bytes(_LENGTH_BYTES, "big") + part
+
+
+def _check_row(columns: Sequence[Column], row: Row) -> None:
+    for column, item in zip(columns, row, strict=True):
+        if item is None and column.is_nullable:
+            continue
+        if type(item) is not _TYPES[column.kind]:
+            raise TypeError(f"{column.name} is {type(item).__name__}, not {column.kind}")
+        if type(item) is int and not -(1 << 63) <= item < 1 << 63:
+            raise OverflowError(f"{column.name} does not fit 64 bits")

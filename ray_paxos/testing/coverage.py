@@ -14,11 +14,15 @@ from dataclasses import dataclass, field
 from ray_paxos.core.client_messages import Consistency
 from ray_paxos.core.events import (
     CaughtUp,
+    CheckpointInstalled,
+    CheckpointMade,
     CommandRefused,
     Event,
     HoleFilled,
+    LogCutOff,
     MasterStarted,
     PromiseGranted,
+    SegmentRepaired,
     ValueAdopted,
 )
 from ray_paxos.core.results import NoteCode
@@ -48,6 +52,11 @@ INDEX_BY_ROUND = "read index by a round"
 BOUNDED_AGE = "follower read of bounded age"
 AT_LEAST = "follower read of an instance"
 STALE_READ = "stale read"
+CHECKPOINT = "checkpoint made"
+INSTALLED = "checkpoint installed"
+CLEANED = "log cleaned"
+DAMAGE = "damage found while running"
+MENDED = "damaged segment mended"
 OVERLOADED = "request refused, overloaded"
 READ_OVERLOADED = "read refused, overloaded"
 DENIED = "client told: certainly not applied"
@@ -94,9 +103,13 @@ SITUATIONS = (
     Situation(DENIED, 0.3),
     Situation(UNKNOWN, 0.3),
     Situation(WITHDRAWN, 0.1),
+    Situation(CHECKPOINT, 0.8),
+    Situation(CLEANED, 0.5),
+    Situation(INSTALLED, 0.2),
+    Situation(DAMAGE, 0.1),
+    Situation(MENDED, 0.02),
 )
-"""Features that come later add their rows here: a membership entry adopted in a prepare, a
-checkpoint installed."""
+"""Features that come later add their rows here: a membership entry adopted in a prepare."""
 
 SEEDS_MIN = 80
 """Shares are asked of runs with at least so many seeds."""
@@ -146,6 +159,14 @@ class SeedCoverage:
                 self.seen[GAP] += 1
             case CaughtUp():
                 self.seen[CAUGHT_UP] += 1
+            case CheckpointMade():
+                self.seen[CHECKPOINT] += 1
+            case CheckpointInstalled():
+                self.seen[INSTALLED] += 1
+            case LogCutOff():
+                self.seen[CLEANED] += 1
+            case SegmentRepaired():
+                self.seen[MENDED] += 1
             case MasterStarted():
                 self.seen["master"] += 1
                 if self.seen["master"] > 1:

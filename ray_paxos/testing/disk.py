@@ -20,14 +20,20 @@ What a power loss leaves (the promises of `storage.disk`, and not more):
 3. A failed `sync` drops what it was to write: the writes stay readable until the power goes, and
    a later `sync` succeeds without having written them (as Linux marks such pages clean).
 
-Folders are durable once made. All choices come from the `random.Random` that is handed in.
+4. A folder is durable once made. One that was removed comes back with those of its files whose
+   removal was not durable, unless the folder above it was synced.
+
+All choices come from the `random.Random` that is handed in.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import errno
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from random import Random
 
 from ray_paxos.errors import FolderHeldError
@@ -166,6 +172,25 @@ class SimulatedDisk:
         """By path, what was done there since the beginning."""
         return self._medium.statistics
 
+    def paths(self) -> list[str]:
+        """Every file as a process sees it."""
+        return sorted(self._medium.names)
+
+    def content_number(self, path: str) -> int:
+        """Tells a file from every other that had, has or will have its name."""
+        return self._medium.names[path]
+
+    def is_durable(self, path: str) -> bool:
+        """Whether a loss of power now leaves a file under its name, as it is."""
+        number = self._medium.names.get(path)
+        is_named = number is not None and self._medium.durable_names.get(path) == number
+        return is_named and not self._medium.content(path).pending
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of all files together."""
+        return sum(len(self._medium.contents[n].cache) for n in self._medium.names.values())
+
     def files(self) -> dict[str, bytes]:
         """Every file as a process sees it, by path."""
         names = sorted(self._medium.names.items())
@@ -203,6 +228,10 @@ class SimulatedDisk:
         """Whether something of that name is there."""
         return path in self._medium.names or path in self._medium.folders
 
+    def is_folder(self, path: str) -> bool:
+        """Whether a folder is there."""
+        return path in self._medium.folders
+
     def list(self, path: str) -> Sequence[str]:
         """Names in a folder."""
         self._medium.need_folder(path)
@@ -221,6 +250,42 @@ class SimulatedDisk:
         parts = path.split("/") if path else []
         for end in range(1, len(parts) + 1):
             self._medium.folders.add("/".join(parts[:end]))
+
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder."""
+        self._medium.operate()
+        if self.list(path):
+            raise os_error(errno.ENOTEMPTY, path)
+        self._medium.folders.discard(path)
+
+    @contextlib.contextmanager
+    def staging(self, path: str) -> Iterator[Path]:
+        """A temporary directory; its files are then written one operation after the other."""
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)
+            self.make_folder(path)
+            for source in sorted(Path(name).rglob("*")):
+                target = f"{path}/{source.relative_to(name)}"
+                if source.is_dir():
+                    self.make_folder(target)
+                else:
+                    self.create(target).write(source.read_bytes())
+
+    @contextlib.contextmanager
+    def checkout(self, path: str) -> Iterator[Path]:
+        """A copy in a temporary directory."""
+        with tempfile.TemporaryDirectory() as name:
+            self._copy_out(path, Path(name))
+            yield Path(name)
+
+    def _copy_out(self, path: str, target: Path) -> None:
+        for name in self.list(path):
+            source = f"{path}/{name}"
+            if self.is_folder(source):
+                (target / name).mkdir()
+                self._copy_out(source, target / name)
+            else:
+                (target / name).write_bytes(self.read(source))
 
     def rename(self, old: str, new: str) -> None:
         """Rename, replacing."""
@@ -242,6 +307,14 @@ class SimulatedDisk:
         if fails(self._medium.failing_syncs, path):
             raise os_error(errno.EIO, path)
         self._medium.sync_folder(path)
+
+    def number(self, path: str) -> int:
+        """A simulated folder is never copied but as a whole medium: one number will do."""
+        return 1 if path == "" or self.exists(path) else 0
+
+    def host(self) -> str:
+        """One machine."""
+        return "simulated"
 
     def lock(self, path: str) -> SimulatedLock:
         """Lock a file among the views of this medium."""

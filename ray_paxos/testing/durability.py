@@ -157,14 +157,33 @@ class SegmentWatch:
         self._forgotten[group] = self.was_durable_through(group)
         self._through[group] = 0
 
-    def opened(self, group: int, durable_through: int) -> None:
-        """A new life found segments up to here, and synced their folder."""
+    def opened(self, group: int, durable_through: int, whole_through: int | None = None) -> None:
+        """A new life found segments up to here, and synced their folder.
+
+        Args:
+            group: Whose.
+            durable_through: The end of what it found, and all before.
+            whole_through: The end of what is whole, where something was damaged on purpose: that
+                much is all that the code answers for.
+        """
         before = self.durable_through(group)
-        if durable_through < before:
-            what = f"{self._member} had sealed through {before}, and opened {durable_through}"
+        expected = before if whole_through is None else min(before, whole_through)
+        if durable_through < expected:
+            what = f"{self._member} had sealed through {expected}, and opened {durable_through}"
             raise Violation("R3", f"group {group}: {what}")
+        if durable_through < before:
+            self.forget(group)
         self._through[group] = durable_through
         self._unsynced = [record for record in self._unsynced if record.group != group]
+
+    def installed(self, group: int, instance_id: int) -> None:
+        """The learner goes on from a checkpoint in its member's folder."""
+        before = self.durable_through(group)
+        unsynced = [record for record in self._unsynced if record.group == group]
+        if instance_id <= before or unsynced:
+            what = f"{self._member} installed {instance_id}, durable through {before}"
+            raise Violation("R6", f"group {group}: {what}, with {len(unsynced)} unsynced")
+        self._through[group] = instance_id
 
     def wrote(self, records: Sequence[Record]) -> None:
         """Records were handed to the store."""

@@ -17,6 +17,7 @@ from ray_paxos.core.proposer import Phase, Proposer
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.testing.cluster import SimulatedCluster, SimulatedMember
+from ray_paxos.testing.disk_faults import DiskFaults
 from ray_paxos.testing.lease_faults import LeaseFaults
 from ray_paxos.testing.network import CLIENT_NODE, SimulatedNetwork
 from ray_paxos.testing.options import NetworkOptions
@@ -28,7 +29,6 @@ CRASH_OPERATIONS_MAX = 12
 ABSENT_GROUP = 99
 LAST_MOMENTS_NS = 400 * MILLISECOND_NS
 WRITING_NS = 100 * MILLISECOND_NS
-ROLE_FOLDERS = ("acceptor", "learner", "checkpointer")
 
 Link = tuple[int, int]
 
@@ -56,6 +56,7 @@ class FaultInjector:
         self._draw = cluster.world.random
         self._usual = network.options
         self._leases = LeaseFaults(cluster, network)
+        self._disks = DiskFaults(cluster, self._later)
         self._down_until: dict[Address, int] = {}
         self._kinds: dict[str, Callable[[], None]] = {
             "cut in two": self._cut_in_two,
@@ -73,9 +74,10 @@ class FaultInjector:
             "paused member": self._pause_member,
             "transferred master": self._leases.transfer_master,
             "clock jump": self._leases.jump_clock,
-            "failing fsync": self._fail_fsync,
-            "slow disk": self._slow_disk,
-            "full disk": self._fill_disk,
+            "failing fsync": self._disks.fail_fsync,
+            "slow disk": self._disks.slow_disk,
+            "full disk": self._disks.fill_disk,
+            "damaged file": self._damage_file,
             "bad network": self._worsen_network,
             "stray message": self._send_astray,
         }
@@ -360,22 +362,8 @@ class FaultInjector:
 
     # Disks.
 
-    def _fail_fsync(self) -> None:
-        folder = ROLE_FOLDERS[self._draw.randrange(len(ROLE_FOLDERS))]
-        self._some_member().disk.fail_next_sync(folder)
-
-    def _slow_disk(self) -> None:
-        processes = list(self._some_member().processes.values())
-        for process in processes:
-            process.faults.sync_factor = self._world.options.disk.slow_factor
-        self._later(partial(self._quicken, processes))
-
-    def _quicken(self, processes: list[SimulatedProcess]) -> None:
-        for process in processes:
-            process.faults.sync_factor = 1
-
-    def _fill_disk(self) -> None:
-        member = self._some_member()
-        used = sum(len(data) for data in member.disk.files().values())
-        member.disk.set_capacity(used + self._draw.randrange(2_000))
-        self._later(partial(member.disk.set_capacity, None))
+    def _damage_file(self) -> None:
+        process = self._disks.damage_file()
+        if process is not None:
+            process.kill()
+            self._keep_down((process,), self._some_ns())

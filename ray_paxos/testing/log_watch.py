@@ -18,6 +18,7 @@ from ray_paxos.core.values import (
 from ray_paxos.machines.host import MachineHost
 from ray_paxos.machines.kv import Get, decode_result, encode_get
 from ray_paxos.machines.log import decode_page, encode_lines
+from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.testing.reference import ReferenceGroup
 from ray_paxos.testing.trace import name_member
 from ray_paxos.testing.violation import Violation, expect
@@ -37,14 +38,17 @@ class LogWatch:
         reference: The plain execution of the log.
     """
 
-    def __init__(self, group: int, ledger: VoteLedger) -> None:
-        """Start with an empty log."""
+    def __init__(self, group: int, ledger: VoteLedger, registry: MachineRegistry) -> None:
+        """Start with an empty log; the registry is the members'."""
         self.applied_through: dict[int, int] = {}
         self.reference = ReferenceGroup()
         self._group = group
         self._ledger = ledger
         self._chains: list[ChainPoint] = [ChainPoint(0, EMPTY_CHAIN, EMPTY_CHAIN)]
         self._log_times = [0]
+        # Never saved, never loaded: what a checkpoint's state is compared with.
+        self._host = MachineHost(registry, group=group)
+        self._digests = [self._host.digest()]
         self._masters: dict[int, Ballot] = {}
         self._denied: set[bytes] = set()
 
@@ -56,6 +60,30 @@ class LogWatch:
             raise Violation("R6", self._at(f"{what}, which nobody had applied"))
         if self._chains[point.instance_id] != point:
             raise Violation("R6", self._at(f"{what}, with other chains than were applied"))
+
+    def checkpointed(self, member_id: int, point: ChainPoint) -> None:
+        """A checkpoint was published, or a learner goes on from one."""
+        what = f"{name_member(member_id)} has a checkpoint of {point.instance_id}"
+        if point.instance_id >= len(self._chains):
+            raise Violation("R6", self._at(f"{what}, which nobody had applied"))
+        if self._chains[point.instance_id] != point:
+            raise Violation("R6", self._at(f"{what}, with other chains than were applied"))
+
+    def installed(self, member_id: int, point: ChainPoint) -> None:
+        """A learner goes on from a checkpoint, in the middle of its life."""
+        self.checkpointed(member_id, point)
+        before = self.applied_through.get(member_id, 0)
+        if point.instance_id <= before:
+            what = f"{name_member(member_id)} went back from {before} to {point.instance_id}"
+            raise Violation("R6", self._at(what))
+        self.applied_through[member_id] = point.instance_id
+
+    def state_loaded(self, member_id: int, host: MachineHost) -> None:
+        """A member goes on from what it has loaded: machines and sessions must be as of there."""
+        at = host.applied_through
+        if at >= len(self._digests) or host.digest() != self._digests[at]:
+            what = f"{name_member(member_id)} goes on from a state that is not that of {at}"
+            raise Violation("R6", self._at(what))
 
     def applied(self, member_id: int, event: InstanceApplied) -> None:
         """A learner applied an instance."""
@@ -81,6 +109,8 @@ class LogWatch:
         chain = extend_chain(self._chains[-1].chain, value_hash(event.value))
         self._chains.append(ChainPoint(instance_id, chain, event.result_chain))
         self.reference.apply(instance_id, value)
+        self._host.apply(instance_id, value)
+        self._digests.append(self._host.digest())
         for entry in value.entries:
             if isinstance(entry, CommandBatch):
                 self._check_denied(self._denied.intersection(entry.commands))

@@ -133,8 +133,20 @@ class Medium:
         self.changes.append(NameChange(old, new, number))
 
     def sync_folder(self, path: str) -> None:
-        """Make the names in a folder durable, and with them the other end of each rename."""
-        self._settle({path: len(self.changes)}, [change.folders() for change in self.changes])
+        """Make the names in a folder durable, and with them the other end of each rename.
+
+        So is what happened inside folders that were removed from it.
+        """
+        places = [change.folders() for change in self.changes]
+        removed = {place for place in set().union(*places) if self._is_removed(place, path)}
+        self._settle(dict.fromkeys((path, *removed), len(self.changes)), places)
+
+    def _is_removed(self, folder: str, above: str) -> bool:
+        """Whether a folder lies in one that was removed from `above`."""
+        prefix = above + "/" if above else ""
+        if not folder.startswith(prefix) or folder == above:
+            return False
+        return prefix + folder[len(prefix) :].partition("/")[0] not in self.folders
 
     def lose_power(self, random: Random) -> None:
         """Keep a part of the changes of names, and of each file's bytes."""
@@ -150,6 +162,9 @@ class Medium:
         self._settle(counts, places)
         self.changes = []
         self.names = dict(self.durable_names)
+        for path in self.names:
+            while (path := parent(path)) not in self.folders:
+                self.folders.add(path)
         self._forget_contents()
         for number in sorted(self.contents):
             self.contents[number].lose_power(random)

@@ -11,7 +11,7 @@ from ray_paxos.storage.opening import (
     open_learner,
     open_proposer,
 )
-from ray_paxos.testing.codec import PlainCodec
+from ray_paxos.testing.codec import PlainCodec, PlainTables
 from ray_paxos.testing.disk import SimulatedDisk
 from ray_paxos.testing.world import World
 
@@ -63,13 +63,21 @@ def open_process(world: World, address: Address, disk: SimulatedDisk, now_ns: in
                 member_id,
                 settings=options.learner,
                 codec=codec,
+                tables=PlainTables(),
                 registry=world.registry,
                 random=world.random,
                 now_ns=now_ns,
             )
         case RoleName.CHECKPOINTER:
             return open_checkpointer(
-                disk, genesis, member_id, settings=options.checkpointer, codec=codec
+                disk,
+                genesis,
+                member_id,
+                settings=options.checkpointer,
+                codec=codec,
+                tables=PlainTables(),
+                registry=world.registry,
+                now_ns=now_ns,
             )
         case _:
             raise ValueError(f"{address} has no folder")

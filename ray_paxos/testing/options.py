@@ -41,6 +41,7 @@ FAULT_KINDS = (
     "failing fsync",
     "slow disk",
     "full disk",
+    "damaged file",
     "bad network",
     "stray message",
 )
@@ -129,6 +130,7 @@ class Options:
         fault_length_ns: A fault that ends by itself lasts up to this.
         journal_bytes: A journal file is rolled at this size.
         journal_files: Above so many live files the votes are copied.
+        learner_saves: A machine is too big for two copies: checkpoints are the learners'.
     """
 
     members: int
@@ -139,6 +141,7 @@ class Options:
     fault_length_ns: int = 800 * MILLISECOND_NS
     journal_bytes: int = 64_000
     journal_files: int = 4
+    learner_saves: bool = False
     network: NetworkOptions = field(default_factory=NetworkOptions)
     disk: DiskOptions = field(default_factory=DiskOptions)
     clients: ClientOptions = field(default_factory=ClientOptions)

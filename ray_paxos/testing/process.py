@@ -13,27 +13,27 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ray_paxos.core.acceptor import Acceptor
-from ray_paxos.core.driver import Action, Driver, Observe, Read, Transmit, Write
+from ray_paxos.core.driver import Action, Driver, Observe, Run, Transmit, Write
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.core.tasks import Task
 from ray_paxos.core.wire import decode_envelopes
 from ray_paxos.errors import PaxosError
 from ray_paxos.storage.opening import OpenedRole
+from ray_paxos.storage.stores import INLINE_TASKS
 from ray_paxos.testing.calls import CallDesk
 from ray_paxos.testing.clock import MachineClock
 from ray_paxos.testing.coverage import UNSYNCED_KILL
 from ray_paxos.testing.disk import CrashedError, SimulatedDisk
 from ray_paxos.testing.network import Transport
 from ray_paxos.testing.opening import open_process
-from ray_paxos.testing.options import MICROSECOND_NS
 from ray_paxos.testing.storage_shell import StorageFaults, StorageShell
 from ray_paxos.testing.trace import describe, name_address
 from ray_paxos.testing.world import World
 
 OPENING_NS = MILLISECOND_NS
-READ_NS = 200 * MICROSECOND_NS
 REOPEN_NS = 50 * MILLISECOND_NS
 
 
@@ -158,6 +158,8 @@ class SimulatedProcess:
 
     def _try_to_open(self) -> None:
         now_ns = self._clock.read(self._world.now_ns)
+        if self.address.role is RoleName.LEARNER:
+            self._world.checker.learner_opening(self.address.member_id)
         with self._crashing():
             try:
                 call = partial(open_process, self._world, self.address, self.disk, now_ns)
@@ -188,9 +190,7 @@ class SimulatedProcess:
         elif isinstance(role, GroupRouter):
             for group, inner in role.roles.items():
                 if isinstance(inner, Learner):
-                    checker.learner_opened(
-                        self.address.member_id, group, inner.durable_through, inner.status().point
-                    )
+                    checker.learner_opened(self.address.member_id, group, inner)
 
     # What happens to it.
 
@@ -239,8 +239,10 @@ class SimulatedProcess:
                     self._world.checker.event(self.address, event)
                 case Write():
                     self._at_storage().write(action)
-                case Read():
-                    self.later(READ_NS, partial(self._read, action))
+                case Run(task=task) if isinstance(task, INLINE_TASKS):
+                    self._run_inline(task)
+                case Run(task=task):
+                    self._at_storage().later(task, partial(self._run_task, task))
 
     def _narrate(self, verb: str, other: Address, envelope: Envelope) -> None:
         trace = self._world.trace
@@ -320,14 +322,19 @@ class SimulatedProcess:
         if self._storage is not None:
             self._storage.release_syncs()
 
-    def _read(self, action: Read) -> None:
+    def _run_inline(self, task: Task) -> None:
+        driver, storage = self._driver, self._at_storage()
+        outcome = storage.run(task)
+        if driver is not None and outcome is not None:
+            self._do(driver.on_outcome(task, outcome, self._now_ns()))
+
+    def _run_task(self, task: Task) -> None:
         driver, storage = self._driver, self._storage
         if driver is None or storage is None:
             return
-        values = storage.read(action.read)
-        if values is not None:
-            call = partial(driver.on_read, action.read, action.reader, values, self._now_ns())
-            self._run(call)
+        outcome = storage.run(task)
+        if outcome is not None:
+            self._run(partial(driver.on_outcome, task, outcome, self._now_ns()))
 
     def _crashing(self) -> _Crashing:
         return _Crashing(self)

@@ -80,6 +80,7 @@ class ScriptedClient:
         number: int = 0,
         lowest_open: int = 1,
         timeout_ms: int = 0,
+        machine: str = LOG_MACHINE,
     ) -> int:
         """Send lines as one batch; do not wait.
 
@@ -89,6 +90,7 @@ class ScriptedClient:
             number: Of the first; 0 for the next new one.
             lowest_open: As sent along.
             timeout_ms: As sent along.
+            machine: For whom they are: for another one than the log machine, commands of its own.
 
         Returns:
             The number of the first line.
@@ -96,7 +98,7 @@ class ScriptedClient:
         assert self.session is not None, "open a session first"
         number = number or self._next_number
         self._next_number = max(self._next_number, number + len(lines))
-        batch = CommandBatch(self.session, lowest_open, number, LOG_MACHINE, lines)
+        batch = CommandBatch(self.session, lowest_open, number, machine, lines)
         self._submit(member, batch, timeout_ms)
         return number
 

@@ -11,7 +11,7 @@ handed over when it *began*: the less favourable one of what real disks do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -20,14 +20,18 @@ import msgspec
 
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.driver import Write
-from ray_paxos.core.messages import Address, ChosenValue, RoleName
-from ray_paxos.core.records import ReadSegments
+from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.core.tasks import Outcome, Task, TaskFailed
 from ray_paxos.errors import PaxosError, StorageFullError
 from ray_paxos.storage.opening import OpenedRole
+from ray_paxos.storage.stores import SLOW_TASKS
 from ray_paxos.testing.disk import SimulatedDisk
+from ray_paxos.testing.options import MICROSECOND_NS
 from ray_paxos.testing.world import World
 
+READ_NS = 200 * MICROSECOND_NS
+TASK_SYNCS = 5
 REWRITE_NS = 20 * MILLISECOND_NS
 ROOM_BYTES = 200
 """What a record takes beyond the message that asked for it."""
@@ -106,6 +110,7 @@ class StorageShell:
         self._syncing: int | None = None
         self._handed_over = 0
         self._queued: list[Write] = []
+        self._busy_until_ns = {False: 0, True: 0}
         self._is_over = False
 
     def end(self) -> None:
@@ -138,15 +143,29 @@ class StorageShell:
         else:
             self._hand_over(write)
 
-    def read(self, read: ReadSegments) -> Sequence[ChosenValue] | None:
-        """Read sealed values; None where they cannot be read."""
+    def later(self, task: Task, run: Callable[[], None]) -> None:
+        """Do a task once it has its turn: slow ones have a queue of their own."""
+        is_slow, now_ns = isinstance(task, SLOW_TASKS), self._world.now_ns
+        end_ns = max(self._busy_until_ns[is_slow], now_ns) + self._delay_ns(task)
+        self._busy_until_ns[is_slow] = end_ns
+        self._user.later(end_ns - now_ns, run)
+
+    def _delay_ns(self, task: Task) -> int:
+        """How long a task takes: those that write or read much, as long as some syncs do."""
+        disk = self._world.options.disk
+        if not isinstance(task, SLOW_TASKS):
+            return READ_NS
+        spread_ns = int(TASK_SYNCS * disk.sync_spread_ns * self._world.random.random())
+        return (disk.sync_min_ns + spread_ns) * self._faults.sync_factor
+
+    def run(self, task: Task) -> Outcome | None:
+        """Do a task; None once the process has stopped."""
         if self._is_over:
             return None
-        try:
-            return self._opened.store.read(read)
-        except PaxosError as error:
-            self._world.say(f"{self._address} cannot read: {error}")
-            return None
+        outcome = self._faults.at_risk(self._disk, partial(self._opened.store.run, task))
+        if isinstance(outcome, TaskFailed):
+            self._world.say(f"{self._address} gives up {type(task).__name__}: {outcome.why}")
+        return outcome
 
     def release_syncs(self) -> None:
         """Let a sync end that was held."""

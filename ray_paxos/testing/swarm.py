@@ -61,6 +61,7 @@ def draw_options(draw: random.Random, members: int) -> Options:
         fault_length_ns=draw.choice((200, 600, 1_500)) * MILLISECOND_NS,
         journal_bytes=draw.choice((4_000, 20_000, 100_000)),
         journal_files=draw.choice((2, 4)),
+        learner_saves=draw.random() < 0.2,
         network=_draw_network(draw),
         disk=DiskOptions(
             sync_spread_ns=draw.choice((500, 4_000, 15_000)) * MICROSECOND_NS,
@@ -81,9 +82,7 @@ def draw_options(draw: random.Random, members: int) -> Options:
             hearsay_ns=draw.choice((0, 200)) * MILLISECOND_NS,
         ),
         learner=_draw_learner(draw),
-        checkpointer=CheckpointerSettings(
-            merge_count=draw.choice((2, 4)), merge_bytes_max=draw.choice((2_000, 50_000))
-        ),
+        checkpointer=_draw_checkpointer(draw, is_damaged="damaged file" in kinds),
     )
 
 
@@ -135,4 +134,23 @@ def _draw_learner(draw: random.Random) -> LearnerSettings:
         catch_up_bytes_max=draw.choice((300, 3_000)),
         catch_up_retry_ns=draw.choice((40, 150)) * MILLISECOND_NS,
         unsealed_bytes_max=draw.choice((4_000, 1_000_000)),
+        catch_up_bytes_per_s=draw.choice((50_000, 1_000_000)),
+        hold_count=draw.choice((0, 10, 100, 10_000)),
+        log_bytes_max=draw.choice((1_000, 1_000_000)),
+    )
+
+
+def _draw_checkpointer(draw: random.Random, *, is_damaged: bool) -> CheckpointerSettings:
+    return CheckpointerSettings(
+        merge_count=draw.choice((2, 4)),
+        merge_bytes_max=draw.choice((2_000, 50_000)),
+        checkpoint_instances=draw.choice((5, 30, 100, 10_000)),
+        checkpoint_bytes=draw.choice((1_000, 20_000, 1_000_000)),
+        checkpoint_age_ns=draw.choice((200, 2_000)) * MILLISECOND_NS,
+        checkpoints_kept=draw.choice((1, 2)),
+        checkpoint_retry_ns=draw.choice((100, 500)) * MILLISECOND_NS,
+        chunk_bytes=draw.choice((200, 5_000)),
+        transfer_bytes_per_s=draw.choice((50_000, 1_000_000)),
+        # What nobody looks at is mended by nobody.
+        scrub_bytes_per_s=draw.choice((20_000 if is_damaged else 0, 20_000, 1_000_000)),
     )

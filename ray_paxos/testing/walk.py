@@ -13,8 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ray_paxos.core.acceptor import Acceptor
-from ray_paxos.core.messages import RoleName
+from ray_paxos.core.messages import ChainPoint, RoleName
+from ray_paxos.storage.checkpoints import CheckpointPlace, load_checkpoint, published
+from ray_paxos.storage.identity import checkpointer_folder
 from ray_paxos.testing.cluster import SimulatedCluster
+from ray_paxos.testing.codec import PlainTables
 from ray_paxos.testing.coverage import KEPT, SeedCoverage
 from ray_paxos.testing.faults import FaultInjector
 from ray_paxos.testing.network import SimulatedNetwork
@@ -27,6 +30,8 @@ from ray_paxos.testing.world import World
 SAFETY_MIN_NS = 2 * SECOND_NS
 SAFETY_MAX_NS = 8 * SECOND_NS
 LIVENESS_NS = 60 * SECOND_NS
+SCRUBBING_NS = 240 * SECOND_NS
+"""The scrubber rests for a second after each file, and a learner gives its others their turn."""
 LOOK_NS = SECOND_NS // 50
 STEPS_MAX = 1_000_000
 CLIENT_ID = 1_000
@@ -125,7 +130,9 @@ class Walk:
 
     def _liveness_phase(self) -> None:
         self.faults.heal()
-        end_ns = self.world.now_ns + LIVENESS_NS
+        is_damaged = any(self.world.checker.damage.values())
+        length_ns = LIVENESS_NS + (SCRUBBING_NS if is_damaged else 0)
+        end_ns = self.world.now_ns + length_ns
         coverage = self.world.checker.coverage
         clients = self.cluster.clients.values()
         missing = ""
@@ -140,7 +147,7 @@ class Walk:
             if not missing:
                 self._finish()
                 return
-        raise Violation("liveness", f"not converged {LIVENESS_NS // SECOND_NS} s on: {missing}")
+        raise Violation("liveness", f"not converged {length_ns // SECOND_NS} s on: {missing}")
 
     def _go_on(self) -> None:
         """A little virtual time."""
@@ -197,6 +204,9 @@ class Walk:
                 return f"{name} has not sealed through {learner.learned_through}"
             acceptor = self.cluster.process(member_id, RoleName.ACCEPTOR).role
             assert isinstance(acceptor, Acceptor)
+            left = self.world.checker.damage[member_id].left(group)
+            if left:
+                return f"{name} has not mended {left[0]}"
             floor = acceptor.state.groups[group].floor
             if floor <= learner.durable_through:
                 return f"{name}'s vote floor is {floor}, durable is {learner.durable_through}"
@@ -212,6 +222,7 @@ class Walk:
                 assert learner is not None
                 digests[member_id] = learner.host.digest()
                 checker.logs[group].converged(member_id, learner.host)
+                self._check_checkpoints(member_id, group)
             if len(set(digests.values())) != 1:
                 raise Violation("R6", f"group {group}: digests differ: {digests}")
             reference = checker.logs[group].reference
@@ -222,3 +233,14 @@ class Walk:
                     what = f"number {operation.number} of {operation.session} has no answer"
                     raise Violation("liveness", what)
         checker.check_histories()
+
+    def _check_checkpoints(self, member_id: int, group: int) -> None:
+        """What nobody has loaded yet must be right, too."""
+        disk, log = self.cluster.members[member_id].disk, self.world.checker.logs[group]
+        folder = checkpointer_folder(group)
+        place = CheckpointPlace(disk, PlainTables(), self.world.genesis.hash(), group, folder)
+        for instance_id in published(place):
+            loaded = load_checkpoint(place, instance_id, self.world.registry)
+            cut = loaded.cut
+            log.checkpointed(member_id, ChainPoint(instance_id, cut.chain, cut.result_chain))
+            log.state_loaded(member_id, loaded.host)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from ray_paxos.core.genesis import (
@@ -12,6 +12,8 @@ from ray_paxos.core.genesis import (
     MemberSpec,
     Voter,
 )
+from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.log import LogMachine
 from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.testing.checker import Checker
 from ray_paxos.testing.clock import Scheduler
@@ -28,6 +30,12 @@ def make_genesis(members: int, groups: int) -> Genesis:
     voters = tuple(Voter(m, m) for m in range(1, members + 1))
     group_specs = tuple(GroupSpec(g, voters, MACHINES) for g in range(groups))
     return Genesis(1, "simulated", "0" * 32, specs, group_specs)
+
+
+class BigLogMachine(LogMachine):
+    """The log machine, as one that is too big for two copies on a member."""
+
+    is_saved_by_learner = True
 
 
 @dataclass
@@ -50,15 +58,17 @@ class World:
     trace: Trace
     checker: Checker
     scheduler: Scheduler
-    registry: MachineRegistry = field(default_factory=MachineRegistry)
+    registry: MachineRegistry
 
     @classmethod
     def make(cls, options: Options, random: Random, trace: Trace) -> World:
         """A world where nothing has happened yet."""
         genesis = make_genesis(options.members, options.groups)
         scheduler = Scheduler()
-        checker = Checker(genesis, scheduler, options.drift_ppm)
-        return cls(options, random, genesis, trace, checker, scheduler)
+        classes = (KeyValueMachine, BigLogMachine if options.learner_saves else LogMachine)
+        registry = MachineRegistry(classes)
+        checker = Checker(genesis, scheduler, options.drift_ppm, registry)
+        return cls(options, random, genesis, trace, checker, scheduler, registry)
 
     @property
     def now_ns(self) -> int:

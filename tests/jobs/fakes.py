@@ -28,6 +28,11 @@ class FakeDigest:
 
 
 @dataclass
+class FakeStatus:
+    alarms: tuple[str, ...]
+
+
+@dataclass
 class FakeClient:
     """Applies in order, in a thread of its own, as a client would settle its futures."""
 
@@ -92,6 +97,7 @@ class FakeCluster:
     digests: list[dict[str, FakeDigest]] = field(default_factory=list)
     starts: list[tuple[str | None, bool]] = field(default_factory=list)
     silent: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
     stopped: int = 0
     flushed: int = 0
     name: str = ""
@@ -125,6 +131,9 @@ class FakeCluster:
         if self.digests:
             return self.digests.pop(0)
         return {name: FakeDigest(7, "ab" * 16) for name in self.members}
+
+    def status(self) -> FakeStatus:
+        return FakeStatus(self.alarms)
 
     def log_dir(self, member: str) -> str:
         if member in self.silent:

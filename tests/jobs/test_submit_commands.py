@@ -129,6 +129,16 @@ def test_a_bad_line_exits_2_with_everything_before_it_acknowledged(
     assert cluster.stopped == 1
 
 
+def test_what_is_wrong_with_the_cluster_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = tmp_path / "out.json"
+    cluster = FakeCluster(alarms=("m2: the acceptor does not vote",))
+    assert run(cluster, "--json", str(document)) == 0
+    assert "warning: m2: the acceptor does not vote" in capsys.readouterr().err
+    assert json.loads(document.read_text())["alarms"] == ["m2: the acceptor does not vote"]
+
+
 def test_bad_lines_that_are_skipped_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import GroupVotes
 from ray_paxos.core.chosen_log import ChosenLog
-from ray_paxos.core.driver import Action, Driver, Observe, Read, Write
+from ray_paxos.core.driver import Action, Driver, Observe, Run, Write
 from ray_paxos.core.effects import Send
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import (
@@ -187,7 +187,7 @@ def reply_ahead_of_an_earlier_record(patch):
                 actions.append(transmit)
             else:
                 self._waiting.append((self._written, transmit))
-        actions += [Read(read, reader) for read, reader in effects.reads]
+        actions += [Run(task) for task in effects.tasks]
         return actions
 
     patch.setattr(Driver, "_interpret", interpret)

@@ -68,7 +68,7 @@ FOUND_BY_SEEDS = [
 
 LIKELY = {
     mutations.create_a_group_on_a_message: 5,
-    mutations_of_sessions.call_what_was_proposed_untouched: 23,
+    mutations_of_sessions.call_what_was_proposed_untouched: 54,
     mutations_of_storage.reuse_a_ballot: 56,
     mutations_of_storage.forget_the_promise_in_a_new_file: 5,
 }

@@ -192,6 +192,7 @@ def test_evicted_session() -> None:
     with pytest.MonkeyPatch.context() as patch:
         host = functools.partial(MachineHost, limits=FEW)
         patch.setattr("ray_paxos.storage.opening.MachineHost", host)
+        patch.setattr("ray_paxos.testing.log_watch.MachineHost", host)
         play = Scenario()
         play.stand("A")
         client = SteppedSession(play, "A")

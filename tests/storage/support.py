@@ -1,9 +1,8 @@
-"""What the storage tests share: a small cluster, records, values, and ways to crash."""
+"""What the storage tests share: a small cluster, records and values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from random import Random
+from collections.abc import Iterable
 
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import AcceptorState
@@ -36,7 +35,7 @@ from ray_paxos.storage.opening import OpenedRole
 from ray_paxos.storage.segment_folders import SegmentFolder
 from ray_paxos.storage.segment_format import SegmentCodec, header_of
 from ray_paxos.storage.segments import SegmentPlace
-from ray_paxos.testing.disk import CrashedError, SimulatedDisk
+from ray_paxos.testing.disk import SimulatedDisk
 
 MEMBERS = (("amber", 11), ("birch", 12), ("coral", 13))
 MEMBER_ID = 11
@@ -119,44 +118,6 @@ def segment_place(disk: SimulatedDisk, codec: SegmentCodec, group: int = 1) -> S
     return SegmentPlace(disk, codec, genesis, group, log_folder(group), checkpointer_folder(group))
 
 
-def crashes(
-    start: SimulatedDisk, scenario: Callable[[SimulatedDisk], None]
-) -> Iterator[tuple[int, SimulatedDisk]]:
-    """Run a scenario over and over, crashing before each of its operations in turn.
-
-    Yields:
-        The number of the operation, and the disk as it was there; last, after the whole scenario.
-    """
-    operation = start.operations
-    while True:
-        disk = start.snapshot()
-        disk.crash_at(operation)
-        try:
-            scenario(disk)
-        except CrashedError:
-            disk.crash_at(None)
-            yield operation - start.operations, disk
-            operation += 1
-        else:
-            disk.crash_at(None)
-            yield operation - start.operations, disk
-            return
-
-
-def aftermaths(disk: SimulatedDisk, seeds: Sequence[int]) -> Iterator[tuple[str, SimulatedDisk]]:
-    """What may become of a disk whose process ended there: a kill, and several power losses."""
-    killed = disk.snapshot()
-    killed.kill()
-    yield "killed", killed
-    for seed in seeds:
-        dark = disk.snapshot()
-        dark.power_loss(Random(seed))
-        yield f"power lost, seed {seed}", dark
-    late = disk.snapshot()
-    late.kill()
-    yield "killed, for later", late
-
-
 def sealed_disk(codec: SegmentCodec, *lengths: int) -> SimulatedDisk:
     disk = member_disk()
     folder = SegmentFolder.open(segment_place(disk, codec))
@@ -172,7 +133,7 @@ def reopened(disk: SimulatedDisk, codec: SegmentCodec) -> SegmentFolder:
 
 
 def ranges(folder: SegmentFolder) -> list[tuple[int, int]]:
-    return [(first, last) for first, last, _ in folder.segments]
+    return [(first, last) for first, last, _ in folder.listed()]
 
 
 def add_segment(disk: SimulatedDisk, codec: SegmentCodec, first: int, last: int) -> str:

@@ -29,14 +29,8 @@ from ray_paxos.storage.identity import (
 )
 from ray_paxos.storage.journal import open_journal
 from ray_paxos.testing.disk import SimulatedDisk
-from tests.storage.support import (
-    GENESIS,
-    MEMBER_ID,
-    aftermaths,
-    crashes,
-    make_genesis,
-    member_disk,
-)
+from tests.storage.crashing import aftermaths, crashes
+from tests.storage.support import GENESIS, MEMBER_ID, make_genesis, member_disk
 from tests.storage.support import (
     IDENTITY as OWN,
 )

@@ -20,14 +20,8 @@ from ray_paxos.core.records import (
 from ray_paxos.errors import DamageError, StorageError
 from ray_paxos.storage.journal import JournalSettings, create_journal, open_journal
 from ray_paxos.testing.disk import CrashedError, SimulatedDisk
-from tests.storage.support import (
-    BALLOT,
-    aftermaths,
-    crashes,
-    fold,
-    journal_disk,
-    journal_opening,
-)
+from tests.storage.crashing import aftermaths, crashes
+from tests.storage.support import BALLOT, fold, journal_disk, journal_opening
 
 TINY = JournalSettings(file_bytes=2_048, chunk_bytes=1_024, files_max=3)
 

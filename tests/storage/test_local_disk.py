@@ -12,15 +12,22 @@ from random import Random
 
 import pytest
 
+from ray_paxos.core.checkpoint import Cut
 from ray_paxos.core.records import VoteCast, VoteFloorSet
 from ray_paxos.core.settings import AcceptorSettings, LearnerSettings
+from ray_paxos.core.values import CommandBatch, MachineMount, SessionId, SessionOpen, Value
 from ray_paxos.errors import FolderHeldError, StorageError, StorageFullError
+from ray_paxos.machines import kv
+from ray_paxos.machines.host import MachineHost
 from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.storage.checkpoint_folders import CheckpointFolder
+from ray_paxos.storage.checkpoints import CheckpointPlace
 from ray_paxos.storage.disk import LocalDisk, storage_errors
 from ray_paxos.storage.folder import activate_member, stage_member
 from ray_paxos.storage.journal import JournalSettings
 from ray_paxos.storage.opening import open_acceptor, open_learner
 from ray_paxos.storage.parquet import ParquetCodec
+from ray_paxos.storage.parquet_tables import ParquetTables
 from tests.storage.support import (
     BALLOT,
     GENESIS,
@@ -103,6 +110,29 @@ def test_names_are_made_changed_listed_and_removed(disk):
     assert disk.list("x/y") == []
 
 
+def test_folders_are_staged_read_and_removed(disk):
+    disk.make_folder("a")
+    with disk.staging("a/b") as directory:
+        (directory / "deep").mkdir()
+        (directory / "deep" / "f").write_bytes(b"content")
+    assert disk.read("a/b/deep/f") == b"content"
+    assert [disk.is_folder(path) for path in ("a/b", "a/b/deep/f", "a/c")] == [True, False, False]
+    with pytest.raises(FileExistsError), disk.staging("a/b"):
+        pass
+    with disk.checkout("a/b") as directory:
+        assert (directory / "deep" / "f").read_bytes() == b"content"
+    (Path(disk.where("a")) / "link").symlink_to("b")
+    assert disk.exists("a/link")
+    assert not disk.is_folder("a/link")
+    with pytest.raises(OSError, match="not empty"):
+        disk.remove_folder("a/b/deep")
+    disk.unlink("a/b/deep/f")
+    disk.remove_folder("a/b/deep")
+    disk.remove_folder("a/b")
+    with pytest.raises(FileNotFoundError):
+        disk.remove_folder("a/b")
+
+
 def test_nothing_is_overwritten_and_nothing_missing_is_made(disk):
     write(disk, "f", b"old")
     with pytest.raises(FileExistsError):
@@ -157,6 +187,7 @@ def open_learning(disk: LocalDisk):
         MEMBER_ID,
         settings=LearnerSettings(),
         codec=ParquetCodec(),
+        tables=ParquetTables(),
         registry=MachineRegistry(),
         random=Random(1),
         now_ns=0,
@@ -270,3 +301,21 @@ def test_a_read_only_disk_is_told(tmp_path):
             open_acceptor(disk, GENESIS, MEMBER_ID, settings=AcceptorSettings(), clock=lambda: 0)
         with pytest.raises(StorageError, match="Read-only file system"):
             stage_member(LocalDisk(tmp_path / "disk" / "birch"), GENESIS, 12)
+
+
+def test_a_checkpoint_that_finds_no_room_is_told_and_leaves_nothing(tmp_path):
+    host = MachineHost(MachineRegistry(), group=1)
+    host.apply(1, Value(0, (MachineMount("map", "kv", 1), SessionOpen("first"))))
+    puts = tuple(kv.encode_put(f"key{n}", Random(n).randbytes(1_000)) for n in range(2_000))
+    host.apply(2, Value(1, (CommandBatch(SessionId(1, 1), 1, 1, "map", puts),)))
+    with mounted(tmp_path / "small", "size=1500k"):
+        disk = LocalDisk(tmp_path / "small")
+        disk.make_folder("checkpointer")
+        place = CheckpointPlace(disk, ParquetTables(), bytes(16), 1, "checkpointer")
+        folder = CheckpointFolder.open(place)
+        cut = Cut(2, bytes(16), bytes(16), BALLOT, GENESIS.groups[1].configuration)
+        with pytest.raises(StorageFullError, match="make room"):
+            folder.save(host, cut)
+        assert disk.list("checkpointer") == []
+        write(disk, "rest", bytes(1_400_000))
+        disk.unlink("rest")

@@ -8,21 +8,23 @@ from random import Random
 import pytest
 
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.messages import RoleName
-from ray_paxos.core.records import (
-    MergeSegments,
-    PromiseMade,
-    PublishMerged,
-    ReadSegments,
-    Record,
-    VoteCast,
-)
+from ray_paxos.core.messages import Address, RoleName
+from ray_paxos.core.records import PromiseMade, Record, VoteCast
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import (
     AcceptorSettings,
     CheckpointerSettings,
     LearnerSettings,
     ProposerSettings,
+)
+from ray_paxos.core.tasks import (
+    MergeSegments,
+    Outcome,
+    PublishMerged,
+    ReadSegments,
+    SegmentsRead,
+    TaskDone,
+    TaskFailed,
 )
 from ray_paxos.errors import (
     DamageError,
@@ -43,15 +45,14 @@ from ray_paxos.storage.opening import (
     open_learner,
     open_proposer,
 )
-from ray_paxos.testing.codec import PlainCodec
+from ray_paxos.testing.codec import PlainCodec, PlainTables
 from ray_paxos.testing.disk import CrashedError, SimulatedDisk
+from tests.storage.crashing import aftermaths, crashes
 from tests.storage.support import (
     BALLOT,
     GENESIS,
     MEMBER_ID,
     acceptor_state,
-    aftermaths,
-    crashes,
     learner_of,
     make_genesis,
     make_instances,
@@ -79,6 +80,7 @@ def learner(disk: Disk, genesis=GENESIS) -> OpenedRole:
         MEMBER_ID,
         settings=LearnerSettings(),
         codec=PlainCodec(),
+        tables=PlainTables(),
         registry=MachineRegistry(),
         random=Random(1),
         now_ns=0,
@@ -87,8 +89,20 @@ def learner(disk: Disk, genesis=GENESIS) -> OpenedRole:
 
 def checkpointer(disk: Disk, genesis=GENESIS) -> OpenedRole:
     return open_checkpointer(
-        disk, genesis, MEMBER_ID, settings=CheckpointerSettings(), codec=PlainCodec()
+        disk,
+        genesis,
+        MEMBER_ID,
+        settings=CheckpointerSettings(),
+        codec=PlainCodec(),
+        tables=PlainTables(),
+        registry=MachineRegistry(),
+        now_ns=0,
     )
+
+
+def read(opened: OpenedRole, group: int, first: int) -> Outcome:
+    reader = Address(12, RoleName.LEARNER)
+    return opened.store.run(ReadSegments(group, reader, first, 10**9))
 
 
 OPENINGS: dict[RoleName, Callable[..., OpenedRole]] = {
@@ -222,13 +236,14 @@ def test_a_learner_store_that_failed_once_refuses_everything():
 def test_a_closed_store_refuses_everything(role):
     opened = OPENINGS[role](member_disk())
     opened.store.close()
-    if role is RoleName.PROPOSER:
-        return
+    failed = opened.store.run(MergeSegments(1, 1, 2))
+    assert isinstance(failed, TaskFailed)
     records: dict[RoleName, Record] = {
         RoleName.ACCEPTOR: PromiseMade(1, BALLOT),
         RoleName.LEARNER: make_seals(2)[0],
-        RoleName.CHECKPOINTER: MergeSegments(1, 1, 2),
     }
+    if role not in records:
+        return
     record = records[role]
     with pytest.raises(StorageError):
         opened.store.write([record])
@@ -247,10 +262,10 @@ def test_a_learner_applies_what_is_sealed_and_its_checkpointer_reads_it():
     disk.power_loss(Random(1))
     role = learner_of(learner(disk))
     assert (role.durable_through, role.applied_through) == (5, 5)
-    store = checkpointer(disk.process()).store
-    assert store.read(ReadSegments(1, 2, 10**6)) == [i.chosen for i in make_instances(5)[1:]]
-    assert store.read(ReadSegments(0, 1, 10**6)) == []
-    assert store.read(ReadSegments(9, 1, 10**6)) == []
+    checkpointing = checkpointer(disk.process())
+    values = tuple(instance.chosen for instance in make_instances(5)[1:])
+    assert read(checkpointing, 1, 2) == SegmentsRead(values, 1)
+    assert read(checkpointing, 0, 1) == SegmentsRead((), 1)
 
 
 def test_a_merge_goes_from_the_checkpointer_to_the_learner():
@@ -258,18 +273,15 @@ def test_a_merge_goes_from_the_checkpointer_to_the_learner():
     learning, checkpointing = learner(disk), checkpointer(disk.process())
     learning.store.write(make_seals(2, 3, 4))
     learning.store.sync()
-    checkpointing.store.write([MergeSegments(1, 1, 9)])
-    checkpointing.store.sync()
-    learning.store.write([PublishMerged(1, 1, 9)])
-    learning.store.sync()
+    assert checkpointing.store.run(MergeSegments(1, 1, 9)) == TaskDone()
+    assert learning.store.run(PublishMerged(1, 1, 9)) == TaskDone()
     assert len(disk.list(LOG)) == 1
-    assert learning.store.problems == checkpointing.store.problems == {}
     disk.power_loss(Random(1))
     role = learner_of(learner(disk))
     assert role.durable_through == 9
 
 
-def test_a_damaged_log_stops_its_group_and_no_other():
+def test_a_damaged_log_is_set_aside_and_its_group_goes_on_as_the_others_do():
     disk = member_disk()
     opened = learner(disk)
     opened.store.write([make_seals(3, group=0)[0], make_seals(3, group=1)[0]])
@@ -279,12 +291,43 @@ def test_a_damaged_log_stops_its_group_and_no_other():
     disk.kill()
     opened = learner(disk)
     assert isinstance(opened.role, GroupRouter)
+    assert list(opened.role.roles) == [0, 1]
+    assert opened.stopped_groups == {}
+    assert [learner_of(opened, group).durable_through for group in (0, 1)] == [3, 0]
+    assert learner_of(opened, 0).alarms == ()
+    assert any(name in alarm for alarm in learner_of(opened, 1).alarms)
+    assert disk.list("learner/set_aside/group=1") == [f"damaged-{name}"]
+    checkpointing = checkpointer(disk.process())
+    assert read(checkpointing, 1, 1) == SegmentsRead((), 1)
+    whole = read(checkpointing, 0, 1)
+    assert isinstance(whole, SegmentsRead)
+    assert len(whole.values) == 3
+
+
+def test_a_segment_that_goes_bad_is_given_to_nobody_and_stops_no_other_group():
+    disk = member_disk()
+    opened = learner(disk)
+    opened.store.write([make_seals(3, group=0)[0], make_seals(3, group=1)[0]])
+    opened.store.sync()
+    checkpointing = checkpointer(disk.process())
+    (name,) = disk.list(LOG)
+    disk.flip_bit(f"{LOG}/{name}", 100)
+    failed = read(checkpointing, 1, 1)
+    assert isinstance(failed, TaskFailed)
+    assert failed.is_damage
+    assert name in failed.why
+    whole = read(checkpointing, 0, 1)
+    assert isinstance(whole, SegmentsRead)
+    assert len(whole.values) == 3
+
+
+def test_a_group_whose_folder_is_missing_stops_alone():
+    disk = member_disk()
+    disk.remove(LOG)
+    opened = learner(disk)
+    assert isinstance(opened.role, GroupRouter)
     assert list(opened.role.roles) == [0]
-    assert name in opened.stopped_groups[1]
-    store = checkpointer(disk.process()).store
-    with pytest.raises(DamageError, match=name):
-        store.read(ReadSegments(1, 1, 10**6))
-    assert len(store.read(ReadSegments(0, 1, 10**6))) == 3
+    assert LOG in opened.stopped_groups[1]
 
 
 def test_a_member_whose_logs_are_all_damaged_does_not_open():
@@ -302,11 +345,14 @@ def test_a_merge_that_fails_is_told_and_stops_nothing():
     learning.store.write([*make_seals(2, 2, group=0), *make_seals(2, 2, group=1)])
     learning.store.sync()
     disk.flip_bit(f"{LOG}/{disk.list(LOG)[0]}", 100)
-    checkpointing.store.write([MergeSegments(0, 1, 4), MergeSegments(1, 1, 4)])
-    checkpointing.store.sync()
-    assert list(checkpointing.store.problems) == [1]
-    learning.store.write([PublishMerged(0, 1, 4), PublishMerged(1, 1, 4)])
-    learning.store.sync()
+    failed = checkpointing.store.run(MergeSegments(1, 1, 4))
+    assert isinstance(failed, TaskFailed)
+    assert failed.is_damage
+    assert checkpointing.store.run(MergeSegments(0, 1, 4)) == TaskDone()
+    failed = learning.store.run(PublishMerged(1, 1, 4))
+    assert isinstance(failed, TaskFailed)
+    assert not failed.is_damage
+    assert learning.store.run(PublishMerged(0, 1, 4)) == TaskDone()
     assert len(disk.list("learner/log/group=0")) == 1
     assert len(disk.list(LOG)) == 2
 
@@ -347,16 +393,14 @@ def test_a_whole_member_crashes_at_random_and_forgets_nothing():
                     learning.store.sync()
                     done += 1
                     if done % 3 == 0:
-                        checkpointing.store.write([MergeSegments(1, 1, done)])
-                        checkpointing.store.sync()
-                        learning.store.write([PublishMerged(1, 1, done)])
-                        learning.store.sync()
+                        checkpointing.store.run(MergeSegments(1, 1, done))
+                        learning.store.run(PublishMerged(1, 1, done))
             except CrashedError:
                 pass
             disk.crash_at(None)
             disk.power_loss(random)
-        values = checkpointer(disk).store.read(ReadSegments(1, 1, 10**9))
-        assert values == [instance.chosen for instance in make_instances(12)]
+        values = tuple(instance.chosen for instance in make_instances(12))
+        assert read(checkpointer(disk), 1, 1) == SegmentsRead(values, 1)
 
 
 def test_an_acceptor_reads_the_clock_once_it_holds_its_folder() -> None:

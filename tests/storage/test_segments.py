@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from random import Random
+
 import msgspec
 import pytest
 
@@ -26,6 +29,7 @@ from tests.storage.support import (
 
 LOG = "learner/log/group=1"
 WORK = "checkpointer/group=1"
+ASIDE = "learner/set_aside/group=1"
 
 
 # Sealing and reading back.
@@ -37,7 +41,7 @@ def test_what_was_sealed_is_read_back_as_it_was(codec):
     instances = make_instances(11)
     assert list(folder.replay()) == instances
     assert ranges(folder) == [(1, 3), (4, 4), (5, 11)]
-    byte_counts = [byte_count for _, _, byte_count in folder.segments]
+    byte_counts = [byte_count for _, _, byte_count in folder.listed()]
     assert sum(byte_counts) == sum(len(instance.chosen.value) for instance in instances)
 
 
@@ -51,7 +55,7 @@ def test_reading_gives_what_fits_and_at_least_one(codec):
     assert reader.read(2, 3 * size) == values[1:4]
     assert reader.read(4, 1) == values[3:4]
     assert reader.read(12, 10**9) == []
-    assert reader.read(0, 1) == values[:1]
+    assert reader.read(0, 1) == []
 
 
 def test_a_reader_sees_what_is_sealed_after_it_looked(codec):
@@ -71,7 +75,7 @@ def test_several_segments_can_be_written_before_one_sync(codec):
     folder = reopened(disk, codec)
     for seal in make_seals(2, 3, 4):
         folder.seal(seal)
-    assert folder.segments == ()
+    assert folder.listed() == ()
     folder.sync()
     assert ranges(reopened(disk, codec)) == [(1, 2), (3, 5), (6, 9)]
 
@@ -124,15 +128,44 @@ def test_sealing_the_same_again_does_nothing(codec):
     assert ranges(reopened(disk, codec)) == [(1, 2), (3, 5)]
 
 
-# What does not add up to one log is damage.
+# What does not add up to one log is damage: nothing of it is given out, and its learner goes on
+# from what comes before it.
+
+
+def check_damage(disk, codec, what: str, *, serves: int, aside: int) -> None:
+    """A reader refuses it all; an opening tells of it, and serves the first instances only."""
+    with pytest.raises(DamageError, match=what):
+        SegmentReader(segment_place(disk, codec)).refresh()
+    names = disk.list(LOG)
+    folder = reopened(disk, codec)
+    assert re.search(what, "; ".join(folder.problems))
+    assert list(folder.replay()) == make_instances(serves)
+    assert len(disk.list(ASIDE)) == aside
+    assert len(disk.list(LOG)) == len(names) - aside
+    disk.power_loss(Random(len(names)))
+    assert len(disk.list(ASIDE)) == aside, "durably"
+    folder = reopened(disk, codec)
+    assert folder.problems == ()
+    assert list(folder.replay()) == make_instances(serves)
 
 
 def test_a_missing_segment_is_damage(codec):
-    for lost in range(2):
-        disk = sealed_disk(codec, 2, 2, 2)
-        disk.remove(f"{LOG}/{disk.list(LOG)[lost]}")
-        with pytest.raises(DamageError, match="are missing before it"):
-            reopened(disk, codec)
+    disk = sealed_disk(codec, 2, 2, 2)
+    disk.remove(f"{LOG}/{disk.list(LOG)[1]}")
+    check_damage(disk, codec, "are missing before it", serves=2, aside=1)
+
+
+def test_a_log_without_its_first_segment_serves_nothing_unless_a_checkpoint_covers_it(codec):
+    # To a reader it looks like a log that was cleaned: only its own checkpoints can tell.
+    disk = sealed_disk(codec, 2, 2, 2)
+    disk.remove(f"{LOG}/{disk.list(LOG)[0]}")
+    reader = SegmentReader(segment_place(disk, codec))
+    assert reader.read(1, 10**9) == []
+    assert reader.floor == 3
+    folder = reopened(disk, codec)
+    assert "nothing is there of what comes before it" in folder.problems[0]
+    assert list(folder.replay()) == []
+    assert len(disk.list(ASIDE)) == 2
 
 
 def test_a_missing_folder_is_damage_and_is_not_made_anew(codec):
@@ -149,8 +182,7 @@ def test_a_missing_folder_is_damage_and_is_not_made_anew(codec):
 def test_segments_that_overlap_are_damage(codec):
     disk = sealed_disk(codec, 3, 3)
     add_segment(disk, codec, 3, 5)
-    with pytest.raises(DamageError, match="overlaps"):
-        reopened(disk, codec)
+    check_damage(disk, codec, "overlaps", serves=3, aside=2)
 
 
 def test_a_segment_whose_chain_does_not_continue_is_damage(codec):
@@ -158,8 +190,7 @@ def test_a_segment_whose_chain_does_not_continue_is_damage(codec):
     others = make_instances(2, first=4, chain=bytes(16), size=10)
     header = header_of(GENESIS.hash(), 1, others, bytes(16), None)
     disk.create(segment_place(disk, codec).published(4, 5)).write(codec.encode(header, others))
-    with pytest.raises(DamageError, match="does not continue"):
-        reopened(disk, codec)
+    check_damage(disk, codec, "does not continue", serves=3, aside=1)
 
 
 @pytest.mark.parametrize(
@@ -169,16 +200,14 @@ def test_a_segment_whose_chain_does_not_continue_is_damage(codec):
 def test_a_file_that_is_no_segment_is_damage(codec, name):
     disk = sealed_disk(codec, 3)
     disk.create(f"{LOG}/{name}{'' if '.' in name else codec.suffix}")
-    with pytest.raises(DamageError, match="is no segment"):
-        reopened(disk, codec)
+    check_damage(disk, codec, "is no segment", serves=3, aside=1)
 
 
 def test_a_renamed_segment_is_damage(codec):
     disk = sealed_disk(codec, 3, 3)
     place = segment_place(disk, codec)
     disk.rename(place.published(4, 6), place.published(4, 7))
-    with pytest.raises(DamageError, match="holds instances 4 to 6"):
-        reopened(disk, codec)
+    check_damage(disk, codec, "holds instances 4 to 6", serves=3, aside=1)
 
 
 def test_a_segment_of_another_cluster_or_group_is_damage(codec):
@@ -191,8 +220,7 @@ def test_a_segment_of_another_cluster_or_group_is_damage(codec):
         header = header_of(genesis, group, instances, EMPTY_CHAIN, EMPTY_CHAIN)
         path = segment_place(disk, codec).published(1, 3)
         disk.create(path).write(codec.encode(header, instances))
-        with pytest.raises(DamageError, match=what):
-            reopened(disk, codec)
+        check_damage(disk, codec, what, serves=0, aside=1)
 
 
 @pytest.mark.parametrize("flip", [0x01, 0x20, 0xFF])
@@ -224,15 +252,15 @@ def test_nothing_of_a_damaged_segment_is_given_out(codec):
     place = segment_place(disk, codec)
     path = place.published(4, 6)
     disk.flip_bit(path, 8 * 20)
-    folder = reopened(disk, codec)
-    replayed = folder.replay()
-    assert [next(replayed) for _ in range(3)] == make_instances(6)[:3]
-    with pytest.raises(DamageError):
-        next(replayed)
     reader = SegmentReader(place)
     assert len(reader.read(1, 1)) == 1
     with pytest.raises(DamageError):
         reader.read(4, 1)
+    folder = reopened(disk, codec)
+    assert ranges(folder) == [(1, 3), (4, 6)], "a footer shows nothing of it"
+    assert list(folder.replay()) == make_instances(3)
+    assert ranges(folder) == [(1, 3)]
+    assert disk.list(ASIDE) == [f"damaged-{path.rpartition('/')[2]}"]
 
 
 def test_a_file_that_was_exchanged_after_it_was_listed_is_damage(codec):

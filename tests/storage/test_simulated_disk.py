@@ -184,3 +184,70 @@ def test_the_same_seed_loses_the_same():
     for name in "abcdef":
         disk.create(name).write(name.encode() * 1_000)
     assert outcomes(disk) == outcomes(disk)
+
+
+# Folders.
+
+
+def test_only_an_empty_folder_can_be_removed():
+    disk = SimulatedDisk()
+    disk.make_folder("a/b")
+    synced_file(disk, "a/b/f", b"f")
+    for path in ("a", "a/b"):
+        with pytest.raises(OSError, match="not empty"):
+            disk.remove_folder(path)
+    disk.unlink("a/b/f")
+    disk.remove_folder("a/b")
+    assert not disk.is_folder("a/b")
+    assert disk.list("a") == []
+    with pytest.raises(FileNotFoundError):
+        disk.remove_folder("a/b")
+
+
+def test_a_removed_folder_may_come_back_until_the_one_above_is_synced():
+    disk = SimulatedDisk()
+    disk.make_folder("a/b/c")
+    synced_file(disk, "a/b/c/f", b"f")
+    disk.unlink("a/b/c/f")
+    disk.remove_folder("a/b/c")
+    disk.remove_folder("a/b")
+    some: list[dict[str, bytes]] = [{}, {"a/b/c/f": b"f"}]
+    assert all(files in outcomes(disk) for files in some)
+    for seed in range(40):
+        dark = disk.snapshot()
+        dark.power_loss(Random(seed))
+        assert dark.is_folder("a/b/c") == dark.exists("a/b/c/f")
+    # Syncing another folder says nothing about it.
+    disk.sync_folder("")
+    assert all(files in outcomes(disk) for files in some)
+    disk.sync_folder("a")
+    assert not any(outcomes(disk))
+
+
+def stage(disk: SimulatedDisk, path: str, *names: str) -> None:
+    with disk.staging(path) as directory:
+        for name in names:
+            (directory / name).write_bytes(name.encode())
+
+
+def test_staged_files_are_written_one_by_one_and_only_by_a_block_that_ends_well():
+    disk = SimulatedDisk()
+    disk.make_folder("a")
+    with disk.staging("a/b") as directory:
+        (directory / "deep").mkdir()
+        (directory / "deep" / "f").write_bytes(b"content")
+        (directory / "empty").write_bytes(b"")
+        assert disk.files() == {}
+    assert disk.files() == {"a/b/deep/f": b"content", "a/b/empty": b""}
+    assert disk.unsynced_bytes == len(b"content")
+    with disk.checkout("a/b") as directory:
+        assert (directory / "deep" / "f").read_bytes() == b"content"
+        assert sorted(path.name for path in directory.iterdir()) == ["deep", "empty"]
+    with pytest.raises(ValueError, match="broken"), disk.staging("a/c"):
+        raise ValueError("broken")
+    assert not disk.exists("a/c")
+    disk.crash_at(disk.operations + 3)
+    with pytest.raises(CrashedError):
+        stage(disk, "a/d", "f", "g")
+    disk.crash_at(None)
+    assert disk.list("a/d") == ["f"]

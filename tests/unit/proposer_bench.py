@@ -142,7 +142,7 @@ class ProposerBench:
 
     def _note(self, effects: Effects) -> Effects:
         assert effects.records == []
-        assert effects.reads == []
+        assert effects.tasks == []
         for started in happened(effects, PrepareStarted):
             assert started.ballot > self.ballot, "a ballot is used for one attempt"
             self.ballot, self.first = started.ballot, started.from_instance

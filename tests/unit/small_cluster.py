@@ -78,12 +78,13 @@ class SmallCluster:
                 configuration=configuration,
                 members=self.members,
                 host=ScriptedHost(),
+                base=None,
                 settings=LearnerSettings(),
                 random=random.Random(seed + member_id),
                 now_ns=0,
                 incarnation=1,
                 sealed=(),
-                segments=(),
+                segments=tuple,
             )
             self.roles[proposer_of(member_id)] = Proposer(
                 group=GROUP,

@@ -28,10 +28,10 @@ from ray_paxos.core.messages import (
 )
 from ray_paxos.core.records import (
     PromiseMade,
-    ReadSegments,
     VoteCast,
     VoteFloorSet,
 )
+from ray_paxos.core.tasks import ReadSegments, SegmentsRead
 from tests.unit.core_helpers import (
     GROUP,
     LATER_CONFIGURATION,
@@ -57,7 +57,7 @@ def bench() -> AcceptorBench:
 def reply(effects: Effects) -> Message:
     """The one answer; it waits for the sync, whatever it is (R3)."""
     assert not effects.sends_now
-    assert not effects.reads
+    assert not effects.tasks
     (send,) = effects.sends_after_sync
     assert send.group == GROUP
     return send.message
@@ -432,10 +432,10 @@ def test_a_full_disk_refuses_with_its_reason_and_recovers(bench: AcceptorBench) 
 
 def test_an_acceptor_waits_for_nothing_and_reads_nothing(bench: AcceptorBench) -> None:
     assert bench.acceptor.deadline_ns is None
-    read = ReadSegments(GROUP, 1, 10)
+    read = ReadSegments(GROUP, Address(1, RoleName.LEARNER), 1, 10)
     for effects in (
         bench.acceptor.on_deadline(5),
         bench.acceptor.on_durable([PromiseMade(GROUP, ballot(1))], 5),
-        bench.acceptor.on_read(read, Address(1, RoleName.LEARNER), (), 5),
+        bench.acceptor.on_outcome(read, SegmentsRead((), 1), 5),
     ):
         assert effects == Effects()

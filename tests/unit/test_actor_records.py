@@ -116,17 +116,21 @@ def test_a_group_is_described_by_those_that_answer() -> None:
                 "learned_through": applied,
                 "applied_through": applied,
                 "durable_through": applied,
+                "log_floor": 1,
                 "stopped": "",
             }
             learner = RoleStatus("serving", groups={1: position})
         proposer = RoleStatus("serving", groups={1: {"is_serving": is_serving}})
-        return MemberStatus(name, member_id, {"proposer": proposer, "learner": learner})
+        checkpointer = RoleStatus("serving", groups={1: {"checkpoints": [2, 5]}})
+        roles = {"proposer": proposer, "learner": learner, "checkpointer": checkpointer}
+        return MemberStatus(name, member_id, roles)
 
     status = group_status(
         1, (member("a", 10, 7, False), member("b", 20, 9, True), member("c", 30, None, False))
     )
     assert status.master == "b"
     assert {name: position.lag for name, position in status.positions.items()} == {"a": 2, "b": 0}
+    assert {position.checkpoint for position in status.positions.values()} == {5}
     assert group_status(2, (member("a", 10, 7, True),)).master is None
 
 

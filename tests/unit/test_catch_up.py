@@ -22,13 +22,15 @@ def plan(*members: int, seed: int = 1) -> CatchUpPlan:
     )
 
 
-def values(first: int, last: int, *, learned: int, memory_floor: int = 1) -> LearnReply:
+def values(
+    first: int, last: int, *, learned: int, memory_floor: int = 1, wait_ms: int = 0
+) -> LearnReply:
     contiguous = tuple(chosen(i) for i in range(first, last + 1))
-    return LearnReply(first, contiguous, learned, memory_floor)
+    return LearnReply(first, contiguous, learned, memory_floor, 1, wait_ms)
 
 
-def nothing(first: int, *, learned: int = 0, memory_floor: int = 1) -> LearnReply:
-    return LearnReply(first, (), learned, memory_floor)
+def nothing(first: int, *, learned: int = 0, memory_floor: int = 1, wait_ms: int = 0) -> LearnReply:
+    return LearnReply(first, (), learned, memory_floor, 1, wait_ms)
 
 
 def asked(question: tuple[Address, LearnRequest] | None) -> Address:
@@ -175,7 +177,7 @@ def test_an_answer_with_values_but_nothing_new_is_not_followed_at_once() -> None
     behind = plan()
     behind.aim(90, (2,))
     behind.ask(4, 0)
-    useless = LearnReply(5, (chosen(3), chosen(4)), 90, 1)
+    useless = LearnReply(5, (chosen(3), chosen(4)), 90, 1, 1)
     assert behind.answered(learner_of(2), useless, 4, 10) is None
     assert behind.ask(4, 11) is None
     assert asked(behind.ask(4, RETRY_NS)) == learner_of(3)
@@ -218,3 +220,73 @@ def test_every_member_gets_its_turn() -> None:
     turns = {asked(behind.ask(0, n * RETRY_NS)).member_id for n in range(60)}
     assert turns == {2, 3, 4, 5}
     assert all(asked(behind.ask(0, n * RETRY_NS)).role is RoleName.LEARNER for n in range(60, 70))
+
+
+# Answers that are held back, and members that want to be spared.
+
+
+def test_only_the_answer_that_is_waited_for_is_one() -> None:
+    behind = plan()
+    behind.aim(90, (2,))
+    assert not behind.is_answer(learner_of(2), values(5, 9, learned=90)), "nothing is asked yet"
+    behind.ask(4, 0)
+    assert behind.is_answer(learner_of(2), values(5, 9, learned=90))
+    assert behind.is_answer(learner_of(2), nothing(5))
+    assert not behind.is_answer(learner_of(3), values(5, 9, learned=90))
+    assert not behind.is_answer(checkpointer_of(2), values(5, 9, learned=90))
+    assert not behind.is_answer(learner_of(2), values(4, 9, learned=90))
+    behind.rest()
+    assert not behind.is_answer(learner_of(2), values(5, 9, learned=90))
+
+
+def test_while_an_answer_is_held_back_no_time_runs() -> None:
+    behind = plan()
+    behind.aim(90, (2,))
+    behind.ask(4, 0)
+    behind.hold()
+    assert behind.retry_ns is None
+    question = behind.answered(learner_of(2), values(5, 9, learned=90), 9, 8 * RETRY_NS)
+    assert question == (learner_of(2), LearnRequest(10, 7_000))
+
+
+def test_an_answer_that_was_held_and_is_no_good_is_not_asked_for_again_at_once() -> None:
+    behind = plan()
+    behind.aim(90, (2,))
+    behind.ask(4, 0)
+    behind.hold()
+    behind.pass_over(50)
+    assert behind.ask(4, 51) is None
+    assert behind.retry_ns == 50 + RETRY_NS
+    assert asked(behind.ask(4, 50 + RETRY_NS)) == learner_of(3)
+
+
+def test_passing_over_an_answer_does_not_prolong_the_wait() -> None:
+    behind = plan()
+    behind.aim(90, (2,))
+    behind.ask(4, 0)
+    for now_ns in range(10, RETRY_NS, RETRY_NS // 7):
+        behind.pass_over(now_ns)
+    assert behind.retry_ns == RETRY_NS
+
+
+def test_who_wants_to_be_spared_is_asked_on_after_that_time() -> None:
+    behind = plan()
+    behind.aim(90, (2,))
+    behind.ask(4, 0)
+    reply = values(5, 9, learned=90, wait_ms=700)
+    assert behind.answered(learner_of(2), reply, 9, 10 * MS) is None
+    assert behind.retry_ns == 710 * MS
+    assert behind.ask(9, 709 * MS) is None
+    assert behind.ask(9, 710 * MS) == (learner_of(2), LearnRequest(10, 7_000)), "the same one"
+    assert behind.ask(9, 710 * MS + RETRY_NS) == (learner_of(3), LearnRequest(10, 7_000))
+
+
+def test_a_checkpointer_that_wants_to_be_spared_hands_back_to_its_learner() -> None:
+    behind = plan()
+    behind.aim(90, (2,))
+    behind.ask(4, 0)
+    behind.answered(learner_of(2), nothing(5, learned=90, memory_floor=40, wait_ms=20), 4, 0)
+    assert behind.ask(4, 20 * MS) == (checkpointer_of(2), LearnRequest(5, 7_000))
+    reply = values(5, 20, learned=60, memory_floor=0, wait_ms=30)
+    assert behind.answered(checkpointer_of(2), reply, 20, 20 * MS) is None
+    assert behind.ask(20, 50 * MS) == (learner_of(2), LearnRequest(21, 7_000))

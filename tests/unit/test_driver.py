@@ -11,15 +11,13 @@ from hypothesis import strategies as st
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import AcceptorState, GroupVotes
 from ray_paxos.core.client_messages import Flush
-from ray_paxos.core.driver import Action, Driver, Observe, Read, Transmit, Write
+from ray_paxos.core.driver import Action, Driver, Observe, Run, Transmit, Write
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import MessageRefused, PromiseGranted, StorageFailed
 from ray_paxos.core.genesis import Configuration, Voter
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
-    Address,
-    ChosenValue,
     CreateGroup,
     Envelope,
     Message,
@@ -28,15 +26,23 @@ from ray_paxos.core.messages import (
     Promise,
     RemoveGroup,
 )
-from ray_paxos.core.records import PromiseMade, ReadSegments, Record
+from ray_paxos.core.records import PromiseMade, Record
 from ray_paxos.core.settings import AcceptorSettings
+from ray_paxos.core.tasks import (
+    ChainRead,
+    DropCheckpoint,
+    Outcome,
+    ReadChain,
+    Task,
+    TaskDone,
+    TaskFailed,
+)
 from tests.unit.core_helpers import (
     CONFIGURATION,
     GENESIS,
     GROUP,
     acceptor_of,
     ballot,
-    chosen,
     client,
     envelope,
     learner_of,
@@ -68,10 +74,8 @@ class ScriptedRole:
     def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
         return self._next("on_durable", list(records))
 
-    def on_read(
-        self, read: ReadSegments, reader: Address, values: Sequence[ChosenValue], now_ns: int
-    ) -> Effects:
-        return self._next("on_read", (read, reader, tuple(values)))
+    def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> Effects:
+        return self._next("on_outcome", (task, outcome))
 
     def stamp(self, group: int) -> tuple[int, int]:
         return self.identity
@@ -191,14 +195,12 @@ def test_a_write_comes_before_what_its_handler_sends_and_events_come_first(
     driver: Driver, role: ScriptedRole
 ) -> None:
     event = PromiseGranted(GROUP, ballot(1), 1, 0)
-    read = ReadSegments(GROUP, 1, 10)
-    role.script = [
-        Effects([record(1)], [send(1)], [send(2)], [(read, learner_of(1))], [event]),
-    ]
+    tasks: list[Task] = [ReadChain(GROUP, learner_of(1), 10), DropCheckpoint(GROUP, 7)]
+    role.script = [Effects([record(1)], [send(1)], [send(2)], tasks, [event])]
     actions = driver.receive(FLUSH, 0)
-    assert [type(action) for action in actions] == [Observe, Write, Transmit, Read]
+    assert [type(action) for action in actions] == [Observe, Write, Transmit, Run, Run]
     assert actions[0] == Observe(event)
-    assert actions[3] == Read(read, learner_of(1))
+    assert actions[3:] == [Run(task) for task in tasks]
 
 
 def test_every_envelope_says_whose_it_is(driver: Driver, role: ScriptedRole) -> None:
@@ -273,20 +275,42 @@ def test_after_a_failed_write_nothing_leaves_and_nothing_is_handled(
     assert driver.on_durable(2, 0) == []
     assert driver.receive(FLUSH, 0) == []
     assert driver.on_deadline(99) == []
-    assert driver.on_read(ReadSegments(GROUP, 1, 1), learner_of(1), (), 0) == []
+    assert driver.on_outcome(DropCheckpoint(GROUP, 1), TaskDone(), 0) == []
     assert driver.deadline_ns is None
     assert driver.on_storage_failed("again") == []
     assert why in driver.stopped, "the first reason stays"
     assert len(role.calls) == calls
 
 
-def test_deadlines_and_reads_go_to_the_role(driver: Driver, role: ScriptedRole) -> None:
+def test_deadlines_and_outcomes_go_to_the_role(driver: Driver, role: ScriptedRole) -> None:
     assert driver.deadline_ns == 7
     role.script = [Effects(sends_now=[send(1)]), Effects(sends_now=[send(2)])]
     assert left(driver.on_deadline(9)) == [1]
-    read = ReadSegments(GROUP, 3, 10)
-    assert left(driver.on_read(read, learner_of(1), [chosen(3)], 0)) == [2]
-    assert role.calls == [("on_deadline", 9), ("on_read", (read, learner_of(1), (chosen(3),)))]
+    task, outcome = ReadChain(GROUP, learner_of(1), 10), ChainRead(b"chain")
+    assert left(driver.on_outcome(task, outcome, 0)) == [2]
+    assert role.calls == [("on_deadline", 9), ("on_outcome", (task, outcome))]
+
+
+def test_a_task_waits_for_no_record_and_what_comes_of_it_does(
+    driver: Driver, role: ScriptedRole
+) -> None:
+    task = DropCheckpoint(GROUP, 7)
+    role.script = [Effects(records=[record(1)], tasks=[task])]
+    assert Run(task) in driver.receive(FLUSH, 0)
+    role.script = [Effects(sends_now=[send(1)], sends_after_sync=[send(2)], tasks=[task])]
+    actions = driver.on_outcome(task, TaskDone(), 0)
+    assert left(actions) == [1], "the record before it is not durable yet"
+    assert Run(task) in actions
+    assert left(driver.on_durable(1, 0)) == [2]
+
+
+def test_a_task_that_failed_stops_nothing(driver: Driver, role: ScriptedRole) -> None:
+    failed = TaskFailed("checkpointer/group=1/7: EIO", is_damage=True)
+    role.script = [Effects(sends_now=[send(1)])]
+    assert left(driver.on_outcome(DropCheckpoint(GROUP, 7), failed, 0)) == [1]
+    assert not driver.stopped
+    role.script = [Effects(sends_now=[send(2)])]
+    assert left(driver.receive(FLUSH, 0)) == [2]
 
 
 def test_a_role_needs_an_incarnation_a_client_does_not(role: ScriptedRole) -> None:

@@ -29,7 +29,7 @@ from ray_paxos.core.messages import (
     Promise,
     Vote,
 )
-from ray_paxos.core.records import ReadSegments, SealSegment
+from ray_paxos.core.records import SealSegment
 from ray_paxos.core.values import EMPTY_CHAIN, MasterRecord, extend_chain, value_hash
 from tests.unit.core_helpers import (
     GROUP,
@@ -275,9 +275,9 @@ def test_it_gives_what_it_holds_in_memory(bench: LearnerBench) -> None:
         assert isinstance(message, LearnReply)
         return message
 
-    assert reply(2) == LearnReply(2, (chosen(2), chosen(3), chosen(4)), 4, 1)
+    assert reply(2) == LearnReply(2, (chosen(2), chosen(3), chosen(4)), 4, 1, 1)
     assert [c.instance_id for c in reply(2, 1).values] == [2], "in pieces, at least one"
-    assert reply(5) == LearnReply(5, (), 4, 1), "nothing above a hole"
+    assert reply(5) == LearnReply(5, (), 4, 1, 1), "nothing above a hole"
 
 
 def test_what_left_its_memory_is_for_the_checkpointer(bench: LearnerBench) -> None:
@@ -394,8 +394,6 @@ def test_a_read_is_as_of_what_is_applied(bench: LearnerBench) -> None:
 
 def test_it_says_under_which_identity_it_follows(bench: LearnerBench) -> None:
     assert bench.learner.stamp(GROUP) == (12, 0)
-    read = ReadSegments(GROUP, 1, 10)
-    assert bench.learner.on_read(read, learner_of(1), (), 0) == Effects()
 
 
 def test_a_proposers_status_is_answered_to_whoever_leads(bench: LearnerBench) -> None:

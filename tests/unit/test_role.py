@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import MessageRefused
-from ray_paxos.core.messages import Address, ChosenValue, Envelope, OrderDone
-from ray_paxos.core.records import PromiseMade, ReadSegments, Record
+from ray_paxos.core.messages import Envelope, OrderDone
+from ray_paxos.core.records import PromiseMade, Record
 from ray_paxos.core.role import GroupRouter
-from tests.unit.core_helpers import ballot, chosen, client, envelope, happened, learner_of
+from ray_paxos.core.tasks import DropCheckpoint, Outcome, ReadChain, Task, TaskDone, TaskFailed
+from tests.unit.core_helpers import ballot, client, envelope, happened
 
 
 class NotingRole:
@@ -34,10 +35,8 @@ class NotingRole:
     def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
         return self._note(list(records))
 
-    def on_read(
-        self, read: ReadSegments, reader: Address, values: Sequence[ChosenValue], now_ns: int
-    ) -> Effects:
-        return self._note((read, reader, tuple(values)))
+    def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> Effects:
+        return self._note((task, outcome))
 
     def stamp(self, group: int) -> tuple[int, int]:
         return self.group * 10, 0
@@ -89,13 +88,14 @@ def test_durable_records_go_to_their_groups_in_their_order() -> None:
     assert roles[1].calls == [[records[0], records[2]]]
 
 
-def test_what_was_read_goes_to_its_group() -> None:
+def test_what_a_task_came_to_goes_to_its_group() -> None:
     routed, roles = router(None, None)
-    read = ReadSegments(2, 1, 10)
-    assert groups(routed.on_read(read, learner_of(3), [chosen(1)], 0)) == [2]
-    assert roles[1].calls == [(read, learner_of(3), (chosen(1),))]
-    unknown = ReadSegments(9, 1, 10)
-    assert routed.on_read(unknown, learner_of(3), [], 0) == Effects()
+    task = DropCheckpoint(2, 7)
+    for outcome in (TaskDone(), TaskFailed("EIO")):
+        assert groups(routed.on_outcome(task, outcome, 0)) == [2]
+    assert roles[0].calls == []
+    assert roles[1].calls == [(task, TaskDone()), (task, TaskFailed("EIO"))]
+    assert routed.on_outcome(DropCheckpoint(9, 7), TaskDone(), 0) == Effects()
 
 
 def test_effects_of_several_roles_keep_their_order() -> None:
@@ -103,13 +103,14 @@ def test_effects_of_several_roles_keep_their_order() -> None:
         records=[PromiseMade(1, ballot(1))], sends_after_sync=[Send(client(), 1, Flush())]
     )
     other = Effects(records=[PromiseMade(2, ballot(1))], sends_now=[Send(client(), 2, Flush())])
-    one.reads.append((ReadSegments(1, 1, 1), client()))
+    one.tasks.append(ReadChain(1, client(), 1))
+    other.tasks.append(ReadChain(2, client(), 2))
     other.events.append(MessageRefused(2, "x"))
     one.extend(other)
     assert one == Effects(
         [PromiseMade(1, ballot(1)), PromiseMade(2, ballot(1))],
         [Send(client(), 1, Flush())],
         [Send(client(), 2, Flush())],
-        [(ReadSegments(1, 1, 1), client())],
+        [ReadChain(1, client(), 1), ReadChain(2, client(), 2)],
         [MessageRefused(2, "x")],
     )

@@ -150,10 +150,11 @@ def _make_learner(
         configuration=recipe.configuration,
         members=recipe.members,
         host=MachineHost(MachineRegistry(()), group=GROUP),
+        base=None,
         settings=recipe.learner,
         random=NoRandom(),
         now_ns=now_ns,
         incarnation=incarnation,
         sealed=sealed,
-        segments=segments,
+        segments=lambda: segments,
     )

@@ -1,0 +1,203 @@
+"""What `restore` and `unsafe-recover` share: building a new cluster, asking, and saying so."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from ray_paxos.cli.member import FORMATS
+from ray_paxos.config import ClusterConfiguration, load_configuration
+from ray_paxos.core.genesis import Genesis
+from ray_paxos.errors import ConfigurationError
+from ray_paxos.machines.host import MachineHost
+from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.storage.data_dir import resolve_data_dir
+from ray_paxos.storage.output_files import writing_whole
+from ray_paxos.storage.restore_build import (
+    ClusterBuilder,
+    NewCluster,
+    ParkedStates,
+    building_aside,
+    check_absent,
+    decode_new_cluster,
+    new_cluster,
+)
+from ray_paxos.storage.restore_state import RestoredState
+
+RestoreGroup = Callable[[int, int | None], tuple[MachineHost, RestoredState]]
+"""Builds one group's state, as of an instance or the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be built, and where.
+
+    Attributes:
+        configuration: Of the new cluster.
+        data_dir: On this node.
+        members: Which of its members are built here.
+        genesis_file: Shared by several nodes; None where all members are built here.
+        shared: What that file says; None where it is not there yet.
+    """
+
+    configuration: ClusterConfiguration
+    data_dir: Path
+    members: tuple[str, ...]
+    genesis_file: Path | None = None
+    shared: NewCluster | None = None
+
+    @property
+    def root(self) -> Path:
+        """The cluster's folder."""
+        return self.data_dir / self.configuration.cluster
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[Path]:
+        """A folder beside it, that goes again."""
+        with building_aside(
+            self.data_dir, self.configuration.cluster, secrets.token_hex(4)
+        ) as folder:
+            yield folder
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found before anything is made.
+
+    Attributes:
+        states: By group: what its state was built from.
+        lines: What a person has to know, before he is asked.
+    """
+
+    states: dict[int, RestoredState] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+
+def find_target(config: Path, member: str | None, genesis_file: Path | None) -> Target:
+    """Check what is to be built.
+
+    Raises:
+        ConfigurationError: The configuration is wrong, or what is to be made is there already.
+        DamageError: The genesis file is damaged.
+    """
+    configuration = load_configuration(config)
+    names = tuple(each.name for each in configuration.members)
+    if (member is None) != (genesis_file is None):
+        raise ConfigurationError(
+            "--member and --genesis go together: each node builds its member, and all of them "
+            "from one genesis file, which the first one writes"
+        )
+    if member is not None and member not in names:
+        raise ConfigurationError(f"{config} has no member {member}; it has {', '.join(names)}")
+    shared = None
+    if genesis_file is not None and genesis_file.exists():
+        shared = decode_new_cluster(genesis_file.read_bytes(), str(genesis_file))
+        found = (shared.genesis.cluster, tuple(spec.name for spec in shared.genesis.members))
+        if found != (configuration.cluster, names):
+            raise ConfigurationError(
+                f"{genesis_file} is of cluster {found[0]} with {', '.join(found[1])}; {config} "
+                f"has {configuration.cluster} with {', '.join(names)}"
+            )
+    data_dir = resolve_data_dir(configuration.data_dir, os.environ)
+    members = names if member is None else (member,)
+    target = Target(configuration, data_dir, members, genesis_file, shared)
+    check_absent(target.root, members)
+    if member is None and target.root.is_dir() and any(target.root.iterdir()):
+        raise ConfigurationError(f"{target.root} exists and is not empty; move it away")
+    return target
+
+
+def build_cluster(
+    target: Target,
+    aside: Path,
+    old: Genesis,
+    groups: Sequence[int],
+    restore: RestoreGroup,
+    *,
+    at: int | None,
+    describe: Callable[[int, RestoredState], list[str]],
+    is_confirmed: bool,
+) -> None:
+    """Build all groups' states, say what was found, ask, and make the members.
+
+    Raises:
+        click.Abort: The answer was no.
+        PaxosError: Something is missing or damaged; nothing was made.
+    """
+    registry = MachineRegistry()
+    (aside / "states").mkdir()
+    parked = ParkedStates(aside / "states", FORMATS, old)
+    states: dict[int, RestoredState] = {}
+    for group in groups:
+        wanted = at
+        if target.shared is not None:
+            wanted = _shared_instance(target.shared, group)
+        host, states[group] = restore(group, wanted)
+        parked.park(group, host, states[group])
+        del host
+    cluster = target.shared or new_cluster(
+        target.configuration.cluster,
+        tuple(member.name for member in target.configuration.members),
+        old,
+        states,
+        # Seeded by the system: nobody may guess ids, and no two clusters may share them.
+        random.SystemRandom(),
+    )
+    for line in itertools.chain(*(describe(group, states[group]) for group in groups)):
+        click.echo(line)
+    click.echo(
+        f"new cluster {cluster.genesis.cluster} ({cluster.genesis.cluster_id}): "
+        f"{', '.join(str(target.root / name) for name in target.members)}"
+    )
+    absent = sorted({g.group for g in target.configuration.groups} - set(groups))
+    if absent:
+        listed = ", ".join(map(str, absent))
+        click.echo(f"groups {listed} of the configuration are not made: nothing of them is here")
+    if not is_confirmed:
+        click.confirm("make it?", abort=True)
+    builder = ClusterBuilder(target.data_dir, aside, cluster, target.members)
+    for group in groups:
+        builder.add_group(
+            FORMATS, group, parked.take(group, states[group], registry), states[group]
+        )
+    if target.genesis_file is not None and target.shared is None:
+        with writing_whole(target.genesis_file, replaces=False) as file:
+            file.write(cluster.encoded())
+        click.echo(f"{target.genesis_file}: for the other nodes")
+    for path in builder.publish():
+        click.echo(f"made {path}")
+    click.echo("start it with this configuration: ray_paxos.start(...) finds the members")
+
+
+def _shared_instance(shared: NewCluster, group: int) -> int:
+    for spec in shared.genesis.groups:
+        if spec.group == group and group in shared.chains:
+            return spec.begins_after
+    raise ConfigurationError(f"the genesis file has no group {group}")
+
+
+@contextlib.contextmanager
+def scratch_below(aside: Path) -> Iterator[Path]:
+    """A new folder that goes again."""
+    with tempfile.TemporaryDirectory(dir=aside) as name:
+        yield Path(name)
+
+
+def state_line(group: int, state: RestoredState) -> str:
+    """One group's state, for a person."""
+    base = f"from checkpoint {state.base}" if state.base else "from the first instance"
+    if not state.through:
+        return f"group {group}: nothing is there; it begins anew"
+    text = f"group {group}: as of instance {state.through}, {base}"
+    if state.unconfirmed:
+        text += f"; of {state.unconfirmed} instances the results could not be compared"
+    return text

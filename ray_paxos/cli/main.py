@@ -1,0 +1,24 @@
+"""The command `ray-paxos` and its groups of commands."""
+
+from __future__ import annotations
+
+import click
+
+from ray_paxos.cli.adopt import adopt
+from ray_paxos.cli.log import log
+from ray_paxos.cli.recover import unsafe_recover
+from ray_paxos.cli.restore import restore
+from ray_paxos.cli.running_cluster import checkpoint, status
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Multi-Paxos for Ray: ask a running cluster, look into its files, and mend them."""
+
+
+log.add_command(adopt)
+main.add_command(log)
+main.add_command(restore)
+main.add_command(unsafe_recover)
+main.add_command(status)
+main.add_command(checkpoint)

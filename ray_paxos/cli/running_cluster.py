@@ -1,0 +1,91 @@
+"""`ray-paxos status` and `ray-paxos checkpoint`: ask a running cluster, by its name.
+
+Ray takes a second to import, which only these commands need: it is imported in them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import click
+
+from ray_paxos.cli.statuses import statuses
+
+if TYPE_CHECKING:
+    from ray_paxos.cluster import Cluster, ClusterStatus
+
+_address = click.option("--address", metavar="ADDRESS", help="Of the Ray cluster: HOST:PORT.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+
+
+@click.command()
+@click.argument("cluster")
+@_as_json
+@_address
+def status(cluster: str, as_json: bool, address: str | None) -> None:
+    """Show the members of a running cluster, its groups, and what is wrong with it."""
+    with statuses():
+        found = _connect(cluster, address).status()
+        if as_json:
+            click.echo(json.dumps(found.to_dict(), indent=1))
+        else:
+            for line in status_lines(found):
+                click.echo(line)
+
+
+@click.command()
+@click.argument("cluster")
+@click.option("--group", type=int, help="Which group; by default the lowest above 0.")
+@click.option(
+    "--timeout-s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="How long to wait.",
+)
+@_as_json
+@_address
+def checkpoint(
+    cluster: str, group: int | None, timeout_s: float, as_json: bool, address: str | None
+) -> None:
+    """Make a checkpoint of a group on all members of a running cluster that answer.
+
+    Exit status 0 once each of them has it on its disk.
+    """
+    with statuses():
+        running = _connect(cluster, address)
+        made = running.checkpoint(group, timeout_s=timeout_s)
+        if as_json:
+            click.echo(json.dumps(made, indent=1))
+            return
+        for name in running.members:
+            through = f"instance {made[name]:,}" if name in made else "does not answer"
+            click.echo(f"{name}  {through}")
+
+
+def status_lines(found: ClusterStatus) -> list[str]:
+    """A cluster's status for a person, what is wrong first."""
+    lines = [f"cluster {found.cluster} ({found.cluster_id})"]
+    lines += [f"  ! {alarm}" for alarm in found.alarms]
+    for member in found.members:
+        phases = ", ".join(f"{name} {role.phase}" for name, role in member.roles.items())
+        lines.append(f"member {member.name}: {phases}")
+    for group in found.groups:
+        lines.append(f"group {group.group}, master {group.master or 'none'}")
+        for name, position in group.positions.items():
+            lines.append(
+                f"  {name}  applied {position.applied_through:,} (lag {position.lag:,}), "
+                f"on disk {position.durable_through:,}, log from {position.log_floor:,}, "
+                f"checkpoint {position.checkpoint:,}"
+            )
+    return lines
+
+
+def _connect(cluster: str, address: str | None) -> Cluster:
+    import ray_paxos
+
+    # Ray says on standard error what it connects to; only what is wrong matters here.
+    logging.getLogger("ray").setLevel(logging.WARNING)
+    return ray_paxos.connect(cluster, address=address)

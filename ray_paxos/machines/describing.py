@@ -1,0 +1,73 @@
+"""What a command of a built-in machine says, as a line for a person who reads a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from ray_paxos.machines.kv import Cas, Delete, Get, KeyValueMachine, KvCommand, Put
+from ray_paxos.machines.log import LogMachine
+
+TEXT_BYTES_MAX = 60
+"""Longer keys, values and lines are shortened."""
+
+
+def describe_command(kind: str | None, command: bytes) -> str:
+    """A command in words.
+
+    Args:
+        kind: Of the machine it is for; None where that is not known.
+        command: As submitted; may be anything.
+
+    Returns:
+        One line without control characters; for machines that are not known, length and digits.
+    """
+    describe = _MACHINES.get(kind or "", describe_bytes)
+    return describe(command)
+
+
+def describe_bytes(data: bytes) -> str:
+    """Bytes of nobody knows what: how many, and the first of them in hexadecimal digits."""
+    shown = data[: TEXT_BYTES_MAX // 2].hex()
+    return f"{len(data)} bytes {shown}{'...' if len(data) > TEXT_BYTES_MAX // 2 else ''}".rstrip()
+
+
+def describe_text(data: bytes) -> str:
+    """Bytes as text in quotes where they are text, in hexadecimal digits where they are not."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return describe_bytes(data)
+    if not text.isprintable():
+        # The escapes of Python: a log must not move the cursor of the one who reads it.
+        text = text.encode("unicode_escape").decode()
+    return f'"{text[:TEXT_BYTES_MAX]}"' + ("..." if len(text) > TEXT_BYTES_MAX else "")
+
+
+def _describe_kv(command: bytes) -> str:
+    try:
+        decoded = _decode_kv(command)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return f"no command of the machine: {describe_bytes(command)}"
+    key = f"key={describe_text(decoded.key.encode())}"
+    match decoded:
+        case Put(value=value):
+            return f"put {key} value={describe_text(value)}"
+        case Get():
+            return f"get {key}"
+        case Delete():
+            return f"delete {key}"
+        case Cas(value=value, expected_version=version):
+            return f"cas {key} value={describe_text(value)} expected_version={version}"
+
+
+def _describe_line(command: bytes) -> str:
+    return f"line {describe_text(command)}"
+
+
+_decode_kv: Callable[[bytes], KvCommand] = msgspec.msgpack.Decoder(KvCommand).decode
+_MACHINES: Mapping[str, Callable[[bytes], str]] = {
+    KeyValueMachine.kind: _describe_kv,
+    LogMachine.kind: _describe_line,
+}

@@ -1,0 +1,107 @@
+"""A cluster that is archived, lost, and restored as of an instance, on real Ray."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from click.testing import CliRunner
+
+import ray_paxos
+from ray_paxos.actors.names import NAMESPACE, actor_name
+from ray_paxos.cli.main import main
+from ray_paxos.config import parse_configuration
+from ray_paxos.core.messages import RoleName
+from ray_paxos.errors import PaxosError
+from ray_paxos.machines import kv
+
+pytestmark = pytest.mark.ray
+
+TEXT = """
+cluster: vault
+members: 3
+archive: file://{archive}
+data_dir: {data_dir}
+learner: {{seal_age_ms: 100}}
+logging: {{level: WARNING}}
+"""
+
+
+def wait_for(what: Callable[[], Any], timeout_s: float = 60.0) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.2)
+    return found
+
+
+def archive_state(member: str) -> dict[str, Any]:
+    actor = ray.get_actor(actor_name("vault", member, RoleName.CHECKPOINTER), namespace=NAMESPACE)
+    state: dict[str, Any] = ray.get(actor.state.remote(), timeout=30)["groups"][1]["archive"]
+    return state
+
+
+def put(client: ray_paxos.Client, key: str, value: bytes) -> int:
+    return client.propose(kv.encode_put(key, value), timeout_s=30).instance_id
+
+
+def get(client: ray_paxos.Client, key: str) -> bytes | None:
+    found = kv.decode_result(client.query(kv.encode_get(key), timeout_s=30))
+    assert isinstance(found, kv.Read)
+    return found.value
+
+
+@pytest.mark.timeout(280)
+def test_a_cluster_is_archived_lost_restored_and_goes_on(local_ray: None, tmp_path: Path) -> None:
+    archive, data_dir = tmp_path / "archive", tmp_path / "data"
+    archive.mkdir()
+    text = TEXT.format(archive=archive, data_dir=data_dir)
+    config = tmp_path / "vault.yaml"
+    config.write_text(text)
+    cluster = ray_paxos.start(parse_configuration(text))
+    old_client = cluster.client(label="old")
+    chosen = 0
+    for number in range(20):
+        chosen = put(old_client, f"key{number}", b"before")
+    last = put(old_client, "key0", b"after")
+    assert last > chosen
+    wait_for(lambda: archive_state("m1")["archived_through"] >= last)
+    old_id = cluster.status().cluster_id
+    # The archive goes away: nothing is disturbed, and status says so.
+    archive.rename(tmp_path / "away")
+    wait_for(lambda: put(old_client, "late", b"x") and archive_state("m1")["problem"])
+    assert "make or mount it" in archive_state("m1")["problem"]
+    (tmp_path / "away").rename(archive)
+    end = put(old_client, "late", b"y")
+    wait_for(lambda: archive_state("m1")["archived_through"] >= end)
+    assert archive_state("m1")["problem"] == ""
+    cluster.stop(delete_data=True)
+    shutil.rmtree(data_dir, ignore_errors=True)
+
+    arguments = ["restore", "--from", f"file://{archive}", "--at", str(chosen), "--config"]
+    result = CliRunner().invoke(main, [*arguments, str(config), "--yes"])
+    assert result.exit_code == 0, result.output
+
+    cluster = ray_paxos.start(parse_configuration(text))
+    try:
+        assert cluster.status().cluster_id != old_id
+        with cluster.client(label="new") as client:
+            assert get(client, "key0") == b"before"
+            assert get(client, "key19") == b"before"
+            assert get(client, "late") is None
+            assert put(client, "key0", b"restored") > chosen
+            assert get(client, "key0") == b"restored"
+            # A client of the lost cluster is told something, and changes nothing.
+            with pytest.raises(PaxosError):
+                old_client.propose(kv.encode_put("key1", b"old"), timeout_s=5)
+            assert get(client, "key1") == b"before"
+        through = wait_for(lambda: archive_state("m1")["archived_through"])
+        assert through > chosen
+    finally:
+        old_client.close(timeout_s=1.0)
+        cluster.stop(delete_data=True)

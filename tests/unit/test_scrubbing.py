@@ -1,0 +1,86 @@
+"""Everything on the disk has its turn, slowly."""
+
+from __future__ import annotations
+
+from ray_paxos.core.messages import SegmentSealed
+from ray_paxos.core.scrubbing import REST_NS, Scrubbing
+from ray_paxos.core.tasks import Scrub, Scrubbed
+from tests.unit.core_helpers import GROUP, MS
+
+SECOND = 1_000 * MS
+SEGMENTS = [SegmentSealed(1, 4, 10), SegmentSealed(5, 9, 10)]
+ALL = [Scrub(GROUP, (1, 4)), Scrub(GROUP, (5, 9)), Scrub(GROUP, None, 7)]
+
+
+def test_each_file_has_its_turn_and_then_again() -> None:
+    scrubbing = Scrubbing(GROUP, 1_000_000, 0)
+    seen = []
+    now_ns = 0
+    for _ in range(7):
+        assert scrubbing.due_ns is not None
+        now_ns = scrubbing.due_ns
+        scrub = scrubbing.take_due(SEGMENTS, [7], now_ns)
+        assert scrub is not None
+        assert scrubbing.take_due(SEGMENTS, [7], now_ns + 10**15) is None, "one at a time"
+        seen.append(scrub)
+        scrubbing.done(scrub, Scrubbed("", 10), now_ns)
+    assert seen == [*ALL, *ALL, ALL[0]]
+    assert (scrubbing.files, scrubbing.found) == (7, 0)
+
+
+def test_it_begins_after_a_rest_and_not_early() -> None:
+    scrubbing = Scrubbing(GROUP, 1_000, 5)
+    assert scrubbing.due_ns == 5 + REST_NS
+    assert scrubbing.take_due(SEGMENTS, [], 4 + REST_NS) is None
+    assert scrubbing.take_due(SEGMENTS, [], 5 + REST_NS) == ALL[0]
+
+
+def test_reading_keeps_to_its_rate() -> None:
+    scrubbing = Scrubbing(GROUP, 1_000, 0)
+    now_ns = REST_NS
+    scrub = scrubbing.take_due(SEGMENTS, [], now_ns)
+    assert scrub is not None
+    scrubbing.done(scrub, Scrubbed("", 60_000), now_ns)
+    assert scrubbing.due_ns == now_ns + 60 * SECOND
+    scrub = scrubbing.take_due(SEGMENTS, [], now_ns + 60 * SECOND)
+    assert scrub is not None
+    scrubbing.done(scrub, Scrubbed("", 1), now_ns + 60 * SECOND)
+    assert scrubbing.due_ns == now_ns + 60 * SECOND + REST_NS, "never without a rest"
+
+
+def test_with_nothing_to_read_it_looks_again() -> None:
+    scrubbing = Scrubbing(GROUP, 1_000, 0)
+    assert scrubbing.take_due([], [], REST_NS) is None
+    assert scrubbing.due_ns == 2 * REST_NS
+
+
+def test_a_rate_of_nothing_reads_nothing_by_itself() -> None:
+    scrubbing = Scrubbing(GROUP, 0, 0)
+    assert scrubbing.due_ns is None
+    assert scrubbing.take_due(SEGMENTS, [7], 10**15) is None
+    scrubbing.done(ALL[2], Scrubbed("7 is damaged", 0), 10**15)
+    scrubbing.gave_up(ALL[2], 10**15)
+    assert scrubbing.due_ns is None
+    assert (scrubbing.files, scrubbing.found) == (1, 1)
+
+
+def test_a_file_that_cannot_be_read_does_not_keep_the_others_from_their_turn() -> None:
+    scrubbing = Scrubbing(GROUP, 1_000, 0)
+    seen = []
+    for turn in range(1, 5):
+        scrub = scrubbing.take_due(SEGMENTS, [7], turn * 100 * REST_NS)
+        assert scrub is not None
+        seen.append(scrub)
+        scrubbing.gave_up(scrub, turn * 100 * REST_NS)
+    assert seen == [*ALL, ALL[0]]
+
+
+def test_what_is_new_is_read_before_what_was_read_and_what_is_gone_is_forgotten() -> None:
+    scrubbing = Scrubbing(GROUP, 10**9, 0)
+    for turn in (1, 2, 3):
+        scrub = scrubbing.take_due(SEGMENTS, [7], turn * REST_NS)
+        assert scrub is not None
+        scrubbing.done(scrub, Scrubbed("", 1), turn * REST_NS)
+    later = [SegmentSealed(1, 9, 20)]
+    assert scrubbing.take_due(later, [7], 4 * REST_NS) == Scrub(GROUP, (1, 9))
+    assert len(scrubbing._read) == 2
