@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -183,6 +184,8 @@ class LogActor(RoleActor):
         spec = decode_spec(self._encoded_spec)
         self._inbox: Inbox[_Arrival] = Inbox(lambda: handle.wake.remote())
         self._is_closing = threading.Event()
+        # Of the store thread, which alone takes them out.
+        self._tasks: deque[Task] = deque()
         self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="ray_paxos-store")
         self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="ray_paxos-slow")
         self._feeds = BackgroundFeeds(
@@ -214,9 +217,7 @@ class LogActor(RoleActor):
                     done = self._opened.driver.on_outcome(task, outcome, now_ns)
                     replies += self._execute(done, caller)
                 case Run(task=task):
-                    is_slow = isinstance(task, SLOW_TASKS)
-                    thread = self._slow_thread if is_slow else self._store_thread
-                    thread.submit(self._run, store, task).add_done_callback(self._tell_broken)
+                    self._start(store, task)
                 case Observe(event=event):
                     self._events.observe(event)
         if outbound:
@@ -230,6 +231,15 @@ class LogActor(RoleActor):
             return
         self._timer_ns = deadline_ns
         self._feeds.set_timer(max(deadline_ns - now_ns, 0) / 1e9)
+
+    def _start(self, store: RoleStore, task: Task) -> None:
+        """Have a task done in the background."""
+        if isinstance(task, SLOW_TASKS):
+            done = self._slow_thread.submit(self._run, store, task)
+        else:
+            self._tasks.append(task)
+            done = self._store_thread.submit(self._run_next, store)
+        done.add_done_callback(self._tell_broken)
 
     # The store thread.
 
@@ -255,6 +265,9 @@ class LogActor(RoleActor):
                     is_told = True
                 if self._is_closing.wait(FULL_PAUSE_S):
                     return error
+                # What waits behind this write may be what makes room: a cut of the log.
+                while self._tasks:
+                    self._run_next(store)
             except PaxosError as error:
                 return error
             else:
@@ -265,6 +278,11 @@ class LogActor(RoleActor):
         error = ended.exception()
         if error is not None:
             self._events.warn("".join(traceback.format_exception(error)))
+
+    def _run_next(self, store: RoleStore) -> None:
+        """Do the task that has waited longest; it may be done already (`_try_to_write`)."""
+        if self._tasks:
+            self._run(store, self._tasks.popleft())
 
     def _run(self, store: RoleStore, task: Task) -> None:
         # What breaks off for any other reason is told, too: nobody reads this thread's end.

@@ -106,7 +106,7 @@ SITUATIONS = (
     Situation(CHECKPOINT, 0.8),
     Situation(CLEANED, 0.5),
     Situation(INSTALLED, 0.2),
-    Situation(DAMAGE, 0.1),
+    Situation(DAMAGE, 0.05),
     Situation(MENDED, 0.02),
 )
 """Features that come later add their rows here: a membership entry adopted in a prepare."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ from ray_paxos.core.client_messages import Query, QueryFailed, QueryProblem
 from ray_paxos.core.driver import Action, Write
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.settings import MILLISECOND_NS as MS
+from ray_paxos.core.tasks import CutLog, LogCut, Outcome, Task
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 
 
@@ -266,3 +268,40 @@ def test_a_write_that_breaks_off_for_a_bug_stops_the_learner() -> None:
     (written,) = posted
     assert written.number == 7
     assert isinstance(written.error, errors.StorageError)
+
+
+class FullUntilCut:
+    """A learner's store on a full disk, in which a cut of the log makes room."""
+
+    def __init__(self) -> None:
+        self.is_full = True
+        self.done: list[str] = []
+
+    def write(self, records: object) -> None:
+        if self.is_full:
+            raise errors.StorageFullError("no room")
+        self.done.append("written")
+
+    def sync(self) -> None:
+        self.done.append("synced")
+
+    def run(self, task: Task) -> Outcome:
+        self.is_full = False
+        self.done.append("cut")
+        return LogCut(5)
+
+
+def test_a_cut_that_makes_room_does_not_wait_behind_the_write_that_needs_it() -> None:
+    actor: Any = LearnerActor.__new__(LearnerActor)
+    actor._tasks = deque([CutLog(1, 5)])
+    pauses = iter((False, False, True))
+    actor._is_closing = SimpleNamespace(wait=lambda seconds: next(pauses))
+    actor._events = SimpleNamespace(warn=lambda text: None)
+    posted: list[Any] = []
+    actor._inbox = SimpleNamespace(post=posted.append)
+    store = FullUntilCut()
+    assert actor._try_to_write(store, Write((), 1)) is None
+    assert store.done == ["cut", "written", "synced"]
+    assert [arrival.outcome for arrival in posted] == [LogCut(5)]
+    actor._run_next(store)
+    assert len(posted) == 1, "its turn in the store thread comes, and it is done already"
