@@ -16,7 +16,7 @@ from tests.simulation import (
     test_damage_schedules,
 )
 from tests.simulation import test_checkpoint_schedules as schedules
-from tests.simulation.test_mutations import find
+from tests.simulation.test_mutations import by_seeds, find
 
 FOUND_BY_SCHEDULES = [
     (mutations_of_checkpoints.cut_beyond_the_checkpoint, schedules.test_second_word),
@@ -102,6 +102,6 @@ def test_found_by_schedules(mutation, schedule, monkeypatch):
             schedule()
 
 
-@pytest.mark.parametrize("mutation", FOUND_BY_SEEDS, ids=lambda mutation: mutation.__name__)
+@pytest.mark.parametrize("mutation", by_seeds(FOUND_BY_SEEDS, FOUND_BY_SCHEDULES))
 def test_found_by_seeds(mutation, monkeypatch):
     find(mutation, monkeypatch)

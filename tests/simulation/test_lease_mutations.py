@@ -17,7 +17,7 @@ from tests.simulation import test_election_schedules as elections
 from tests.simulation import test_lease_schedules as leases
 from tests.simulation import test_read_schedules as reads
 from tests.simulation import test_session_schedules as sessions
-from tests.simulation.test_mutations import find
+from tests.simulation.test_mutations import by_seeds, find
 
 HUB = ("CA", "CB", "CD", "CE")
 LEASE_MS = 600
@@ -209,8 +209,6 @@ def test_found_by_schedules(mutation, schedule, monkeypatch):
             schedule()
 
 
-@pytest.mark.parametrize(
-    ("mutation", "likely"), FOUND_BY_SEEDS, ids=[m.__name__ for m, _ in FOUND_BY_SEEDS]
-)
-def test_found_by_seeds(mutation, likely, monkeypatch):
-    find(mutation, monkeypatch, likely)
+@pytest.mark.parametrize("mutation", by_seeds(dict(FOUND_BY_SEEDS), FOUND_BY_SCHEDULES))
+def test_found_by_seeds(mutation, monkeypatch):
+    find(mutation, monkeypatch, dict(FOUND_BY_SEEDS)[mutation])

@@ -130,7 +130,20 @@ def find(mutation, monkeypatch, likely=0):
     assert violation_without_mutation(found, 3) == ""
 
 
-@pytest.mark.parametrize("mutation", FOUND_BY_SEEDS, ids=lambda mutation: mutation.__name__)
+def by_seeds(mutations, found_by_schedules):
+    """Those that a schedule catches, too, are searched for nightly: it takes seconds each."""
+    caught = {mutation for mutation, _ in found_by_schedules}
+    return [
+        pytest.param(
+            mutation,
+            id=mutation.__name__,
+            marks=pytest.mark.nightly if mutation in caught else (),
+        )
+        for mutation in mutations
+    ]
+
+
+@pytest.mark.parametrize("mutation", by_seeds(FOUND_BY_SEEDS, FOUND_BY_SCHEDULES))
 def test_found_by_seeds(mutation, monkeypatch):
     find(mutation, monkeypatch, LIKELY.get(mutation, 0))
 
