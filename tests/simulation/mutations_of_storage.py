@@ -82,9 +82,9 @@ def speak_of_unsynced_segments(patch):
     """A chosen log that opens does not sync its folder."""
     open_folder = SegmentFolder.open
 
-    def open_unsynced(place):
+    def open_unsynced(place, base=None):
         with _without_syncs(patch):
-            return open_folder(place)
+            return open_folder(place, base)
 
     patch.setattr(SegmentFolder, "open", staticmethod(open_unsynced))
 
