@@ -25,6 +25,9 @@ from tests.simulation.checkpoint_scenes import (
     seen,
 )
 
+# Each in a cluster of its own; tests/storage has the crashes of single folders by default.
+pytestmark = pytest.mark.nightly
+
 
 def operations_until(play: Scenario, name: str, holds: Callable[[], bool]) -> int:
     """How many operations a member's disk sees until something holds."""
