@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+import google_crc32c
+
 from ray_paxos.core.acceptor_state import AcceptorState
 from ray_paxos.core.checkpoint_install import CheckpointInstall
 from ray_paxos.core.checkpoint_schedule import CheckpointSchedule
@@ -14,6 +16,7 @@ from ray_paxos.core.log_cleaning import LogCleaning
 from ray_paxos.core.sealing import Sealing
 from ray_paxos.core.segment_repair import SegmentRepair
 from ray_paxos.core.tasks import CutLog
+from ray_paxos.errors import DamageError
 from ray_paxos.machines.host import MachineHost
 from ray_paxos.machines.log import LogMachine
 from ray_paxos.storage import checkpoint_files, segment_folders, stores
@@ -154,10 +157,8 @@ def serve_damaged_segments(patch):
         data = place.disk.read(path)
         try:
             return place.codec.open(data, path)
-        except Exception:
+        except DamageError:
             body = data[:-4]
-            import google_crc32c
-
             return place.codec.open(body + google_crc32c.value(body).to_bytes(4, "big"), path)
 
     for module in ("segments", "segment_folders", "scrubber"):

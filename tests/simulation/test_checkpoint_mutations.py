@@ -6,7 +6,6 @@ import functools
 
 import pytest
 
-from ray_paxos.testing.violation import Violation
 from tests.simulation import (
     mutations,
     mutations_of_checkpoints,
@@ -16,7 +15,7 @@ from tests.simulation import (
     test_damage_schedules,
 )
 from tests.simulation import test_checkpoint_schedules as schedules
-from tests.simulation.test_mutations import by_seeds, find
+from tests.simulation.test_mutations import by_schedules, by_seeds, fail, find
 
 FOUND_BY_SCHEDULES = [
     (mutations_of_checkpoints.cut_beyond_the_checkpoint, schedules.test_second_word),
@@ -88,18 +87,9 @@ FOUND_BY_SEEDS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("mutation", "schedule"),
-    FOUND_BY_SCHEDULES,
-    ids=[
-        f"{mutation.__name__}-{number}" for number, (mutation, _) in enumerate(FOUND_BY_SCHEDULES)
-    ],
-)
+@pytest.mark.parametrize(("mutation", "schedule"), by_schedules(FOUND_BY_SCHEDULES))
 def test_found_by_schedules(mutation, schedule, monkeypatch):
-    with monkeypatch.context() as patch:
-        mutation(patch)
-        with pytest.raises((Violation, AssertionError)):
-            schedule()
+    fail(mutation, schedule, monkeypatch)
 
 
 @pytest.mark.parametrize("mutation", by_seeds(FOUND_BY_SEEDS, FOUND_BY_SCHEDULES))

@@ -148,18 +148,24 @@ def test_found_by_seeds(mutation, monkeypatch):
     find(mutation, monkeypatch, LIKELY.get(mutation, 0))
 
 
-@pytest.mark.parametrize(
-    ("mutation", "schedule"),
-    FOUND_BY_SCHEDULES,
-    ids=[
-        f"{mutation.__name__}-{number}" for number, (mutation, _) in enumerate(FOUND_BY_SCHEDULES)
-    ],
-)
-def test_found_by_schedules(mutation, schedule, monkeypatch):
+def by_schedules(pairs):
+    """Pairs of a mutation and a schedule, with names."""
+    return [
+        pytest.param(*pair, id=f"{pair[0].__name__}-{number}") for number, pair in enumerate(pairs)
+    ]
+
+
+def fail(mutation, schedule, monkeypatch):
+    """See a schedule fail under a mutation."""
     with monkeypatch.context() as patch:
         mutation(patch)
         with pytest.raises((Violation, AssertionError)):
             schedule()
+
+
+@pytest.mark.parametrize(("mutation", "schedule"), by_schedules(FOUND_BY_SCHEDULES))
+def test_found_by_schedules(mutation, schedule, monkeypatch):
+    fail(mutation, schedule, monkeypatch)
 
 
 # Counting under a configuration: one configuration is all that the walk has yet, so here a proposer
