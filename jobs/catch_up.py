@@ -125,7 +125,6 @@ class CatchUp:
                 say(f"before:    {before.text()}")
                 since = time.monotonic()
                 in_step_s = self._come_back()
-                # As long as the load before at least, or a percentile of it means little.
                 meanwhile = load.between(since, time.monotonic())
             finally:
                 load.stop()

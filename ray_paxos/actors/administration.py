@@ -17,7 +17,13 @@ from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name
 from ray_paxos.actors.status import MemberDigest, MemberStatus, RoleStatus
 from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.genesis import Genesis
-from ray_paxos.core.messages import Address, Envelope, LearnerStatus, Message, RoleName
+from ray_paxos.core.learner_messages import LearnerStatus
+from ray_paxos.core.messages import (
+    Address,
+    Envelope,
+    Message,
+    RoleName,
+)
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.errors import ClusterError
 

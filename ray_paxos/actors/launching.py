@@ -27,6 +27,8 @@ from ray_paxos.errors import ClusterError, DamageError
 RESOURCE_SHARE = 0.001
 WAIT_OPEN_S = 1.0
 ANSWER_TIMEOUT_S = 5.0
+COME_UP_S = 10.0
+"""So long a new process is waited for before the next one, beside a cluster that serves."""
 ASK_PAUSE_S = 0.02
 """Between two rounds of asking: `wait_open` waits well, but a dead actor fails at once."""
 PATIENCE_S = 5.0
@@ -99,6 +101,9 @@ def launch(
 ) -> None:
     """Make the role actors that do not live yet; those that do are left alone.
 
+    Where some live, the others are made one after the other: a process takes a second or two of a
+    processor to come up, and four at once take it from the members that serve.
+
     Args:
         spec: Of the cluster.
         places: node_id of the node with the member's folder, by name.
@@ -106,9 +111,12 @@ def launch(
         nodes: All live nodes.
     """
     cluster = spec.decoded_genesis().cluster
+    live = live_actor_names(cluster)
     for member, node_id in places.items():
         placing = _placing(pins.get(member, Pin()), node_id, nodes)
         for role, role_class in ROLE_CLASSES.items():
+            if actor_name(cluster, member, role) in live:
+                continue
             options: dict[str, Any] = {
                 "name": actor_name(cluster, member, role),
                 "namespace": NAMESPACE,
@@ -127,7 +135,9 @@ def launch(
                 waiting = spec.proposer.intake_requests_max + spec.proposer.reads_max
                 options["max_concurrency"] = 2 * waiting + WATCHERS_MAX + 1_000
             remote: Any = ray.remote
-            remote(**options)(role_class).remote(spec.encoded(), member)
+            handle = remote(**options)(role_class).remote(spec.encoded(), member)
+            if live:
+                ray.wait([handle.wait_open.remote(COME_UP_S)], timeout=COME_UP_S)
 
 
 def _placing(pin: Pin, node_id: str, nodes: Sequence[RayNode]) -> dict[str, Any]:

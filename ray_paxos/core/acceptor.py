@@ -38,6 +38,10 @@ from ray_paxos.core.events import (
     PromiseGranted,
 )
 from ray_paxos.core.genesis import Voter
+from ray_paxos.core.learner_messages import (
+    RaiseVoteFloor,
+    VoteFloorRaised,
+)
 from ray_paxos.core.lease import LeaseGrants, held_ms
 from ray_paxos.core.messages import (
     Accept,
@@ -57,11 +61,9 @@ from ray_paxos.core.messages import (
     PreVote,
     PreVoteGranted,
     Promise,
-    RaiseVoteFloor,
     RemoveGroup,
     RoleName,
     Vote,
-    VoteFloorRaised,
 )
 from ray_paxos.core.records import (
     GroupCreated,

@@ -14,7 +14,7 @@ from ray_paxos.core.checkpoint import Cut
 from ray_paxos.core.chosen_log import ChosenLog
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import ApplyingStopped, CommandRefused, InstanceApplied
-from ray_paxos.core.messages import ChainPoint
+from ray_paxos.core.learner_messages import ChainPoint
 from ray_paxos.core.results import EntryResult, NoteCode, encode_results
 from ray_paxos.core.values import EMPTY_CHAIN, decode_value, extend_chain
 from ray_paxos.errors import ApplyStoppedError

@@ -25,7 +25,14 @@ from ray_paxos.core.client_messages import QueryFailed, QueryProblem, ReadIndexC
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.genesis import Voter
 from ray_paxos.core.heartbeat import HeartbeatRounds
-from ray_paxos.core.messages import Address, ChainPoint, HeardFrom, Heartbeat, LeaseNotice, RoleName
+from ray_paxos.core.learner_messages import ChainPoint
+from ray_paxos.core.messages import (
+    Address,
+    HeardFrom,
+    Heartbeat,
+    LeaseNotice,
+    RoleName,
+)
 from ray_paxos.core.read_rounds import PendingRead, ReadRounds
 from ray_paxos.core.seat import Seat
 from ray_paxos.core.settings import MILLISECOND_NS

@@ -29,10 +29,12 @@ from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import PrepareStarted
 from ray_paxos.core.genesis import Configuration, Voter
-from ray_paxos.core.messages import (
-    Address,
+from ray_paxos.core.learner_messages import (
     CatchUp,
     LearnerStatus,
+)
+from ray_paxos.core.messages import (
+    Address,
     Message,
     Nack,
     NackReason,

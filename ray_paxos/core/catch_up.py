@@ -11,7 +11,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from ray_paxos.core.messages import Address, LearnReply, LearnRequest, RoleName
+from ray_paxos.core.learner_messages import (
+    LearnReply,
+    LearnRequest,
+)
+from ray_paxos.core.messages import (
+    Address,
+    RoleName,
+)
 from ray_paxos.core.settings import MILLISECOND_NS, LearnerSettings
 
 

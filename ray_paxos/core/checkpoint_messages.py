@@ -5,7 +5,7 @@ Learner ── ChainRequest ─▶ Learner, Checkpointer of another member ─�
 
 Learner ── FetchCheckpoint, LogCleaned ─▶ Checkpointer (own)
         ◀── CheckpointsKept, CheckpointReady, SegmentDamaged ──
-        ── CheckpointInstalled ─▶ Proposer (own)
+        ── LearnerInstalled ─▶ Proposer (own)
 
 Checkpointer ── SaveWanted ─▶ Learner (own) ── StateSaved ─▶ Checkpointer ── SavedTaken ─▶ Learner
 
@@ -79,7 +79,7 @@ class CheckpointReady(msgspec.Struct, frozen=True, array_like=True, tag="checkpo
     problem: str = ""
 
 
-class CheckpointInstalled(msgspec.Struct, frozen=True, array_like=True, tag="installed"):
+class LearnerInstalled(msgspec.Struct, frozen=True, array_like=True, tag="learner_installed"):
     """A learner goes on from a checkpoint: its proposer drops the promises it holds."""
 
     instance_id: int

@@ -44,21 +44,27 @@ from ray_paxos.core.checkpoint_messages import (
 )
 from ray_paxos.core.checkpoint_schedule import CheckpointSchedule
 from ray_paxos.core.effects import Effects, Send
-from ray_paxos.core.events import CheckpointDamaged, CheckpointFailed, MessageRefused
-from ray_paxos.core.events import CheckpointMade as CheckpointMadeEvent
-from ray_paxos.core.merging import Merging
-from ray_paxos.core.messages import (
-    Address,
+from ray_paxos.core.events import (
+    CheckpointDamaged,
+    CheckpointFailed,
+    CheckpointPublished,
+    MessageRefused,
+)
+from ray_paxos.core.learner_messages import (
     ChosenValue,
-    Envelope,
     LearnReply,
     LearnRequest,
-    Message,
-    RoleName,
     SegmentMerged,
     SegmentSealed,
     SegmentsListed,
     SegmentsWanted,
+)
+from ray_paxos.core.merging import Merging
+from ray_paxos.core.messages import (
+    Address,
+    Envelope,
+    Message,
+    RoleName,
 )
 from ray_paxos.core.pace import MILLISECOND_NS, Pace
 from ray_paxos.core.records import Record
@@ -359,7 +365,7 @@ class Checkpointer:
         if isinstance(outcome, CheckpointMade):
             cut = outcome.cut
             self.schedule.made(cut.instance_id)
-            made = CheckpointMadeEvent(
+            made = CheckpointPublished(
                 self._group, cut.instance_id, cut.chain, cut.result_chain, outcome.byte_count
             )
             effects.events.append(made)

@@ -12,7 +12,7 @@ gives them again.
 
 from __future__ import annotations
 
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.values import EMPTY_CHAIN, extend_chain, value_hash
 
 

@@ -8,7 +8,8 @@
 What B's disk, memory or program made of a value would otherwise be applied here and, once sealed,
 be handed on. C answers 16 bytes. Where nobody can answer (C is gone, is behind itself, or has the
 instance neither in memory nor in a segment), the chunk is taken all the same: that one member
-disappeared must not stop another from catching up. It is counted, and shown in `status`.
+disappeared must not stop another from catching up. It is counted, shown in `status`, and asked
+about later (`unconfirmed_chunks`).
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_paxos.core.checkpoint_messages import ChainReply, ChainRequest
-from ray_paxos.core.messages import Address, LearnReply, RoleName
+from ray_paxos.core.learner_messages import LearnReply
+from ray_paxos.core.messages import (
+    Address,
+    RoleName,
+)
 from ray_paxos.core.settings import LearnerSettings
 from ray_paxos.core.values import extend_chain, value_hash
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class HeldChunk:
     """Instances that another member gave.
 
     Attributes:
@@ -41,18 +46,28 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Two members have different chains after one instance."""
+    """Two members have different chains after one instance.
 
-    chunk: Chunk
-    other: Address
-    chain: bytes
+    Attributes:
+        instance_id: After which.
+        source: The member that gave what leads to `source_chain` here.
+        source_chain: As recomputed here.
+        other: Another member.
+        other_chain: As that one says.
+    """
+
+    instance_id: int
+    source: int
+    source_chain: bytes
+    other: int
+    other_chain: bytes
 
 
 class ChunkCheck:
     """The chunk that waits for a second word, one at a time.
 
     Attributes:
-        single_source: How many chunks were taken without one.
+        due_ns: When to ask the next member; None where no answer is waited for.
     """
 
     def __init__(self, members: Sequence[int], settings: LearnerSettings) -> None:
@@ -62,10 +77,9 @@ class ChunkCheck:
             members: All others that have the group.
             settings: For how long to wait for an answer.
         """
-        self.single_source = 0
         self._members = members
         self._retry_ns = settings.catch_up_retry_ns
-        self._chunk: Chunk | None = None
+        self._chunk: HeldChunk | None = None
         self._to_ask: list[Address] = []
         self._asked: Address | None = None
         self.due_ns: int | None = None
@@ -90,7 +104,7 @@ class ChunkCheck:
         for chosen in reply.values:
             if chosen.instance_id > learned_through:
                 chain = extend_chain(chain, value_hash(chosen.value))
-        self._chunk = Chunk(sender, reply, reply.values[-1].instance_id, chain)
+        self._chunk = HeldChunk(sender, reply, reply.values[-1].instance_id, chain)
         others = [member for member in self._members if member != sender.member_id]
         others.sort(key=lambda member: member != master)
         self._to_ask = [Address(member, RoleName.LEARNER) for member in others]
@@ -103,7 +117,7 @@ class ChunkCheck:
         self.due_ns = now_ns + self._retry_ns
         return self._asked, ChainRequest(self._chunk.end)
 
-    def answered(self, sender: Address, reply: ChainReply) -> Chunk | Difference | None:
+    def answered(self, sender: Address, reply: ChainReply) -> HeldChunk | Difference | None:
         """Take an answer in.
 
         Returns:
@@ -120,13 +134,15 @@ class ChunkCheck:
             self.due_ns = None
             return None
         self._end()
-        return chunk if reply.chain == chunk.chain else Difference(chunk, sender, reply.chain)
+        if reply.chain == chunk.chain:
+            return chunk
+        source, other = chunk.sender.member_id, sender.member_id
+        return Difference(chunk.end, source, chunk.chain, other, reply.chain)
 
-    def take(self) -> Chunk:
+    def take(self) -> HeldChunk:
         """Nobody is left to ask: take the chunk on one member's word."""
         assert self._chunk is not None and not self._to_ask, "somebody may still answer"
         chunk = self._chunk
-        self.single_source += 1
         self._end()
         return chunk
 

@@ -141,7 +141,7 @@ class SegmentRepaired(msgspec.Struct, frozen=True):
     last: int
 
 
-class CheckpointMade(msgspec.Struct, frozen=True):
+class CheckpointPublished(msgspec.Struct, frozen=True):
     """A checkpoint is published.
 
     Attributes:
@@ -191,7 +191,10 @@ class CheckpointInstalled(msgspec.Struct, frozen=True):
 
 
 class ChunkDiffered(msgspec.Struct, frozen=True):
-    """Two members have different chains after one instance: the chunk was thrown away."""
+    """Two members have different chains after one instance.
+
+    What one of them gave is thrown away, unless it was learned before on that one's word alone.
+    """
 
     group: int
     instance_id: int
@@ -199,6 +202,22 @@ class ChunkDiffered(msgspec.Struct, frozen=True):
     source_chain: bytes
     other: int
     other_chain: bytes
+
+
+class ChunksConfirmed(msgspec.Struct, frozen=True):
+    """A second member has said the same as the one on whose word alone something was learned.
+
+    Attributes:
+        group: Whose log.
+        member_id: The second member.
+        through: Everything through this instance it has as we have.
+        count: Chunks that this confirms.
+    """
+
+    group: int
+    member_id: int
+    through: int
+    count: int
 
 
 class FloorRaised(msgspec.Struct, frozen=True):
@@ -254,11 +273,12 @@ Event: TypeAlias = (
     | LogCutOff
     | SegmentDamageFound
     | SegmentRepaired
-    | CheckpointMade
+    | CheckpointPublished
     | CheckpointFailed
     | CheckpointDamaged
     | CheckpointInstalled
     | ChunkDiffered
+    | ChunksConfirmed
     | FloorRaised
     | CommandRefused
     | CaughtUp

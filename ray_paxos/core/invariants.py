@@ -11,16 +11,18 @@ from collections.abc import Mapping
 
 from ray_paxos.core.acceptor_state import AcceptorState, GroupVotes
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.learner_messages import (
+    LearnerStatus,
+    VoteFloorRaised,
+)
 from ray_paxos.core.messages import (
     Accepted,
     BelowFloor,
     HeartbeatConfirmed,
-    LearnerStatus,
     Message,
     Nack,
     Promise,
     Vote,
-    VoteFloorRaised,
 )
 
 

@@ -1,4 +1,4 @@
-"""What a learner knows of how fresh its state is.
+"""What a learner knows of how fresh its state is, and what it answers from it.
 
 Rules:
 
@@ -21,10 +21,18 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.client_messages import Consistency, Query, QueryProblem
-from ray_paxos.core.lease import LeaseView
-from ray_paxos.core.messages import Heartbeat
+from ray_paxos.core.client_messages import (
+    Consistency,
+    Query,
+    QueryFailed,
+    QueryProblem,
+    QueryResult,
+)
+from ray_paxos.core.lease import LeaseView, Notice
+from ray_paxos.core.messages import Envelope, Heartbeat, LeaseNotice
 from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.errors import QueryError
+from ray_paxos.machines.host import MachineHost
 
 ROUNDS_MAX = 256
 
@@ -97,6 +105,56 @@ class LearnerReads:
         return None if self._fresh_ns is None else now_ns - self._fresh_ns
 
     # What may be answered.
+
+    def on_notice(self, envelope: Envelope, message: LeaseNotice) -> None:
+        """The own proposer told of its lease."""
+        notice = Notice(
+            message.ballot, envelope.config_id, message.until_ns, message.chosen_through
+        )
+        self.lease.noticed(notice, envelope.incarnation, message.learner_incarnation)
+
+    def answer(
+        self,
+        query: Query,
+        host: MachineHost,
+        *,
+        stopped: str,
+        applied_through: int,
+        now_ns: int,
+        config_id: int,
+        learned: Ballot | None,
+    ) -> QueryResult | QueryFailed:
+        """Read the state, if it is as fresh as is asked for.
+
+        Args:
+            query: The read.
+            host: The state.
+            stopped: Why applying has stopped; empty while it goes on.
+            applied_through: As `refusal`.
+            now_ns: As `refusal`.
+            config_id: As `refusal`.
+            learned: As `refusal`.
+        """
+        request_id = query.request_id
+        if stopped:
+            refusal: tuple[QueryProblem, str] | None = (QueryProblem.STOPPED, stopped)
+        else:
+            refusal = self.refusal(
+                query,
+                applied_through=applied_through,
+                now_ns=now_ns,
+                config_id=config_id,
+                learned=learned,
+            )
+        if refusal is not None:
+            problem, why = refusal
+            master = host.master.ballot.member_id if host.master is not None else 0
+            return QueryFailed(request_id, applied_through, why, problem, master)
+        try:
+            result = host.query(query.machine, query.request)
+        except QueryError as error:
+            return QueryFailed(request_id, applied_through, str(error), QueryProblem.REFUSED)
+        return QueryResult(request_id, applied_through, result, learned)
 
     def refusal(
         self,

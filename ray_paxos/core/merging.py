@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ray_paxos.core.messages import SegmentSealed
+from ray_paxos.core.learner_messages import SegmentSealed
 from ray_paxos.core.settings import MILLISECOND_NS, CheckpointerSettings
 from ray_paxos.core.tasks import MergeSegments
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.intake import Request
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 
 
 @dataclass(slots=True)

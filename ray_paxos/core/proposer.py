@@ -36,7 +36,7 @@ from collections.abc import Mapping, Sequence
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.candidacy import Candidacy, Lost, Step, Won
-from ray_paxos.core.checkpoint_messages import CheckpointInstalled
+from ray_paxos.core.checkpoint_messages import LearnerInstalled
 from ray_paxos.core.client_messages import (
     OpenSession,
     QueryFailed,
@@ -52,16 +52,18 @@ from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import MasterChanged, MasterStopped, MessageRefused
 from ray_paxos.core.genesis import Configuration, MachineSpec, Voter
 from ray_paxos.core.intake import Intake, Request
+from ray_paxos.core.learner_messages import (
+    Applied,
+    CatchUp,
+    LearnerStatus,
+)
 from ray_paxos.core.messages import (
     Accepted,
     Address,
-    Applied,
     BelowFloor,
-    CatchUp,
     Envelope,
     Heartbeat,
     HeartbeatConfirmed,
-    LearnerStatus,
     Message,
     Nack,
     NackReason,
@@ -221,7 +223,7 @@ class Proposer:
                     self._end_or_go_on(reason, now_ns, effects)
             case LearnerStatus():
                 self._on_learner_status(envelope, message, now_ns, effects)
-            case CheckpointInstalled() if envelope.sender == self._own_learner:
+            case LearnerInstalled() if envelope.sender == self._own_learner:
                 if self._candidacy is not None or self._reign is not None:
                     # What it was promised, it was promised for a log that it no longer follows.
                     self._step_down("the member goes on from a checkpoint", now_ns, effects)

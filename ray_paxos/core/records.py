@@ -12,7 +12,7 @@ import msgspec
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.genesis import Configuration
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 
 
 class GroupCreated(msgspec.Struct, frozen=True, array_like=True, tag="created"):

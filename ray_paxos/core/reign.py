@@ -32,16 +32,18 @@ from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import HoleFilled, InstanceChosen, MasterStarted, ValueAdopted
 from ray_paxos.core.genesis import MachineSpec, Voter
 from ray_paxos.core.intake import Intake, Request
+from ray_paxos.core.learner_messages import (
+    Applied,
+    Chosen,
+    ChosenValue,
+    LearnerStatus,
+)
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
     Address,
-    Applied,
     BelowFloor,
-    Chosen,
-    ChosenValue,
     HeartbeatConfirmed,
-    LearnerStatus,
     RoleName,
 )
 from ray_paxos.core.phase_one import PhaseOne

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ray_paxos.core.messages import SegmentSealed
+from ray_paxos.core.learner_messages import SegmentSealed
 from ray_paxos.core.pace import MILLISECOND_NS, Pace
 from ray_paxos.core.tasks import Scrub, Scrubbed
 

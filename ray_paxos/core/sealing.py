@@ -15,7 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ray_paxos.core.chosen_log import ChosenLog
-from ray_paxos.core.messages import SegmentMerged, SegmentSealed
+from ray_paxos.core.learner_messages import (
+    SegmentMerged,
+    SegmentSealed,
+)
 from ray_paxos.core.records import SealedInstance, SealSegment
 from ray_paxos.core.settings import LearnerSettings
 from ray_paxos.core.tasks import PublishMerged

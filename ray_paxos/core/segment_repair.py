@@ -3,13 +3,27 @@
 The chains before and after the segment are known, from when it was listed. So what another member
 gives is proved right by its own content: the whole range is collected, the store recomputes the
 chain over it, and only then puts it in the damaged one's place.
+
+A member that has cut its log beyond the segment says so. That it covers the instances with a
+checkpoint may be believed: to fetch one harms nothing. That they are gone is not its to say: the
+next member is asked, and only when all the others have said the same is the segment given up. A
+member that does not answer holds up nothing else: the log is cut as if nothing were damaged, and
+where several segments are, each has its turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ray_paxos.core.messages import Address, ChosenValue, LearnReply, LearnRequest, RoleName
+from ray_paxos.core.learner_messages import (
+    ChosenValue,
+    LearnReply,
+    LearnRequest,
+)
+from ray_paxos.core.messages import (
+    Address,
+    RoleName,
+)
 from ray_paxos.core.settings import MILLISECOND_NS, LearnerSettings
 from ray_paxos.core.tasks import ReplaceSegment
 
@@ -19,12 +33,11 @@ RANGES_MAX = 64
 class SegmentRepair:
     """One segment at a time, of one group.
 
-    Invariants: `_values` are contiguous from the range's first instance on.
+    Invariants: `_values` are contiguous from the current range's first instance on; `_cut_off_at`
+    has, of ranges that are wanted, the other members that have said so.
 
     Attributes:
         problem: What could not be mended so far; empty where nothing is left to be.
-        lost_through: The end of the current range where some member has cut its log beyond what is
-            wanted: perhaps nobody has it any more; 0 where none has.
     """
 
     def __init__(self, group: int, others: Sequence[int], settings: LearnerSettings) -> None:
@@ -36,7 +49,6 @@ class SegmentRepair:
             settings: Sizes and times.
         """
         self.problem = ""
-        self.lost_through = 0
         self.due_ns: int | None = None
         self._group = group
         self._others = list(others)
@@ -44,6 +56,8 @@ class SegmentRepair:
         self._ranges: list[tuple[int, int]] = []
         self._values: list[ChosenValue] = []
         self._source = 0
+        self._tried = 0
+        self._cut_off_at: dict[tuple[int, int], set[int]] = {}
         self._is_resting = False
         self._is_replacing = False
 
@@ -51,6 +65,20 @@ class SegmentRepair:
     def current(self) -> tuple[int, int] | None:
         """The range that is being repaired."""
         return self._ranges[0] if self._ranges else None
+
+    @property
+    def cut_off_through(self) -> int:
+        """The highest instance wanted that another member has cut off, and has a checkpoint of.
+
+        0 for none.
+        """
+        return max((last for _, last in self._cut_off_at), default=0)
+
+    @property
+    def lost_through(self) -> int:
+        """The end of the lowest segment that all other members have cut off; 0 for none."""
+        said = self._cut_off_at.items()
+        return min((last for (_, last), by in said if by.issuperset(self._others)), default=0)
 
     def want(self, first: int, last: int, why: str) -> None:
         """A segment is damaged."""
@@ -68,6 +96,11 @@ class SegmentRepair:
             # No answer, or none of use: another member, from the start.
             self._source += 1
             self._values = []
+            self._tried += 1
+            if self._tried == len(self._others):
+                # Nobody helps: the next segment has its turn.
+                self._tried = 0
+                self._ranges.append(self._ranges.pop(0))
         return self._question(now_ns)
 
     def _question(self, now_ns: int) -> tuple[Address, LearnRequest]:
@@ -85,7 +118,7 @@ class SegmentRepair:
         return reply.from_instance == self._ranges[0][0] + len(self._values)
 
     def answered(
-        self, reply: LearnReply, now_ns: int
+        self, sender: Address, reply: LearnReply, now_ns: int
     ) -> tuple[Address, LearnRequest] | ReplaceSegment | None:
         """Take an answer in.
 
@@ -105,8 +138,8 @@ class SegmentRepair:
             self.due_ns = None
             return ReplaceSegment(self._group, tuple(self._values))
         if len(self._values) == before:
-            if reply.log_floor > reply.from_instance:
-                self.lost_through = last
+            if reply.log_floor > first and sender.member_id in self._others:
+                self._cut_off_at.setdefault((first, last), set()).add(sender.member_id)
             return None
         if reply.wait_ms:
             self._is_resting = True
@@ -122,9 +155,7 @@ class SegmentRepair:
         """
         if not self._is_of_current(task):
             return False
-        self._ranges.pop(0)
-        self.lost_through = 0
-        self._begin_anew()
+        self._begin_next(self._ranges[1:])
         if not self._ranges:
             self.problem = ""
         return True
@@ -148,12 +179,21 @@ class SegmentRepair:
         kept = [(first, last) for first, last in self._ranges if last >= floor]
         if kept == self._ranges:
             return
-        if not kept or kept[0] != self._ranges[0]:
-            self.lost_through = 0
-            self._begin_anew()
-        self._ranges = kept
+        if kept[:1] == self._ranges[:1]:
+            self._keep(kept)
+        else:
+            self._begin_next(kept)
         if not kept:
             self.problem = ""
+
+    def _begin_next(self, ranges: list[tuple[int, int]]) -> None:
+        self._keep(ranges)
+        self._tried = 0
+        self._begin_anew()
+
+    def _keep(self, ranges: list[tuple[int, int]]) -> None:
+        self._ranges = ranges
+        self._cut_off_at = {r: by for r, by in self._cut_off_at.items() if r in ranges}
 
     def _begin_anew(self) -> None:
         self._values = []

@@ -20,7 +20,8 @@ from typing import TypeAlias
 import msgspec
 
 from ray_paxos.core.checkpoint import Cut, Manifest
-from ray_paxos.core.messages import Address, ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
+from ray_paxos.core.messages import Address
 from ray_paxos.machines.host import MachineHost
 
 

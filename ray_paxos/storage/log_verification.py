@@ -21,7 +21,8 @@ from dataclasses import dataclass
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.checkpoint import Cut
-from ray_paxos.core.messages import ChosenValue, Vote
+from ray_paxos.core.learner_messages import ChosenValue
+from ray_paxos.core.messages import Vote
 from ray_paxos.core.records import SealedInstance
 from ray_paxos.core.values import EMPTY_CHAIN
 from ray_paxos.errors import DamageError

@@ -76,8 +76,9 @@ from ray_paxos.storage.identity import (
 from ray_paxos.storage.journal import JournalSettings, open_journal
 from ray_paxos.storage.saved_state import drop_saved, saved_folder
 from ray_paxos.storage.scrubber import Scrubber
-from ray_paxos.storage.segment_folders import MergeFolder, SegmentFolder
+from ray_paxos.storage.segment_folders import SegmentFolder
 from ray_paxos.storage.segment_format import SegmentCodec
+from ray_paxos.storage.segment_merging import MergeFolder
 from ray_paxos.storage.segments import SegmentPlace
 from ray_paxos.storage.stores import (
     AcceptorStore,

@@ -25,7 +25,7 @@ from functools import partial
 import msgspec
 
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.records import SealedInstance
 from ray_paxos.core.values import (
     CommandBatch,

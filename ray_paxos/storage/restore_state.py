@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.messages import ChosenValue, Vote
+from ray_paxos.core.learner_messages import ChosenValue
+from ray_paxos.core.messages import Vote
 from ray_paxos.core.records import SealedInstance
 from ray_paxos.core.values import EMPTY_CHAIN, Value, encode_value, extend_chain, value_hash
 from ray_paxos.errors import DamageError

@@ -1,11 +1,11 @@
-"""Writing segments: the learner's hand on its chosen log, and the checkpointer's part in merging.
+"""The learner's hand on its chosen log: it alone gives, takes and removes names there.
 
 The rules are those of `segments`. Sealing is in two steps, as a shell calls them: the first writes
 bytes, the second makes them durable and gives them their name. What is a task is done in one.
 
 ```
 Learner        seal ─▶ _<range> written │ sync ─▶ synced, renamed, folder synced
-Checkpointer   merge ─▶ _<range> written, synced, read back, renamed to merged-<range>
+Checkpointer   merge ─▶ merged-<range>, see `segment_merging`
 Learner        publish ─▶ verified, renamed into log/, folder synced, parts deleted
 ```
 """
@@ -17,14 +17,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ray_paxos.core.checkpoint import Cut
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.records import SealedInstance, SealSegment
 from ray_paxos.core.values import EMPTY_CHAIN, extend_chain, value_hash
 from ray_paxos.errors import DamageError, InvariantViolationError, StorageError
-from ray_paxos.storage.disk import Disk, DiskFile
-from ray_paxos.storage.segment_format import SegmentHeader, header_of, read_instances
+from ray_paxos.storage.disk import DiskFile
+from ray_paxos.storage.segment_files import unlink_if_there, write_file
+from ray_paxos.storage.segment_format import SegmentHeader, header_of
 from ray_paxos.storage.segments import (
-    MERGED,
     UNFINISHED,
     Segment,
     SegmentPlace,
@@ -409,116 +409,3 @@ class SegmentFolder:
         ):
             raise DamageError(f"{place.disk.where(source)} does not hold what its parts hold")
         return found
-
-
-class MergeFolder:
-    """The checkpointer's part in merging: writes merged segments and proves them readable.
-
-    Attributes:
-        reader: Reads the learner's segments.
-    """
-
-    def __init__(self, place: SegmentPlace) -> None:
-        """Use `MergeFolder.open`."""
-        self.reader = SegmentReader(place)
-        self._place = place
-
-    @classmethod
-    def open(cls, place: SegmentPlace) -> MergeFolder:
-        """Begin without what an earlier life left: the learner tells of its segments anew.
-
-        Raises:
-            DamageError: The folder is missing.
-            OSError: The disk refuses.
-        """
-        disk = place.disk
-        try:
-            names = disk.list(place.work)
-        except FileNotFoundError as error:
-            message = f"{disk.where(place.work)} is missing; it is never made anew"
-            raise DamageError(message) from error
-        for name in names:
-            if name.startswith((UNFINISHED, MERGED)):
-                unlink_if_there(disk, f"{place.work}/{name}")
-        return cls(place)
-
-    def merge(self, first: int, last: int) -> None:
-        """Write one segment with the instances of a range, durably, for the learner to publish.
-
-        Raises:
-            StorageError: The log's segments are cut otherwise by now.
-            DamageError: A segment, or what was written, is not what it should be.
-            OSError: The disk refuses, or has no room.
-
-            The parts stay in any case.
-        """
-        place, disk = self._place, self._place.disk
-        path = f"{place.work}/{UNFINISHED}{place.name(first, last)}"
-        unlink_if_there(disk, path)
-        try:
-            self._write(first, last, path)
-        except (DamageError, OSError):
-            with contextlib.suppress(OSError):
-                disk.unlink(path)
-            raise
-        finally:
-            self.reader.forget_content()
-        disk.rename(path, place.merged(first, last))
-        disk.sync_folder(place.work)
-
-    def _write(self, first: int, last: int, path: str) -> None:
-        place = self._place
-        self.reader.refresh()
-        parts = [s for s in self.reader.segments if first <= s.last and s.first <= last]
-        if not parts or parts[0].first != first or parts[-1].last != last:
-            where = place.disk.where(place.log)
-            raise StorageError(f"{where} has no segments to be merged from {first} to {last}")
-        header = SegmentHeader(
-            place.genesis,
-            place.group,
-            first,
-            last,
-            sum(part.header.value_bytes for part in parts),
-            parts[0].header.chain_before,
-            parts[-1].header.chain_after,
-            parts[0].header.result_chain_before,
-            parts[-1].header.result_chain_after,
-        )
-        data = place.codec.encode(header, self.reader.instances(first, last))
-        file = write_file(place.disk, path, data)
-        try:
-            file.sync()
-        finally:
-            file.close()
-        self._read_back(path, header)
-
-    def _read_back(self, path: str, header: SegmentHeader) -> None:
-        where = self._place.disk.where(path)
-        content = open_segment(self._place, path)
-        count = sum(1 for _ in read_instances(content, header.first, where))
-        if content.header != header or count != header.last - header.first + 1:
-            raise DamageError(f"{where} does not read back as written")
-
-
-def write_file(disk: Disk, path: str, data: bytes) -> DiskFile:
-    """Write a new file, not yet durable.
-
-    Raises:
-        OSError: The disk refuses; nothing of the file is left.
-    """
-    file = disk.create(path)
-    try:
-        file.write(data)
-    except OSError:
-        file.close()
-        with contextlib.suppress(OSError):
-            disk.unlink(path)
-        raise
-    return file
-
-
-def unlink_if_there(disk: Disk, path: str) -> None:
-    """Remove a file, or find that it is gone."""
-    # The learner takes merged files away by renaming them.
-    with contextlib.suppress(FileNotFoundError):
-        disk.unlink(path)

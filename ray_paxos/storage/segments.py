@@ -29,7 +29,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.records import SealedInstance
 from ray_paxos.core.values import EMPTY_CHAIN
 from ray_paxos.errors import DamageError

@@ -65,7 +65,8 @@ from ray_paxos.storage.identity import RoleFolder
 from ray_paxos.storage.journal import Journal
 from ray_paxos.storage.saved_state import drop_all, drop_saved, take_saved
 from ray_paxos.storage.scrubber import Scrubber
-from ray_paxos.storage.segment_folders import MergeFolder, SegmentFolder
+from ray_paxos.storage.segment_folders import SegmentFolder
+from ray_paxos.storage.segment_merging import MergeFolder
 
 JOURNAL_RECORDS = get_args(JournalRecord)
 SLOW_TASKS = (

@@ -29,8 +29,9 @@ from ray_paxos.core.events import (
     CaughtUp,
     CheckpointDamaged,
     CheckpointInstalled,
-    CheckpointMade,
+    CheckpointPublished,
     ChunkDiffered,
+    ChunksConfirmed,
     Event,
     FloorRaised,
     InstanceApplied,
@@ -43,24 +44,26 @@ from ray_paxos.core.events import (
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.invariants import status_contradicts
 from ray_paxos.core.learner import Learner
+from ray_paxos.core.learner_messages import (
+    ChainPoint,
+    Chosen,
+    LearnerStatus,
+    LearnReply,
+    VoteFloorRaised,
+)
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
     Address,
     BelowFloor,
-    ChainPoint,
-    Chosen,
     Envelope,
     Heartbeat,
     HeartbeatConfirmed,
-    LearnerStatus,
-    LearnReply,
     Message,
     Nack,
     Prepare,
     Promise,
     RoleName,
-    VoteFloorRaised,
 )
 from ray_paxos.core.records import Record
 from ray_paxos.core.role import GroupRouter, Role
@@ -320,7 +323,7 @@ class Checker:
                 self.ledgers[group].claimed(instance_id, value, name_address(process))
             case FloorRaised(group=group, floor=floor):
                 self._check_floor(group, process.member_id, floor)
-            case CheckpointMade() | CheckpointInstalled():
+            case CheckpointPublished() | CheckpointInstalled():
                 self._on_checkpoint(process.member_id, event)
             case ChunkDiffered():
                 raise Violation("R4", f"{name_address(process)} was given another log: {event}")
@@ -329,6 +332,8 @@ class Checker:
                 self.coverage.seen[DAMAGE] += 1
             case CaughtUp(group=group):
                 self.disks[process.member_id].caught_up(group, self._handling)
+            case ChunksConfirmed(group=group):
+                self.disks[process.member_id].confirmed(group, self._handling)
             case LogCutOff(group=group):
                 self.disks[process.member_id].log_cut(group)
             case MasterStarted(group=group, ballot=ballot, instance_id=instance_id):
@@ -340,9 +345,11 @@ class Checker:
             case _:
                 pass
 
-    def _on_checkpoint(self, member_id: int, event: CheckpointMade | CheckpointInstalled) -> None:
+    def _on_checkpoint(
+        self, member_id: int, event: CheckpointPublished | CheckpointInstalled
+    ) -> None:
         point = ChainPoint(event.instance_id, event.chain, event.result_chain)
-        if isinstance(event, CheckpointMade):
+        if isinstance(event, CheckpointPublished):
             self.logs[event.group].checkpointed(member_id, point)
         else:
             self.logs[event.group].installed(member_id, point)

@@ -15,7 +15,7 @@ from ray_paxos.core.client_messages import Consistency
 from ray_paxos.core.events import (
     CaughtUp,
     CheckpointInstalled,
-    CheckpointMade,
+    CheckpointPublished,
     CommandRefused,
     Event,
     HoleFilled,
@@ -159,7 +159,7 @@ class SeedCoverage:
                 self.seen[GAP] += 1
             case CaughtUp():
                 self.seen[CAUGHT_UP] += 1
-            case CheckpointMade():
+            case CheckpointPublished():
                 self.seen[CHECKPOINT] += 1
             case CheckpointInstalled():
                 self.seen[INSTALLED] += 1

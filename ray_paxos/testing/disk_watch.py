@@ -79,10 +79,25 @@ class DiskWatch:
         """
         before, now = self._single_source[group], self.learners[group].single_source_chunks
         self._single_source[group] = now
-        is_confirmed = isinstance(handled, ChainReply) and handled.chain is not None
-        if not is_confirmed and now <= before:
+        if not _is_second_word(handled) and now <= before:
             what = "learned what one member alone had said, and does not count it"
+            raise Violation("R4", self._at(group, what))
+
+    def confirmed(self, group: int, handled: Message | None) -> None:
+        """What was counted before counts no more only after a second member's word.
+
+        Args:
+            group: Whose.
+            handled: The message at which it was confirmed; None for none.
+        """
+        self._single_source[group] = self.learners[group].single_source_chunks
+        if not _is_second_word(handled):
+            what = "takes for confirmed what one member alone had said"
             raise Violation("R4", self._at(group, what))
 
     def _at(self, group: int, what: str) -> str:
         return f"group {group}: {name_member(self.member_id)} {what}"
+
+
+def _is_second_word(handled: Message | None) -> bool:
+    return isinstance(handled, ChainReply) and handled.chain is not None

@@ -6,7 +6,10 @@ import msgspec
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.events import InstanceApplied
-from ray_paxos.core.messages import ChainPoint, LearnerStatus
+from ray_paxos.core.learner_messages import (
+    ChainPoint,
+    LearnerStatus,
+)
 from ray_paxos.core.values import (
     EMPTY_CHAIN,
     CommandBatch,

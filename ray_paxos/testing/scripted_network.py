@@ -10,7 +10,15 @@ import enum
 from dataclasses import dataclass, field
 from functools import partial
 
-from ray_paxos.core.messages import Address, Chosen, Envelope, LearnReply, Message
+from ray_paxos.core.learner_messages import (
+    Chosen,
+    LearnReply,
+)
+from ray_paxos.core.messages import (
+    Address,
+    Envelope,
+    Message,
+)
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.wire import encode_envelopes
 from ray_paxos.testing.network import Deliver, node_of

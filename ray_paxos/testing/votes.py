@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.genesis import Configuration
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.values import value_hash
 from ray_paxos.testing.promises import PromiseLedger
 from ray_paxos.testing.trace import name_member

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ray_paxos.core.acceptor import Acceptor
-from ray_paxos.core.messages import ChainPoint, RoleName
+from ray_paxos.core.learner_messages import ChainPoint
+from ray_paxos.core.messages import RoleName
 from ray_paxos.storage.checkpoints import CheckpointPlace, load_checkpoint, published
 from ray_paxos.storage.identity import checkpointer_folder
 from ray_paxos.testing.cluster import SimulatedCluster

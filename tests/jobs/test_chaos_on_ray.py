@@ -75,7 +75,7 @@ def test_a_short_run_with_kills_pauses_and_transfers_holds(tmp_path: Path) -> No
     kinds = "kill-role,drop-master,pause-member"
     told = run_chaos(
         tmp_path,
-        *("--seconds", "20", "--clients", "4", "--faults", kinds, "--fault-interval-s", "2"),
+        *("--seconds", "12", "--clients", "4", "--faults", kinds, "--fault-interval-s", "1.5"),
         # Other tests and what they leave behind may take the processor: 6 s is for a quiet machine.
         *("--gap-limit-s", "12"),
         limit_s=200,

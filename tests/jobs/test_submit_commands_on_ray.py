@@ -227,7 +227,8 @@ def test_a_kept_cluster_takes_kills_and_is_found_again(machine: Machine, tmp_pat
     machine.wait_until_empty()
 
 
-@pytest.mark.parametrize("mode", ["token", "disabled"])
+# All other tests run without a token; that jobs do, too, is looked at nightly.
+@pytest.mark.parametrize("mode", ["token", pytest.param("disabled", marks=pytest.mark.nightly)])
 def test_it_runs_as_a_submitted_job(machine: Machine, mode: str) -> None:
     machine.environment["RAY_AUTH_MODE"] = mode
     if mode == "token":

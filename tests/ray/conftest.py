@@ -32,7 +32,7 @@ def local_ray(home: Path) -> Iterator[None]:
     """A Ray cluster of one node in this process, as `start` would make it."""
     environment = {
         **RayConfiguration().environment(),
-        # Decided here, not by what lies in ~/.ray: test_auth.py plays both modes.
+        # Decided here, not by what lies in ~/.ray: test_connection.py plays both modes.
         "RAY_AUTH_MODE": "disabled",
         "RAY_PAXOS_HOME": str(home),
     }

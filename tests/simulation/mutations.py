@@ -12,13 +12,15 @@ from ray_paxos.core.chosen_log import ChosenLog
 from ray_paxos.core.driver import Action, Driver, Observe, Run, Write
 from ray_paxos.core.effects import Send
 from ray_paxos.core.learner import Learner
+from ray_paxos.core.learner_messages import (
+    Chosen,
+    ChosenValue,
+    RaiseVoteFloor,
+)
 from ray_paxos.core.messages import (
     Accepted,
     Address,
-    Chosen,
-    ChosenValue,
     Promise,
-    RaiseVoteFloor,
     RoleName,
 )
 from ray_paxos.core.phase_one import PhaseOne
@@ -131,7 +133,7 @@ def apply_across_a_gap(patch):
 
 def trim_before_durable(patch):
     """Votes go once a majority is durable, whether this member is or not."""
-    _raise_floor_to(patch, lambda learner: learner._majority_durable + 1)
+    _raise_floor_to(patch, lambda learner: learner._vote_floor.majority_durable + 1)
 
 
 def trim_before_a_majority_is_durable(patch):
@@ -143,7 +145,7 @@ def drop_votes_over_a_hole(patch):
     """The floor follows the highest instance heard of, with holes below it."""
 
     def highest(learner):
-        return max([learner.durable_through, *learner._log._pending]) + 1
+        return max([learner.durable_through, *learner._state.log._pending]) + 1
 
     _raise_floor_to(patch, highest)
 
@@ -151,8 +153,9 @@ def drop_votes_over_a_hole(patch):
 def _raise_floor_to(patch, floor_of):
     def raise_floor(self, now_ns, effects):
         floor = floor_of(self)
-        if floor > self._floor_confirmed:
-            self._send(self._acceptor, RaiseVoteFloor(floor), effects)
+        if floor > self._vote_floor.confirmed:
+            acceptor = Address(self._state.member_id, RoleName.ACCEPTOR)
+            self._state.send(acceptor, RaiseVoteFloor(floor), effects)
 
     patch.setattr(Learner, "_raise_floor", raise_floor)
 

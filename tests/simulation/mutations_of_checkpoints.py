@@ -12,10 +12,12 @@ from ray_paxos.core.checkpoint_schedule import CheckpointSchedule
 from ray_paxos.core.checkpointer import Checkpointer
 from ray_paxos.core.chunk_check import ChunkCheck
 from ray_paxos.core.learner import Learner
+from ray_paxos.core.learner_checkpoints import LearnerCheckpoints
 from ray_paxos.core.log_cleaning import LogCleaning
 from ray_paxos.core.sealing import Sealing
 from ray_paxos.core.segment_repair import SegmentRepair
 from ray_paxos.core.tasks import CutLog
+from ray_paxos.core.unconfirmed_chunks import UnconfirmedChunks
 from ray_paxos.errors import DamageError
 from ray_paxos.machines.host import MachineHost
 from ray_paxos.machines.log import LogMachine
@@ -99,18 +101,18 @@ def publish_before_verifying(patch):
 
 def forget_promises_at_an_install(patch):
     """An install clears the acceptor's promise and votes with the log (the parent's S3)."""
-    switch = Learner._switch_if_loaded
+    switch = LearnerCheckpoints.switch_if_loaded
     acceptors = _acceptors(patch)
 
     def switch_clearing(self, effects):
-        before = self._log.memory_floor, self.applied_through
-        switch(self, effects)
-        if self._install.bars_sealing and before != (self._log.memory_floor, self.applied_through):
-            votes = acceptors[self._member_id].groups[self._group]
+        cut = switch(self, effects)
+        if cut is not None:
+            votes = acceptors[self._state.member_id].groups[self._state.group]
             votes.promise = None
             votes.votes.clear()
+        return cut
 
-    patch.setattr(Learner, "_switch_if_loaded", switch_clearing)
+    patch.setattr(LearnerCheckpoints, "switch_if_loaded", switch_clearing)
 
 
 def _acceptors(patch):
@@ -141,6 +143,7 @@ def switch_while_sealing(patch):
 def learn_without_a_second_word(patch):
     """A chunk is learned as it comes."""
     patch.setattr(ChunkCheck, "next_question", lambda self, now_ns: None)
+    patch.setattr(UnconfirmedChunks, "note", lambda self, source, end, now_ns: None)
 
     def take(self):
         chunk = self._chunk
@@ -161,7 +164,7 @@ def serve_damaged_segments(patch):
             body = data[:-4]
             return place.codec.open(body + google_crc32c.value(body).to_bytes(4, "big"), path)
 
-    for module in ("segments", "segment_folders", "scrubber"):
+    for module in ("segments", "segment_folders", "segment_merging", "scrubber"):
         patch.setattr(f"ray_paxos.storage.{module}.open_segment", open_unchecked)
     patch.setattr("ray_paxos.storage.segments.read_instances", _read_unchecked)
 
@@ -214,7 +217,8 @@ def count_durable_beyond_the_hole(patch):
         kept = f"learner/set_aside/group={place.group}"
         names += [n for n in _listed(place, kept) if not n.startswith("damaged")]
         ends = [place.parse(name)[1] for name in names]
-        self._sealing.durable_through = max([self._sealing.durable_through, *ends])
+        sealing = self._state.sealing
+        sealing.durable_through = max([sealing.durable_through, *ends])
 
     patch.setattr(Learner, "__init__", open_boldly)
 
@@ -226,13 +230,23 @@ def _listed(place: SegmentPlace, folder: str):
 def cover_with_any_checkpoint(patch):
     """A checkpoint that does not reach to the log is taken for one that covers it."""
     never = property(lambda self: False, lambda self, value: None)
-    patch.setattr(Learner, "_is_uncovered", never, raising=False)
+    patch.setattr(LearnerCheckpoints, "_is_uncovered", never, raising=False)
 
 
 def wait_for_who_has_it(patch):
     """A damaged segment that everybody has cut off is asked for again and again."""
-    nothing = property(lambda self: 0, lambda self, value: None)
-    patch.setattr(SegmentRepair, "lost_through", nothing, raising=False)
+    for name in ("cut_off_through", "lost_through"):
+        patch.setattr(SegmentRepair, name, property(lambda self: 0))
+
+
+def give_up_on_one_members_word(patch):
+    """A damaged segment that one other member has cut off is taken for lost."""
+    patch.setattr(SegmentRepair, "lost_through", property(lambda self: self.cut_off_through))
+
+
+def never_ask_for_a_late_word(patch):
+    """What was learned on one member's word alone is never asked about again."""
+    patch.setattr(UnconfirmedChunks, "_helpful", lambda self: [])
 
 
 def ask_for_segments_once(patch):

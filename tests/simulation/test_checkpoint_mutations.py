@@ -68,6 +68,11 @@ FOUND_BY_SCHEDULES = [
         mutations_of_checkpoints.wait_for_who_has_it,
         test_damage_schedules.test_damaged_segment_that_nobody_has_any_more,
     ),
+    (
+        mutations_of_checkpoints.give_up_on_one_members_word,
+        test_damage_schedules.test_damaged_segment_that_one_member_has_no_more,
+    ),
+    (mutations_of_checkpoints.never_ask_for_a_late_word, schedules.test_second_word_comes_later),
     (mutations_of_checkpoints.ask_for_segments_once, schedules.test_segments_told_out_of_order),
     (
         mutations_of_checkpoints.seal_while_installing,

@@ -15,15 +15,17 @@ import pytest
 
 from ray_paxos.core.checkpoint_messages import ChainReply, CheckpointOffer, CheckpointReady, Chunk
 from ray_paxos.core.checkpointer import Checkpointer
+from ray_paxos.core.learner_messages import (
+    CatchUp,
+    Chosen,
+    LearnReply,
+    SegmentSealed,
+)
 from ray_paxos.core.messages import (
     Accept,
     Address,
-    CatchUp,
-    Chosen,
     Heartbeat,
-    LearnReply,
     Nack,
-    SegmentSealed,
 )
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.testing.coverage import CLEANED, INSTALLED
@@ -300,6 +302,26 @@ def test_second_word() -> None:
     play.lose(ChainReply, to="C")
     play.until(lambda: is_in_step(play), what="C takes one member's word")
     assert play.learner("C").single_source_chunks > 0
+
+
+def test_second_word_comes_later() -> None:
+    """R4: in a cluster that has just begun B and C are both behind, and neither can confirm.
+
+    Later they can, and what each of them learned on A's word alone counts no more as such.
+    """
+    play = Scenario(3, options=KEEPING)
+    unheard = play.lose(Chosen, sender="A", to="B.learner C.learner")
+    play.stand("A")
+    play.until(lambda: is_in_step(play), what="B and C caught up")
+    alone = [name for name in "BC" if play.learner(name).single_source_chunks]
+    assert alone
+    play.end(unheard)
+    play.client().call("A", b"line 0")
+    play.until(
+        lambda: not any(play.learner(name).single_source_chunks for name in alone),
+        what="a second member has said the same",
+    )
+    end_in_step(play, 1)
 
 
 def test_emptied_directory() -> None:

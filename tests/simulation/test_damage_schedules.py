@@ -10,6 +10,10 @@ from dataclasses import replace
 import pytest
 
 from ray_paxos.core.checkpoint_messages import CheckpointRequest, CheckpointsKept
+from ray_paxos.core.learner_messages import (
+    LearnReply,
+    LearnRequest,
+)
 from ray_paxos.testing.coverage import DAMAGE, INSTALLED, MENDED
 from ray_paxos.testing.damage import held_files
 from ray_paxos.testing.scenario import Scenario
@@ -37,7 +41,7 @@ def test_damaged_segment_is_mended() -> None:
         client.call("A", b"line %d" % number)
         play.run(ms=30)
     spoil(play, "B", file_of(play, "B", is_checkpoint=False, position=1))
-    play.until(lambda: is_in_step(play), ms=60_000, what="B is whole")
+    play.until(lambda: is_in_step(play), what="B is whole")
     assert seen(play, DAMAGE) > 0
     assert seen(play, MENDED) > 0
     end_in_step(play, 12)
@@ -60,10 +64,40 @@ def test_damaged_segment_that_nobody_has_any_more() -> None:
     assert play.learner("B").log_floor == 1
     spoil(play, "B", file_of(play, "B", is_checkpoint=False, position=1))
     play.start("B.checkpointer")
-    play.until(lambda: is_in_step(play), ms=90_000, what="B is whole")
+    play.until(lambda: is_in_step(play), what="B is whole")
     assert seen(play, DAMAGE) > 0
     client.call("A", b"line 12")
     end_in_step(play, 13)
+
+
+def test_damaged_segment_that_one_member_has_no_more() -> None:
+    """R11: A's log begins later, and A is asked first. C has all of it, and is slow to answer.
+
+    B covers the segment with a checkpoint, but keeps its log for others: on A's word alone it must
+    not cut it off.
+    """
+    checkpointer = replace(CHECKPOINTER, scrub_bytes_per_s=1_000_000)
+    learner = replace(LEARNER, hold_count=1_000, log_bytes_max=1_000_000)
+    play = Scenario(3, options=replace(KEEPING, checkpointer=checkpointer, learner=learner))
+    play.stand("A")
+    client = play.client()
+    for number in range(12):
+        client.call("A", b"line %d" % number)
+        play.run(ms=30)
+    file = file_of(play, "B", is_checkpoint=False, position=1)
+    asked = play.lose(LearnRequest, sender="B", to="A.checkpointer")
+    away = play.lose(LearnReply, sender="C", to="B")
+    spoil(play, "B", file)
+    play.until(lambda: asked.count > 0, ms=60_000, what="B asks A")
+    word = LearnReply(file.first, (), 12, 0, file.last + 1)
+    play.inject(play.process("A.checkpointer").address, "B.learner", word)
+    play.run(ms=2_000)
+    assert play.learner("B").log_floor == 1
+    play.end(asked, away)
+    play.until(lambda: is_in_step(play), ms=60_000, what="B is whole")
+    assert play.learner("B").log_floor == 1
+    assert seen(play, MENDED) > 0
+    end_in_step(play, 12)
 
 
 @pytest.mark.parametrize("is_running", [True, False])
@@ -76,7 +110,7 @@ def test_damaged_checkpoint_is_set_aside(is_running: bool) -> None:
         play.kill("B")
     spoil(play, "B", file_of(play, "B", is_checkpoint=True))
     play.start("B")
-    play.until(lambda: is_in_step(play), ms=60_000, what="B is whole")
+    play.until(lambda: is_in_step(play), what="B is whole")
     client.call("A", b"line 12")
     end_in_step(play, 13)
 
@@ -146,7 +180,7 @@ def load_again(play: Scenario, name: str, instance_id: int) -> None:
     """Somebody asks for the newest checkpoint, and so its damage is found."""
     asker = play.process("A.checkpointer").address
     play.inject(asker, f"{name}.checkpointer", CheckpointRequest(instance_id - 1))
-    play.until(lambda: seen(play, DAMAGE) > 0, what="the damage is found")
+    play.until(lambda: seen(play, DAMAGE) > 0, ms=30_000, what="the damage is found")
 
 
 def test_word_of_a_checkpoint_that_was_set_aside_since() -> None:
@@ -180,5 +214,5 @@ def test_word_of_a_checkpoint_that_was_set_aside_since() -> None:
     play.run(ms=50)
     disk.set_capacity(None)
     client.call("A", b"line 12")
-    play.until(lambda: is_in_step(play), ms=60_000, what="B is whole")
+    play.until(lambda: is_in_step(play), what="B is whole")
     end_in_step(play, 13)

@@ -16,17 +16,19 @@ from ray_paxos.core.invariants import (
     votes_contradict,
     vouches_too_early,
 )
+from ray_paxos.core.learner_messages import (
+    ChainPoint,
+    LearnerStatus,
+    VoteFloorRaised,
+)
 from ray_paxos.core.messages import (
     Accepted,
     BelowFloor,
-    ChainPoint,
     HeartbeatConfirmed,
-    LearnerStatus,
     Nack,
     NackReason,
     Promise,
     Vote,
-    VoteFloorRaised,
 )
 from ray_paxos.core.values import EMPTY_CHAIN
 

@@ -9,14 +9,16 @@ from dataclasses import replace
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import Consistency, MasterTransferred, QueryFailed, QueryProblem
+from ray_paxos.core.learner_messages import (
+    Chosen,
+    LearnReply,
+)
 from ray_paxos.core.lease import LeaseView, Notice
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
-    Chosen,
     Heartbeat,
     HeartbeatConfirmed,
-    LearnReply,
     LeaseNotice,
     LeaseRelease,
     Promise,

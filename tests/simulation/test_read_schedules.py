@@ -18,14 +18,16 @@ from ray_paxos.core.client_messages import (
     ReadIndexConfirmed,
 )
 from ray_paxos.core.genesis import Voter
+from ray_paxos.core.learner_messages import (
+    Chosen,
+    LearnReply,
+)
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
     Address,
-    Chosen,
     Envelope,
     HeartbeatConfirmed,
-    LearnReply,
     RoleName,
 )
 from ray_paxos.core.quorum_read import QuorumAnswers, Verdict

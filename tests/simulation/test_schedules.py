@@ -6,7 +6,17 @@ Those that turn on files and folders are in `test_storage_schedules.py`.
 
 from __future__ import annotations
 
-from ray_paxos.core.messages import Accept, Chosen, Heartbeat, LearnReply, Nack, Prepare, Promise
+from ray_paxos.core.learner_messages import (
+    Chosen,
+    LearnReply,
+)
+from ray_paxos.core.messages import (
+    Accept,
+    Heartbeat,
+    Nack,
+    Prepare,
+    Promise,
+)
 from ray_paxos.core.proposer import Phase
 from ray_paxos.testing.scenario import Scenario
 

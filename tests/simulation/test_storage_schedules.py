@@ -24,12 +24,12 @@ from ray_paxos.core.bootstrap import (
     decide,
 )
 from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, Voter
+from ray_paxos.core.learner_messages import LearnRequest
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
     Address,
     CreateGroup,
-    LearnRequest,
     Message,
     OrderDone,
     Prepare,

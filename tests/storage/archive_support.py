@@ -21,7 +21,8 @@ from ray_paxos.storage.identity import Identity
 from ray_paxos.storage.member_files import FileFormats, checkpoint_place, segment_place
 from ray_paxos.storage.restore_sources import ArchiveSource, survey_archive
 from ray_paxos.storage.restore_state import StateRestorer
-from ray_paxos.storage.segment_folders import MergeFolder, SegmentFolder
+from ray_paxos.storage.segment_folders import SegmentFolder
+from ray_paxos.storage.segment_merging import MergeFolder
 from ray_paxos.testing.codec import PlainCodec, PlainTables
 from ray_paxos.testing.disk import SimulatedDisk
 from tests.storage.member_support import cut_at, host_at, make_log

@@ -8,7 +8,7 @@ from pathlib import Path
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.checkpoint import Cut
 from ray_paxos.core.genesis import MachineSpec
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.records import (
     JournalRecord,
     PromiseMade,
@@ -43,7 +43,8 @@ from ray_paxos.storage.journal import JournalSettings, open_journal
 from ray_paxos.storage.member_files import FileFormats, checkpoint_place, segment_place
 from ray_paxos.storage.parquet import ParquetCodec
 from ray_paxos.storage.parquet_tables import ParquetTables
-from ray_paxos.storage.segment_folders import MergeFolder, SegmentFolder
+from ray_paxos.storage.segment_folders import SegmentFolder
+from ray_paxos.storage.segment_merging import MergeFolder
 from ray_paxos.storage.segments import SegmentPlace
 from tests.storage.support import GENESIS, MEMBER_ID
 

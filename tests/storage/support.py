@@ -9,7 +9,7 @@ from ray_paxos.core.acceptor_state import AcceptorState
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.genesis import Genesis, GroupSpec, MemberSpec, Voter
 from ray_paxos.core.learner import Learner
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.records import (
     GroupCreated,
     JournalOpening,

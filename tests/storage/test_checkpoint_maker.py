@@ -6,7 +6,7 @@ import pytest
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, Voter
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.records import SealedInstance, SealSegment
 from ray_paxos.core.results import encode_results
 from ray_paxos.core.tasks import CheckpointMade, SavedByLearner

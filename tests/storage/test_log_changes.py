@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ray_paxos.core.checkpoint import Cut
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.records import SealSegment
 from ray_paxos.errors import DamageError
 from ray_paxos.storage.segment_folders import SegmentFolder

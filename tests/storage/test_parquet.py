@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.records import SealedInstance, SealSegment
 from ray_paxos.core.values import (
     EMPTY_CHAIN,

@@ -12,8 +12,9 @@ import pytest
 from ray_paxos.core.records import SealSegment
 from ray_paxos.core.values import EMPTY_CHAIN
 from ray_paxos.errors import DamageError, StorageError
-from ray_paxos.storage.segment_folders import MergeFolder, SegmentFolder
+from ray_paxos.storage.segment_folders import SegmentFolder
 from ray_paxos.storage.segment_format import SegmentCodec, header_of
+from ray_paxos.storage.segment_merging import MergeFolder
 from ray_paxos.storage.segments import SegmentReader
 from ray_paxos.testing.codec import PlainCodec
 from ray_paxos.testing.disk import SimulatedDisk

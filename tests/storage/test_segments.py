@@ -11,8 +11,8 @@ import pytest
 from ray_paxos.core.records import SealedInstance, SealSegment
 from ray_paxos.core.values import EMPTY_CHAIN
 from ray_paxos.errors import DamageError, InvariantViolationError
-from ray_paxos.storage.segment_folders import MergeFolder
 from ray_paxos.storage.segment_format import SegmentContent, header_of, read_instances
+from ray_paxos.storage.segment_merging import MergeFolder
 from ray_paxos.storage.segments import SegmentReader
 from tests.storage.support import (
     GENESIS,

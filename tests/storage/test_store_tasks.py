@@ -12,7 +12,11 @@ import pytest
 
 from ray_paxos.core.checkpoint import Cut, Manifest, decode_manifest
 from ray_paxos.core.genesis import GroupSpec
-from ray_paxos.core.messages import Address, ChosenValue, RoleName
+from ray_paxos.core.learner_messages import ChosenValue
+from ray_paxos.core.messages import (
+    Address,
+    RoleName,
+)
 from ray_paxos.core.records import SealedInstance, SealSegment
 from ray_paxos.core.results import encode_results
 from ray_paxos.core.settings import CheckpointerSettings, LearnerSettings

@@ -7,7 +7,14 @@ from typing import Any, TypeVar
 
 from ray_paxos.core.checkpointer import Checkpointer
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.messages import Address, Message, SegmentSealed, SegmentsListed
+from ray_paxos.core.learner_messages import (
+    SegmentSealed,
+    SegmentsListed,
+)
+from ray_paxos.core.messages import (
+    Address,
+    Message,
+)
 from ray_paxos.core.settings import CheckpointerSettings
 from ray_paxos.core.tasks import Outcome, Task
 from tests.unit.core_helpers import GENESIS, GROUP, MS, envelope, learner_of

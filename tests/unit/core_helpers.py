@@ -15,19 +15,21 @@ from ray_paxos.core.client_messages import Submit
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import Event
 from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, MachineSpec, Voter
+from ray_paxos.core.learner_messages import (
+    ChainPoint,
+    ChosenValue,
+    LearnerStatus,
+    RaiseVoteFloor,
+)
 from ray_paxos.core.messages import (
     Accept,
     Address,
-    ChainPoint,
-    ChosenValue,
     Envelope,
     Heartbeat,
-    LearnerStatus,
     LeaseRelease,
     Message,
     Prepare,
     PreVote,
-    RaiseVoteFloor,
     RoleName,
 )
 from ray_paxos.core.records import JournalRecord

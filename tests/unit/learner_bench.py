@@ -12,15 +12,17 @@ from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import CheckpointInstalled
 from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.learner import Learner
-from ray_paxos.core.messages import (
-    Address,
+from ray_paxos.core.learner_messages import (
     ChainPoint,
     Chosen,
     ChosenValue,
-    Heartbeat,
     LearnerStatus,
     LearnReply,
     LearnRequest,
+)
+from ray_paxos.core.messages import (
+    Address,
+    Heartbeat,
     Message,
 )
 from ray_paxos.core.records import Record, SealedInstance, SealSegment

@@ -21,16 +21,18 @@ from ray_paxos.core.client_messages import (
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import PrepareStarted
 from ray_paxos.core.genesis import Configuration, MachineSpec
+from ray_paxos.core.learner_messages import (
+    Applied,
+    ChainPoint,
+    Chosen,
+    LearnerStatus,
+)
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
     Address,
-    Applied,
-    ChainPoint,
-    Chosen,
     Heartbeat,
     HeartbeatConfirmed,
-    LearnerStatus,
     LeaseNotice,
     LeaseRelease,
     Message,

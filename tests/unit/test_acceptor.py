@@ -8,6 +8,10 @@ from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import QuorumRead, QuorumReadAnswer
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import FloorRaised, InvariantBroken, MessageRefused, PromiseGranted
+from ray_paxos.core.learner_messages import (
+    RaiseVoteFloor,
+    VoteFloorRaised,
+)
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
@@ -21,10 +25,8 @@ from ray_paxos.core.messages import (
     OrderDone,
     Prepare,
     Promise,
-    RaiseVoteFloor,
     RoleName,
     Vote,
-    VoteFloorRaised,
 )
 from ray_paxos.core.records import (
     PromiseMade,

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ray_paxos.core.acceptor_state import AcceptorState, GroupVotes
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.invariants import acceptor_forgot, votes_contradict, vouches_too_early
+from ray_paxos.core.learner_messages import VoteFloorRaised
 from ray_paxos.core.messages import (
     Accepted,
     BelowFloor,
@@ -25,7 +26,6 @@ from ray_paxos.core.messages import (
     NackReason,
     Promise,
     Vote,
-    VoteFloorRaised,
 )
 from ray_paxos.core.records import (
     GroupCreated,

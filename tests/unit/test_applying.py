@@ -9,7 +9,10 @@ from ray_paxos.core.checkpoint import Cut
 from ray_paxos.core.chosen_log import ChosenLog
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import ApplyingStopped, CommandRefused, InstanceApplied
-from ray_paxos.core.messages import ChainPoint, ChosenValue
+from ray_paxos.core.learner_messages import (
+    ChainPoint,
+    ChosenValue,
+)
 from ray_paxos.core.results import EntryResult, Note, NoteCode, encode_results
 from ray_paxos.core.values import EMPTY_CHAIN, Value, extend_chain
 from tests.unit.core_helpers import GROUP, ballot, chosen, happened, noop

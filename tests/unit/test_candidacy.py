@@ -9,10 +9,10 @@ import pytest
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import MasterStopped
+from ray_paxos.core.learner_messages import CatchUp
 from ray_paxos.core.messages import (
     Accept,
     Address,
-    CatchUp,
     LeaseRelease,
     NackReason,
     Prepare,

@@ -7,7 +7,14 @@ import random
 import pytest
 
 from ray_paxos.core.catch_up import CatchUpPlan
-from ray_paxos.core.messages import Address, LearnReply, LearnRequest, RoleName
+from ray_paxos.core.learner_messages import (
+    LearnReply,
+    LearnRequest,
+)
+from ray_paxos.core.messages import (
+    Address,
+    RoleName,
+)
 from ray_paxos.core.settings import LearnerSettings
 from tests.unit.core_helpers import MS, checkpointer_of, chosen, learner_of
 

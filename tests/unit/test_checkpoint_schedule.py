@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ray_paxos.core.checkpoint_schedule import IN_USE_NS, CheckpointSchedule
-from ray_paxos.core.messages import SegmentSealed
+from ray_paxos.core.learner_messages import SegmentSealed
 from ray_paxos.core.settings import CheckpointerSettings
 from tests.unit.core_helpers import MS
 

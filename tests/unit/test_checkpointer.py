@@ -27,16 +27,22 @@ from ray_paxos.core.checkpoint_schedule import IN_USE_NS
 from ray_paxos.core.checkpointer import SAVE_NS
 from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.events import CheckpointDamaged, CheckpointFailed, MessageRefused
-from ray_paxos.core.events import CheckpointMade as MadeEvent
-from ray_paxos.core.messages import (
-    Address,
+from ray_paxos.core.events import (
+    CheckpointDamaged,
+    CheckpointFailed,
+    CheckpointPublished,
+    MessageRefused,
+)
+from ray_paxos.core.learner_messages import (
     LearnReply,
     LearnRequest,
-    Message,
     SegmentSealed,
     SegmentsListed,
     SegmentsWanted,
+)
+from ray_paxos.core.messages import (
+    Address,
+    Message,
 )
 from ray_paxos.core.scrubbing import REST_NS
 from ray_paxos.core.tasks import (
@@ -104,7 +110,9 @@ def test_one_that_is_due_is_made_told_to_the_learner_and_shown() -> None:
     effects = bench.seals(10, 12)
     assert effects.tasks == [MakeCheckpoint(GROUP, 12)]
     effects = bench.comes_to(made(12))
-    assert happened(effects, MadeEvent) == [MadeEvent(GROUP, 12, b"chain", b"results", 1_234)]
+    assert happened(effects, CheckpointPublished) == [
+        CheckpointPublished(GROUP, 12, b"chain", b"results", 1_234)
+    ]
     assert told(effects) == [(learner_of(ME), CheckpointsKept(12, 12))]
     assert not bench.role.alarms
 

@@ -6,14 +6,14 @@ from ray_paxos.core.checkpoint_messages import LogCleaned
 from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import MessageRefused
-from ray_paxos.core.merging import MERGE_AGAIN_NS
-from ray_paxos.core.messages import (
+from ray_paxos.core.learner_messages import (
     LearnReply,
     SegmentMerged,
     SegmentSealed,
     SegmentsListed,
     SegmentsWanted,
 )
+from ray_paxos.core.merging import MERGE_AGAIN_NS
 from ray_paxos.core.tasks import MergeSegments, ReadSegments, SegmentsRead, TaskDone, TaskFailed
 from tests.unit.checkpointer_bench import ME, SECOND, CheckpointerBench
 from tests.unit.core_helpers import (

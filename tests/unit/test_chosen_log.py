@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_paxos.core.chosen_log import ChosenLog
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.values import EMPTY_CHAIN, extend_chain, value_hash
 from tests.unit.core_helpers import ballot, chosen
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ray_paxos.core.checkpoint_messages import ChainReply, ChainRequest
-from ray_paxos.core.chunk_check import Chunk, ChunkCheck, Difference
-from ray_paxos.core.messages import Address, LearnReply
+from ray_paxos.core.chunk_check import ChunkCheck, Difference, HeldChunk
+from ray_paxos.core.learner_messages import LearnReply
+from ray_paxos.core.messages import Address
 from ray_paxos.core.settings import LearnerSettings
 from ray_paxos.core.values import EMPTY_CHAIN
 from tests.unit.core_helpers import MS, checkpointer_of, chosen, learner_of
@@ -46,16 +47,15 @@ def test_the_chain_at_its_end_is_asked_of_another_member_than_gave_it() -> None:
     assert check.next_question(7) == (learner_of(3), ChainRequest(9))
     assert check.due_ns == 7 + RETRY_NS
     verdict = check.answered(learner_of(3), reply(chain_through(9)))
-    assert verdict == Chunk(learner_of(1), given(4, 9), 9, chain_through(9))
+    assert verdict == HeldChunk(learner_of(1), given(4, 9), 9, chain_through(9))
     assert not check.is_waiting
     assert check.due_ns is None
-    assert check.single_source == 0
 
 
 def test_values_that_are_learned_already_are_not_chained_twice() -> None:
     check = held(first=2, learned=5)
     check.next_question(0)
-    assert isinstance(check.answered(learner_of(3), reply(chain_through(9))), Chunk)
+    assert isinstance(check.answered(learner_of(3), reply(chain_through(9))), HeldChunk)
 
 
 def test_the_master_is_asked_first() -> None:
@@ -69,12 +69,7 @@ def test_another_chain_is_a_difference_and_the_chunk_is_gone() -> None:
     check = held()
     check.next_question(0)
     verdict = check.answered(learner_of(3), reply(b"another"))
-    assert isinstance(verdict, Difference)
-    assert (verdict.chunk.chain, verdict.other, verdict.chain) == (
-        chain_through(9),
-        learner_of(3),
-        b"another",
-    )
+    assert verdict == Difference(9, 1, chain_through(9), 3, b"another")
     assert not check.is_waiting
 
 
@@ -113,17 +108,16 @@ def test_what_left_a_learners_memory_is_asked_of_its_checkpointer() -> None:
     assert check.next_question(1) == (checkpointer_of(3), ChainRequest(9))
     check.answered(checkpointer_of(3), reply(None, floor=10))
     assert check.next_question(2) == (learner_of(4), ChainRequest(9)), "not in a circle"
-    assert isinstance(check.answered(learner_of(4), reply(chain_through(9))), Chunk)
+    assert isinstance(check.answered(learner_of(4), reply(chain_through(9))), HeldChunk)
 
 
-def test_with_nobody_left_it_is_taken_on_one_members_word_and_counted() -> None:
+def test_with_nobody_left_it_is_taken_on_one_members_word() -> None:
     check = held()
     assert check.next_question(0) is not None
     assert check.next_question(RETRY_NS) == (learner_of(4), ChainRequest(9)), "3 did not answer"
     assert check.next_question(2 * RETRY_NS) is None
     assert check.is_waiting
     assert check.take().end == 9
-    assert check.single_source == 1
     assert not check.is_waiting
     assert check.due_ns is None
 

@@ -13,7 +13,12 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from ray_paxos.actors.answers import RolePhase, RoleState, encode_state
 from ray_paxos.actors.feeds import FeedLimits, FeedQueue, Peer, PeerFeed
-from ray_paxos.core.messages import Address, Envelope, RoleName, VoteFloorRaised
+from ray_paxos.core.learner_messages import VoteFloorRaised
+from ray_paxos.core.messages import (
+    Address,
+    Envelope,
+    RoleName,
+)
 from ray_paxos.core.wire import decode_envelopes, encode_envelope, encode_envelopes
 
 SENDER = Address(1, RoleName.LEARNER)

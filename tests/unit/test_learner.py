@@ -13,10 +13,7 @@ from ray_paxos.core.events import (
     InvariantBroken,
     MessageRefused,
 )
-from ray_paxos.core.messages import (
-    Accept,
-    Accepted,
-    Address,
+from ray_paxos.core.learner_messages import (
     Applied,
     CatchUp,
     ChainPoint,
@@ -25,6 +22,11 @@ from ray_paxos.core.messages import (
     LearnerStatus,
     LearnReply,
     LearnRequest,
+)
+from ray_paxos.core.messages import (
+    Accept,
+    Accepted,
+    Address,
     Message,
     Promise,
     Vote,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ray_paxos.core.checkpoint_install import ASK_AGAIN_NS, CUT_AGAIN_NS
 from ray_paxos.core.checkpoint_messages import (
     ChainReply,
     ChainRequest,
-    CheckpointInstalled,
     CheckpointReady,
     CheckpointsKept,
     FetchCheckpoint,
+    LearnerInstalled,
     LogCleaned,
     SavedTaken,
     SaveWanted,
@@ -22,24 +24,27 @@ from ray_paxos.core.client_messages import Flush, Query, QueryResult
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import (
     CaughtUp,
+    CheckpointInstalled,
     ChunkDiffered,
+    ChunksConfirmed,
     LogCutOff,
     MessageRefused,
     SegmentDamageFound,
     SegmentRepaired,
 )
-from ray_paxos.core.events import CheckpointInstalled as InstalledEvent
-from ray_paxos.core.messages import (
-    Address,
+from ray_paxos.core.learner_messages import (
     Chosen,
     ChosenValue,
     LearnReply,
     LearnRequest,
-    Message,
     RaiseVoteFloor,
     SegmentSealed,
     SegmentsListed,
     SegmentsWanted,
+)
+from ray_paxos.core.messages import (
+    Address,
+    Message,
 )
 from ray_paxos.core.records import SealSegment
 from ray_paxos.core.settings import LearnerSettings
@@ -161,6 +166,63 @@ def test_with_nobody_to_confirm_it_a_chunk_is_taken_and_counted(bench: LearnerBe
     assert bench.status.learned_through == 4
     assert happened(effects, CaughtUp)
     assert bench.learner.single_source_chunks == 1
+
+
+def test_a_chunk_that_was_taken_on_one_word_counts_until_another_member_says_the_same(
+    bench: LearnerBench,
+) -> None:
+    bench.beat(through=4)
+    bench.gives(*values(1, 4), first=1, learned=4)
+    bench.receive(learner_of(3), ChainReply(4, None, 2, 1))
+    bench.learns(5, 6)
+    assert bench.learner.single_source_chunks == 1
+    effects = bench.tick(SETTINGS.catch_up_retry_ns / MS)
+    assert to_(effects, ChainRequest) == [(learner_of(3), ChainRequest(6))]
+    effects = bench.receive(learner_of(3), ChainReply(6, chain_through(6), 6, 1))
+    assert happened(effects, ChunksConfirmed) == [ChunksConfirmed(GROUP, 3, 6, 1)]
+    assert bench.learner.single_source_chunks == 0
+    assert to_(bench.tick(60_000), ChainRequest) == []
+
+
+def test_a_chunk_that_is_confirmed_confirms_what_came_before_it(bench: LearnerBench) -> None:
+    bench.beat(through=4)
+    bench.gives(*values(1, 4), first=1, learned=8)
+    bench.receive(learner_of(3), ChainReply(4, None, 2, 1))
+    assert bench.learner.single_source_chunks == 1
+    assert bench.asked == (learner_of(1), LearnRequest(5, 7_000))
+    bench.gives(*values(5, 8), first=5, learned=8)
+    bench.receive(learner_of(3), ChainReply(8, chain_through(8), 8, 1))
+    assert bench.status.learned_through == 8
+    assert bench.learner.single_source_chunks == 0
+
+
+def test_a_difference_that_is_found_late_is_an_alarm(bench: LearnerBench) -> None:
+    bench.beat(through=4)
+    bench.gives(*values(1, 4), first=1, learned=4)
+    bench.receive(learner_of(3), ChainReply(4, None, 2, 1))
+    bench.tick(SETTINGS.catch_up_retry_ns / MS)
+    effects = bench.receive(learner_of(3), ChainReply(4, b"another chain", 6, 1))
+    assert happened(effects, ChunkDiffered) == [
+        ChunkDiffered(GROUP, 4, 1, chain_through(4), 3, b"another chain")
+    ]
+    (alarm,) = bench.learner.alarms
+    assert b"another chain".hex() in alarm
+    assert bench.learner.single_source_chunks == 1
+    assert bench.status.learned_through == 4
+
+
+def test_what_no_room_is_left_for_is_not_counted_as_learned() -> None:
+    settings = replace(SETTINGS, unsealed_bytes_max=1)
+    bench = LearnerBench(settings=settings)
+    bench.beat(through=4)
+    bench.gives(*values(1, 4), first=1, learned=4)
+    bench.receive(learner_of(3), ChainReply(4, None, 2, 1))
+    assert bench.status.learned_through == 1
+    assert bench.learner.single_source_chunks == 1
+    effects = bench.tick(SETTINGS.catch_up_retry_ns / MS)
+    assert to_(effects, ChainRequest) == [(learner_of(3), ChainRequest(1))]
+    bench.receive(learner_of(3), ChainReply(1, chain_through(1), 2, 1))
+    assert bench.learner.single_source_chunks == 0
 
 
 def test_a_second_member_that_is_behind_leaves_one_source_at_once(bench: LearnerBench) -> None:
@@ -307,9 +369,9 @@ def test_an_install_switches_in_process_and_the_old_state_serves_until_then(
     bench.learns(3, 3)
     assert old.through == 3, "it goes on"
     effects = bench.comes_to(loaded(40))
-    (event,) = happened(effects, InstalledEvent)
+    (event,) = happened(effects, CheckpointInstalled)
     assert (event.instance_id, event.chain) == (40, chain_through(40))
-    assert to_(effects, CheckpointInstalled) == [(proposer_of(ME), CheckpointInstalled(40))]
+    assert to_(effects, LearnerInstalled) == [(proposer_of(ME), LearnerInstalled(40))]
     assert bench.tasks == [CutLog(GROUP, 41, cut_at(40))]
     status = bench.status
     assert (status.learned_through, status.applied_through, status.durable_through) == (40, 40, 40)
@@ -354,12 +416,12 @@ def test_a_switch_waits_for_the_seal_that_is_on_its_way(bench: LearnerBench) -> 
     behind(bench)
     ready(bench)
     effects = bench.comes_to(loaded(40))
-    assert happened(effects, InstalledEvent) == []
+    assert happened(effects, CheckpointInstalled) == []
     bench.learns(4, 6)
     assert bench.receive(client(), Flush()).records == [], "the next seal would keep it waiting"
     assert bench.status.applied_through == 6
     effects = bench.sync()
-    assert happened(effects, InstalledEvent)
+    assert happened(effects, CheckpointInstalled)
     assert bench.status.durable_through == 40
 
 
@@ -371,7 +433,7 @@ def test_a_learner_that_caught_up_otherwise_keeps_what_it_has(bench: LearnerBenc
     bench.learns(4, 45)
     effects = bench.comes_to(loaded(40))
     effects.extend(bench.sync())
-    assert happened(effects, InstalledEvent) == []
+    assert happened(effects, CheckpointInstalled) == []
     assert bench.status.applied_through == 45
     bench.receive(client(), Flush())
     bench.sync()
@@ -481,7 +543,7 @@ def test_the_log_is_cut_once_a_checkpoint_covers_it() -> None:
     effects = bench.comes_to(LogCut(7))
     assert to_(effects, LogCleaned) == [(OWN, LogCleaned(7))]
     assert bench.learner.log_floor == 1, "it still holds it in memory"
-    (first, *_) = bench.learner._sealing.segments
+    (first, *_) = bench.learner._state.sealing.segments
     assert first.first == 7
     assert bench.tasks == []
     assert bench.receive(OWN, CheckpointsKept(12, 12)).tasks == [CutLog(GROUP, 10)]
@@ -529,6 +591,35 @@ def test_a_damaged_segment_is_fetched_again_and_put_in_place(bench: LearnerBench
     assert bench.status.learned_through == 12
     effects = bench.comes_to(TaskDone())
     assert happened(effects, SegmentRepaired) == [SegmentRepaired(GROUP, 4, 6)]
+    assert not bench.learner.alarms
+
+
+def test_one_member_that_has_cut_it_off_does_not_give_a_damaged_segment_up() -> None:
+    """R11: its word may be wrong or of little weight; the others may still have the segment."""
+    bench = LearnerBench(settings=replace(CLEANING, hold_count=1_000))
+    sealed(bench, 12, 3)
+    bench.receive(OWN, CheckpointsKept(12, 12))
+    bench.receive(OWN, SegmentDamaged(4, 6, "4-6 has a wrong checksum"))
+    bench.gives(first=4, learned=12, log_floor=10, of=checkpointer_of(1))
+    assert bench.tasks == [], "nothing is cut off"
+    effects = bench.tick(SETTINGS.catch_up_retry_ns / MS)
+    assert to_(effects, LearnRequest) == [(checkpointer_of(3), LearnRequest(4, 2_000_000))]
+    effects = bench.gives(*values(4, 6), first=4, learned=12, of=checkpointer_of(3))
+    assert effects.tasks == [ReplaceSegment(GROUP, tuple(values(4, 6)))]
+
+
+def test_a_damaged_segment_that_all_others_have_cut_off_is_cut_off_once_it_is_covered() -> None:
+    bench = LearnerBench(settings=replace(CLEANING, hold_count=1_000))
+    sealed(bench, 12, 3)
+    bench.receive(OWN, SegmentDamaged(4, 6, "4-6 has a wrong checksum"))
+    effects = bench.gives(first=4, learned=12, log_floor=10, of=checkpointer_of(1))
+    assert to_(effects, FetchCheckpoint) == [(OWN, FetchCheckpoint(5, (1, 3)))], "on one word"
+    bench.tick(SETTINGS.catch_up_retry_ns / MS)
+    bench.gives(first=4, learned=12, log_floor=10, of=checkpointer_of(3))
+    assert bench.tasks == [], "no checkpoint covers it"
+    effects = bench.receive(OWN, CheckpointsKept(9, 9))
+    assert effects.tasks == [CutLog(GROUP, 7)]
+    bench.comes_to(LogCut(7))
     assert not bench.learner.alarms
 
 

@@ -19,13 +19,15 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import MessageRefused
+from ray_paxos.core.learner_messages import (
+    CatchUp,
+    LearnerStatus,
+)
 from ray_paxos.core.learner_reads import ROUNDS_MAX, LearnerReads
 from ray_paxos.core.messages import (
     Address,
-    CatchUp,
     HeardFrom,
     Heartbeat,
-    LearnerStatus,
     LeaseNotice,
     RevokeLease,
 )

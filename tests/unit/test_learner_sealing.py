@@ -25,11 +25,9 @@ from ray_paxos.core.events import (
     SegmentsSealed,
 )
 from ray_paxos.core.learner import Learner
-from ray_paxos.core.messages import (
-    Address,
+from ray_paxos.core.learner_messages import (
     Chosen,
     ChosenValue,
-    Heartbeat,
     LearnerStatus,
     LearnReply,
     LearnRequest,
@@ -39,6 +37,10 @@ from ray_paxos.core.messages import (
     SegmentsListed,
     SegmentsWanted,
     VoteFloorRaised,
+)
+from ray_paxos.core.messages import (
+    Address,
+    Heartbeat,
 )
 from ray_paxos.core.records import SealedInstance, SealSegment
 from ray_paxos.core.sealing import INSTANCE_OVERHEAD_BYTES

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ray_paxos.core.learner_messages import SegmentSealed
 from ray_paxos.core.log_cleaning import CUT_AGAIN_NS, LogCleaning
-from ray_paxos.core.messages import SegmentSealed
 from ray_paxos.core.settings import LearnerSettings
 from ray_paxos.core.tasks import CutLog
 from tests.unit.core_helpers import GROUP

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ray_paxos.core.learner_messages import SegmentSealed
 from ray_paxos.core.merging import MERGE_AGAIN_NS, Merging
-from ray_paxos.core.messages import SegmentSealed
 from ray_paxos.core.settings import CheckpointerSettings
 from ray_paxos.core.tasks import MergeSegments
 from tests.unit.core_helpers import GROUP

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_paxos.core.intake import Request
-from ray_paxos.core.messages import ChosenValue
+from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.pipeline import Pipeline
 from tests.unit.core_helpers import CONFIGURATION, MS, ballot, client, commands
 

@@ -13,11 +13,11 @@ from ray_paxos.core.events import (
     MessageRefused,
     PrepareStarted,
 )
+from ray_paxos.core.learner_messages import CatchUp
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
     Address,
-    CatchUp,
     Heartbeat,
     NackReason,
     Prepare,

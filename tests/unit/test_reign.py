@@ -17,13 +17,15 @@ from ray_paxos.core.events import (
     ValueAdopted,
 )
 from ray_paxos.core.genesis import MachineSpec
+from ray_paxos.core.learner_messages import (
+    Applied,
+    Chosen,
+)
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
     Address,
-    Applied,
     BelowFloor,
-    Chosen,
     Heartbeat,
     NackReason,
     Prepare,

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from ray_paxos.core.client_messages import Redirected, RefusalCode, Refused
 from ray_paxos.core.events import MasterStopped, PrepareStarted
+from ray_paxos.core.learner_messages import (
+    Applied,
+    Chosen,
+)
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
-    Applied,
     BelowFloor,
-    Chosen,
     Heartbeat,
     HeartbeatConfirmed,
     NackReason,

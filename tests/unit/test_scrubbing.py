@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ray_paxos.core.messages import SegmentSealed
+from ray_paxos.core.learner_messages import SegmentSealed
 from ray_paxos.core.scrubbing import REST_NS, Scrubbing
 from ray_paxos.core.tasks import Scrub, Scrubbed
 from tests.unit.core_helpers import GROUP, MS

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ray_paxos.core.messages import LearnReply, LearnRequest
+from ray_paxos.core.learner_messages import (
+    LearnReply,
+    LearnRequest,
+)
 from ray_paxos.core.segment_repair import RANGES_MAX, SegmentRepair
 from ray_paxos.core.settings import LearnerSettings
 from ray_paxos.core.tasks import ReplaceSegment
@@ -47,9 +50,14 @@ def test_a_range_is_collected_from_another_members_segments() -> None:
     assert one.due_ns == RETRY_NS
     assert one.take_question(RETRY_NS - 1) is None
     assert one.is_answer(checkpointer_of(1), given(5, 7))
-    assert one.answered(given(5, 7), 50) == (checkpointer_of(1), LearnRequest(8, 7_000))
+    assert one.answered(checkpointer_of(1), given(5, 7), 50) == (
+        checkpointer_of(1),
+        LearnRequest(8, 7_000),
+    )
     assert not one.is_answer(checkpointer_of(1), given(5, 7)), "twice"
-    assert one.answered(given(8, 14), 60) == whole(5, 9), "no more than the range"
+    assert one.answered(checkpointer_of(1), given(8, 14), 60) == whole(5, 9), (
+        "no more than the range"
+    )
     assert one.due_ns is None
     assert one.take_question(10**15) is None, "it is being put in place"
     assert not one.is_answer(checkpointer_of(1), given(8, 9))
@@ -70,7 +78,7 @@ def test_a_lost_answer_sends_it_to_another_member_from_the_start() -> None:
     one = repair()
     one.want(5, 9, "damaged")
     one.take_question(0)
-    one.answered(given(5, 7), 50)
+    one.answered(checkpointer_of(1), given(5, 7), 50)
     assert one.take_question(49 + RETRY_NS) is None
     assert one.take_question(50 + RETRY_NS) == (checkpointer_of(3), LearnRequest(5, 7_000))
     assert one.take_question(50 + 2 * RETRY_NS) == (checkpointer_of(1), LearnRequest(5, 7_000))
@@ -81,7 +89,7 @@ def test_an_answer_of_no_use_is_not_followed_by_the_same_question_at_once() -> N
         one = repair()
         one.want(5, 9, "damaged")
         one.take_question(0)
-        assert one.answered(useless, 50) is None
+        assert one.answered(checkpointer_of(1), useless, 50) is None
         assert one.take_question(51) is None
         assert one.take_question(RETRY_NS) == (checkpointer_of(3), LearnRequest(5, 7_000))
 
@@ -90,7 +98,7 @@ def test_who_wants_to_be_spared_is_asked_on_after_that_time() -> None:
     one = repair()
     one.want(5, 9, "damaged")
     one.take_question(0)
-    assert one.answered(given(5, 7, wait_ms=900), 0) is None
+    assert one.answered(checkpointer_of(1), given(5, 7, wait_ms=900), 0) is None
     assert one.due_ns == 900 * MS
     assert one.take_question(899 * MS) is None
     assert one.take_question(900 * MS) == (checkpointer_of(1), LearnRequest(8, 7_000))
@@ -101,12 +109,12 @@ def test_values_that_were_not_what_was_sealed_are_asked_of_another_member() -> N
     one = repair()
     one.want(5, 9, "damaged")
     one.take_question(0)
-    one.answered(given(5, 9), 0)
+    one.answered(checkpointer_of(1), given(5, 9), 0)
     one.failed(whole(5, 9), "what was fetched does not have its chain", 10)
     assert one.problem == "what was fetched does not have its chain"
     assert one.take_question(9 + RETRY_NS) is None
     assert one.take_question(10 + RETRY_NS) == (checkpointer_of(3), LearnRequest(5, 7_000))
-    one.answered(given(5, 9), 0)
+    one.answered(checkpointer_of(1), given(5, 9), 0)
     one.failed(whole(5, 9), "again", 0)
     assert one.take_question(RETRY_NS) == (checkpointer_of(1), LearnRequest(5, 7_000))
 
@@ -117,11 +125,11 @@ def test_damaged_segments_are_mended_one_after_the_other() -> None:
     one.want(20, 21, "second")
     one.want(5, 9, "first again")
     one.take_question(0)
-    one.answered(given(5, 9), 0)
+    one.answered(checkpointer_of(1), given(5, 9), 0)
     assert one.replaced(whole(5, 9))
     assert one.problem, "not all is mended"
     assert one.take_question(0) == (checkpointer_of(1), LearnRequest(20, 7_000))
-    assert one.answered(given(20, 30), 0) == whole(20, 21)
+    assert one.answered(checkpointer_of(1), given(20, 30), 0) == whole(20, 21)
     assert one.replaced(whole(20, 21))
     assert one.problem == ""
 
@@ -138,7 +146,7 @@ def test_what_is_cut_off_needs_no_repair() -> None:
     one.want(5, 9, "damaged")
     one.want(20, 29, "damaged")
     one.take_question(0)
-    one.answered(given(5, 7), 0)
+    one.answered(checkpointer_of(1), given(5, 7), 0)
     one.drop_below(5)
     assert one.current == (5, 9)
     one.drop_below(10)
@@ -159,7 +167,7 @@ def test_a_segment_that_is_cut_off_while_it_is_put_in_place_takes_no_other_with_
         one.want(5, 9, "damaged")
         one.want(20, 29, "damaged too")
         one.take_question(0)
-        one.answered(given(5, 9), 0)
+        one.answered(checkpointer_of(1), given(5, 9), 0)
         one.drop_below(10)
         if outcome == "done":
             assert not one.replaced(whole(5, 9))
@@ -176,13 +184,70 @@ def test_what_another_member_has_cut_off_is_lost_there() -> None:
     one = repair()
     one.want(5, 9, "damaged")
     one.take_question(0)
-    assert one.answered(LearnReply(5, (), 99, 0, 5), 0) is None
-    assert one.lost_through == 0, "it begins there, and may have it later"
-    one.answered(LearnReply(5, (), 99, 0, 6), 0)
+    assert one.answered(checkpointer_of(1), LearnReply(5, (), 99, 0, 5), 0) is None
+    assert one.cut_off_through == 0, "it begins there, and may have it later"
+    one.answered(checkpointer_of(1), LearnReply(5, (), 99, 0, 6), 0)
+    assert one.cut_off_through == 9, "it has a checkpoint instead"
+    assert one.lost_through == 0, "another one may have it"
+    one.answered(checkpointer_of(3), LearnReply(5, (), 99, 0, 6), 0)
     assert one.lost_through == 9
-    one.answered(given(5, 9), 0)
-    assert one.replaced(whole(5, 9)), "and yet another one had it"
-    assert one.lost_through == 0
+    one.answered(checkpointer_of(3), given(5, 9), 0)
+    assert one.replaced(whole(5, 9)), "and yet it had it"
+    assert one.cut_off_through == one.lost_through == 0
+
+
+def test_what_all_others_have_cut_off_is_said_by_each_of_them() -> None:
+    one = repair(1, 3)
+    one.want(5, 9, "damaged")
+    one.want(20, 29, "damaged too")
+    one.take_question(0)
+    one.answered(checkpointer_of(7), LearnReply(5, (), 99, 0, 6), 0)
+    assert one.cut_off_through == 0, "it does not have the group"
+    for sender in (checkpointer_of(1), checkpointer_of(1), checkpointer_of(7)):
+        one.answered(sender, LearnReply(5, (), 99, 0, 6), 0)
+        assert one.lost_through == 0
+    one.drop_below(10)
+    assert one.cut_off_through == 0, "said of another range"
+    one.answered(checkpointer_of(3), LearnReply(20, (), 99, 0, 40), 0)
+    assert (one.cut_off_through, one.lost_through) == (29, 0)
+
+
+def test_a_segment_that_nobody_gives_does_not_hold_up_the_others() -> None:
+    one = repair(1, 3)
+    one.want(5, 9, "damaged")
+    one.want(20, 29, "damaged too")
+    one.take_question(0)
+    one.answered(checkpointer_of(1), LearnReply(5, (), 99, 0, 10), 0)
+    assert one.take_question(RETRY_NS) == (checkpointer_of(3), LearnRequest(5, 7_000))
+    assert one.take_question(2 * RETRY_NS) == (checkpointer_of(1), LearnRequest(20, 7_000))
+    assert (one.cut_off_through, one.lost_through) == (9, 0), "that is not forgotten"
+    assert one.answered(checkpointer_of(1), given(20, 29), 0) == whole(20, 29)
+    assert one.replaced(whole(20, 29))
+    assert one.take_question(0) == (checkpointer_of(1), LearnRequest(5, 7_000))
+    assert one.take_question(RETRY_NS) == (checkpointer_of(3), LearnRequest(5, 7_000))
+    one.answered(checkpointer_of(3), LearnReply(5, (), 99, 0, 10), 0)
+    assert one.lost_through == 9
+
+
+def test_the_lowest_of_several_that_are_lost_goes_first() -> None:
+    one = repair(1)
+    one.want(20, 29, "damaged")
+    one.want(5, 9, "damaged too")
+    one.take_question(0)
+    one.answered(checkpointer_of(1), LearnReply(20, (), 99, 0, 40), 0)
+    assert (one.cut_off_through, one.lost_through) == (29, 29)
+    one.take_question(RETRY_NS)
+    one.answered(checkpointer_of(1), LearnReply(5, (), 99, 0, 40), 0)
+    assert (one.cut_off_through, one.lost_through) == (29, 9)
+
+
+def test_a_member_that_has_cut_off_the_beginning_meanwhile_has_lost_it() -> None:
+    one = repair(1)
+    one.want(5, 9, "damaged")
+    one.take_question(0)
+    one.answered(checkpointer_of(1), given(5, 6), 0)
+    one.answered(checkpointer_of(1), LearnReply(7, (), 99, 0, 7), 0)
+    assert one.lost_through == 9
 
 
 def test_with_nobody_to_ask_the_problem_stays() -> None:

@@ -18,9 +18,9 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import MasterStopped
+from ray_paxos.core.learner_messages import Chosen
 from ray_paxos.core.messages import (
     Accept,
-    Chosen,
     Heartbeat,
     HeartbeatConfirmed,
     LeaseNotice,

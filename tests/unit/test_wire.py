@@ -83,7 +83,7 @@ FORMAT_1 = {
     "checkpoints_kept": "oldest newest",
     "fetch_checkpoint": "above sources",
     "checkpoint_ready": "instance_id problem",
-    "installed": "instance_id",
+    "learner_installed": "instance_id",
     "save_wanted": "",
     "state_saved": "instance_id problem",
     "saved_taken": "instance_id",

@@ -14,7 +14,11 @@ from ray_paxos.core.invariants import (
     votes_contradict,
     vouches_too_early,
 )
-from ray_paxos.core.messages import Address, LearnerStatus, Message
+from ray_paxos.core.learner_messages import LearnerStatus
+from ray_paxos.core.messages import (
+    Address,
+    Message,
+)
 from ray_paxos.core.role import Role
 from ray_paxos.testing.exhaustive.roles import GROUP
 from ray_paxos.testing.trace import name_address

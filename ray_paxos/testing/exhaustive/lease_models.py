@@ -15,15 +15,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ray_paxos.core.client_messages import TransferMaster
+from ray_paxos.core.learner_messages import (
+    Applied,
+    CatchUp,
+    Chosen,
+    LearnerStatus,
+)
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
     Address,
-    Applied,
-    CatchUp,
-    Chosen,
     Heartbeat,
-    LearnerStatus,
     Nack,
     NackReason,
     Prepare,

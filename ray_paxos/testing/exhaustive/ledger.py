@@ -21,16 +21,18 @@ from typing import TypeAlias
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.events import Event, InstanceApplied, InstanceChosen
+from ray_paxos.core.learner_messages import (
+    Chosen,
+    ChosenValue,
+    LearnerStatus,
+    LearnReply,
+)
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
     Address,
     BelowFloor,
-    Chosen,
-    ChosenValue,
     Heartbeat,
-    LearnerStatus,
-    LearnReply,
     Prepare,
     Promise,
     Vote,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ray_paxos.core.client_messages import OpenSession
+from ray_paxos.core.learner_messages import RaiseVoteFloor
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
@@ -18,7 +19,6 @@ from ray_paxos.core.messages import (
     HeartbeatConfirmed,
     Prepare,
     Promise,
-    RaiseVoteFloor,
     TakeOver,
 )
 from ray_paxos.core.settings import (
