@@ -13,7 +13,9 @@ Rules:
 
 1. A checkpoint is made from sealed segments, on machines of its own: it pauses no learner. Each
    result is compared with what the learner sealed; where they differ, none is published (R12).
-   Where a machine is too big for a second copy, the learner saves the group's state instead.
+   Where a machine is too big for a second copy, the learner saves the group's state instead; so it
+   does where the copy cannot go on over damage that nobody has mended meanwhile: what the learner
+   has applied does not depend on its files, and may be in no other member's.
 2. The learner alone removes segments. It is told which checkpoints there are, and removes none
    that the oldest of them does not cover.
 3. What it gives to others is verified as it is read; what it gets is verified before it counts.
@@ -97,6 +99,8 @@ from ray_paxos.core.tasks import (
 )
 
 WANTED_INTERVAL_NS = 1_000 * MILLISECOND_NS
+ATTEMPTS_MAX = 2
+"""With so many checkpoints in a row that failed for damage, the learner is to save its state."""
 SAVE_NS = 60_000 * MILLISECOND_NS
 """After so long a learner that was to save its state has been restarted meanwhile."""
 
@@ -142,6 +146,7 @@ class Checkpointer:
         # Of segments, once: nothing may be sealed for long.
         self._first_question_ns: int | None = now_ns
         self._save_asked_ns: int | None = None
+        self._damaged_attempts = 0
         self._superfluous_ns: int | None = None
 
     @property
@@ -316,7 +321,7 @@ class Checkpointer:
                 merged = self._merging.merged(task)
                 message = SegmentMerged(merged.first, merged.last, merged.byte_count)
                 self._send(self._learner, message, effects)
-            case MakeCheckpoint() if isinstance(outcome, SavedByLearner):
+            case MakeCheckpoint() if self._is_for_the_learner(outcome):
                 self._save_asked_ns = now_ns
                 self._send(self._learner, SaveWanted(), effects)
             case MakeCheckpoint():
@@ -361,6 +366,12 @@ class Checkpointer:
                 self._set_aside(instance_id, "damaged", effects)
         self._send(task.reader, CheckpointOffer(task.above, manifest), effects)
 
+    def _is_for_the_learner(self, outcome: Outcome) -> bool:
+        """Whether the learner is to save its state, since no copy of it can."""
+        is_damage = isinstance(outcome, TaskFailed) and outcome.is_damage
+        self._damaged_attempts = self._damaged_attempts + 1 if is_damage else 0
+        return isinstance(outcome, SavedByLearner) or self._damaged_attempts >= ATTEMPTS_MAX
+
     def _on_made(self, outcome: Outcome, now_ns: int, effects: Effects) -> None:
         if isinstance(outcome, CheckpointMade):
             cut = outcome.cut
@@ -400,6 +411,8 @@ class Checkpointer:
         else:
             first, last = task.segment
             self._send(self._learner, SegmentDamaged(first, last, outcome.damage), effects)
+            # Perhaps nobody has it any more, or yet: what covers it is needed soon.
+            self.schedule.want(last)
 
     def _set_aside(self, instance_id: int, why: str, effects: Effects) -> None:
         """A damaged checkpoint counts no more; the next one is due as if it had never been."""

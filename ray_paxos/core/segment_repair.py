@@ -6,9 +6,11 @@ chain over it, and only then puts it in the damaged one's place.
 
 A member that has cut its log beyond the segment says so. That it covers the instances with a
 checkpoint may be believed: to fetch one harms nothing. That they are gone is not its to say: the
-next member is asked, and only when all the others have said the same is the segment given up. A
-member that does not answer holds up nothing else: the log is cut as if nothing were damaged, and
-where several segments are, each has its turn.
+next member is asked, and only when all the others have said that they have it not is the segment
+given up. One that has not learned so far counts as well: where this member's was the only copy in
+a log, the others wait for what it cannot give, and go on from a checkpoint of it instead. A member
+that does not answer holds up nothing else: the log is cut as if nothing were damaged, and where
+several segments are, each has its turn.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ RANGES_MAX = 64
 class SegmentRepair:
     """One segment at a time, of one group.
 
-    Invariants: `_values` are contiguous from the current range's first instance on; `_cut_off_at`
-    has, of ranges that are wanted, the other members that have said so.
+    Invariants: `_values` are contiguous from the current range's first instance on; `_cut_off` and
+    `_without` are about ranges that are wanted, and other members.
 
     Attributes:
         problem: What could not be mended so far; empty where nothing is left to be.
@@ -57,7 +59,9 @@ class SegmentRepair:
         self._values: list[ChosenValue] = []
         self._source = 0
         self._tried = 0
-        self._cut_off_at: dict[tuple[int, int], set[int]] = {}
+        # Ranges that a member has cut off, and by range the members that have it not at all.
+        self._cut_off: set[tuple[int, int]] = set()
+        self._without: dict[tuple[int, int], set[int]] = {}
         self._is_resting = False
         self._is_replacing = False
 
@@ -72,12 +76,12 @@ class SegmentRepair:
 
         0 for none.
         """
-        return max((last for _, last in self._cut_off_at), default=0)
+        return max((last for _, last in self._cut_off), default=0)
 
     @property
     def lost_through(self) -> int:
-        """The end of the lowest segment that all other members have cut off; 0 for none."""
-        said = self._cut_off_at.items()
+        """The end of the lowest segment that no other member has; 0 for none."""
+        said = self._without.items()
         return min((last for (_, last), by in said if by.issuperset(self._others)), default=0)
 
     def want(self, first: int, last: int, why: str) -> None:
@@ -138,14 +142,23 @@ class SegmentRepair:
             self.due_ns = None
             return ReplaceSegment(self._group, tuple(self._values))
         if len(self._values) == before:
-            if reply.log_floor > first and sender.member_id in self._others:
-                self._cut_off_at.setdefault((first, last), set()).add(sender.member_id)
+            if sender.member_id in self._others:
+                self._note_without(sender.member_id, reply)
             return None
         if reply.wait_ms:
             self._is_resting = True
             self.due_ns = now_ns + reply.wait_ms * MILLISECOND_NS
             return None
         return self._question(now_ns)
+
+    def _note_without(self, member_id: int, reply: LearnReply) -> None:
+        """Remember of a member that gave nothing whether it has the segment at all."""
+        current = self._ranges[0]
+        is_cut_off = reply.log_floor > current[0]
+        if is_cut_off:
+            self._cut_off.add(current)
+        if is_cut_off or reply.learned_through < reply.from_instance:
+            self._without.setdefault(current, set()).add(member_id)
 
     def replaced(self, task: ReplaceSegment) -> bool:
         """The segment is put in place.
@@ -193,7 +206,8 @@ class SegmentRepair:
 
     def _keep(self, ranges: list[tuple[int, int]]) -> None:
         self._ranges = ranges
-        self._cut_off_at = {r: by for r, by in self._cut_off_at.items() if r in ranges}
+        self._cut_off.intersection_update(ranges)
+        self._without = {r: by for r, by in self._without.items() if r in ranges}
 
     def _begin_anew(self) -> None:
         self._values = []

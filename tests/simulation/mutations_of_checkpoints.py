@@ -16,7 +16,7 @@ from ray_paxos.core.learner_checkpoints import LearnerCheckpoints
 from ray_paxos.core.log_cleaning import LogCleaning
 from ray_paxos.core.sealing import Sealing
 from ray_paxos.core.segment_repair import SegmentRepair
-from ray_paxos.core.tasks import CutLog
+from ray_paxos.core.tasks import CutLog, SavedByLearner
 from ray_paxos.core.unconfirmed_chunks import UnconfirmedChunks
 from ray_paxos.errors import DamageError
 from ray_paxos.machines.host import MachineHost
@@ -242,6 +242,33 @@ def wait_for_who_has_it(patch):
 def give_up_on_one_members_word(patch):
     """A damaged segment that one other member has cut off is taken for lost."""
     patch.setattr(SegmentRepair, "lost_through", property(lambda self: self.cut_off_through))
+
+
+def count_only_who_has_cut_off(patch):
+    """A damaged segment that the others have not learned yet is waited for, as they wait for it."""
+
+    def note(self, member_id, reply):
+        current = self._ranges[0]
+        if reply.log_floor > current[0]:
+            self._cut_off.add(current)
+            self._without.setdefault(current, set()).add(member_id)
+
+    patch.setattr(SegmentRepair, "_note_without", note)
+
+
+def leave_checkpoints_to_the_copy(patch):
+    """Where the checkpointer's copy cannot go on over damage, no checkpoint is made."""
+
+    patch.setattr(
+        Checkpointer,
+        "_is_for_the_learner",
+        lambda self, outcome: isinstance(outcome, SavedByLearner),
+    )
+
+
+def want_no_checkpoint(patch):
+    """After damage the next checkpoint is made when it would have been without."""
+    patch.setattr(CheckpointSchedule, "want", lambda self, through: None)
 
 
 def never_ask_for_a_late_word(patch):

@@ -73,6 +73,15 @@ FOUND_BY_SCHEDULES = [
         test_damage_schedules.test_damaged_segment_that_one_member_has_no_more,
     ),
     (mutations_of_checkpoints.never_ask_for_a_late_word, schedules.test_second_word_comes_later),
+    *(
+        (mutation, functools.partial(test_damage_schedules.test_damaged_in_the_only_copy, is_kept))
+        for mutation, is_kept in (
+            (mutations_of_checkpoints.count_only_who_has_cut_off, True),
+            (mutations_of_checkpoints.leave_checkpoints_to_the_copy, True),
+            (mutations_of_checkpoints.leave_checkpoints_to_the_copy, False),
+            (mutations_of_checkpoints.want_no_checkpoint, True),
+        )
+    ),
     (mutations_of_checkpoints.ask_for_segments_once, schedules.test_segments_told_out_of_order),
     (
         mutations_of_checkpoints.seal_while_installing,

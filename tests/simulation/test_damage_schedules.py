@@ -10,10 +10,8 @@ from dataclasses import replace
 import pytest
 
 from ray_paxos.core.checkpoint_messages import CheckpointRequest, CheckpointsKept
-from ray_paxos.core.learner_messages import (
-    LearnReply,
-    LearnRequest,
-)
+from ray_paxos.core.learner_messages import Chosen, LearnReply, LearnRequest
+from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.testing.coverage import DAMAGE, INSTALLED, MENDED
 from ray_paxos.testing.damage import held_files
 from ray_paxos.testing.scenario import Scenario
@@ -52,7 +50,9 @@ def test_damaged_segment_that_nobody_has_any_more() -> None:
 
     B keeps more than the others, since it has made no checkpoint for long.
     """
-    checkpointer = replace(CHECKPOINTER, scrub_bytes_per_s=1_000_000)
+    # Its own learner could save one, too, but not before long.
+    slow = replace(CHECKPOINTER, checkpoint_retry_ns=60_000 * MILLISECOND_NS)
+    checkpointer = replace(slow, scrub_bytes_per_s=1_000_000)
     play = Scenario(3, options=replace(KEEPING, checkpointer=checkpointer))
     play.kill("B.checkpointer")
     play.stand("A")
@@ -76,7 +76,9 @@ def test_damaged_segment_that_one_member_has_no_more() -> None:
     B covers the segment with a checkpoint, but keeps its log for others: on A's word alone it must
     not cut it off.
     """
-    checkpointer = replace(CHECKPOINTER, scrub_bytes_per_s=1_000_000)
+    # Its own learner could save one, too, but not before long.
+    slow = replace(CHECKPOINTER, checkpoint_retry_ns=60_000 * MILLISECOND_NS)
+    checkpointer = replace(slow, scrub_bytes_per_s=1_000_000)
     learner = replace(LEARNER, hold_count=1_000, log_bytes_max=1_000_000)
     play = Scenario(3, options=replace(KEEPING, checkpointer=checkpointer, learner=learner))
     play.stand("A")
@@ -98,6 +100,42 @@ def test_damaged_segment_that_one_member_has_no_more() -> None:
     assert play.learner("B").log_floor == 1
     assert seen(play, MENDED) > 0
     end_in_step(play, 12)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_damaged_in_the_only_copy(is_kept: bool) -> None:
+    """R11: nobody else has learned it yet: a checkpoint of what is applied takes its place.
+
+    B and C vote and learn nothing, so A's log, or its checkpoint and what follows, is the only copy
+    but for the votes. Its checkpointer cannot go on over the damage; its learner has applied all.
+    """
+    often = replace(CHECKPOINTER, scrub_bytes_per_s=1_000_000)
+    rarely = replace(often, checkpoint_instances=1_000)
+    kept = replace(LEARNER, hold_count=1_000, log_bytes_max=1_000_000)
+    options = replace(KEEPING, checkpointer=often)
+    if is_kept:
+        options = replace(KEEPING, checkpointer=rarely, learner=kept)
+    play = Scenario(3, options=options)
+    play.stand("A")
+    client = play.client()
+    client.call("A", b"line 0")
+    play.until(lambda: is_in_step(play), what="all know the first line")
+    deaf = play.lose(Chosen, LearnReply, to="B.learner C.learner")
+    for number in range(1, 12):
+        client.call("A", b"line %d" % number)
+        play.run(ms=30)
+    if not is_kept:
+        play.until(lambda: play.learner("A").log_floor > 8, what="A cuts")
+        spoil(play, "A", file_of(play, "A", is_checkpoint=True))
+        # Killed: the copy of the machines in the checkpointer's memory would help.
+        play.kill("A.checkpointer")
+        play.start("A.checkpointer")
+    spoil(play, "A", file_of(play, "A", is_checkpoint=False, position=0 if not is_kept else 4))
+    play.until(lambda: seen(play, DAMAGE) > 0, what="the damage is found")
+    play.end(deaf)
+    play.until(lambda: is_in_step(play), what="all are in step")
+    client.call("A", b"line 12")
+    end_in_step(play, 13)
 
 
 @pytest.mark.parametrize("is_running", [True, False])
@@ -148,7 +186,9 @@ def test_newest_checkpoint_damaged_and_the_log_begins_after_it() -> None:
 
     C has one of its own, and installs a later one, which is then found damaged.
     """
-    checkpointer = replace(CHECKPOINTER, checkpoints_kept=2, checkpoint_instances=6)
+    # Its own learner could save another, too, but not before long.
+    slow = replace(CHECKPOINTER, checkpoint_retry_ns=60_000 * MILLISECOND_NS)
+    checkpointer = replace(slow, checkpoints_kept=2, checkpoint_instances=6)
     play = Scenario(3, options=replace(KEEPING, checkpointer=checkpointer))
     play.stand("A")
     client = play.client()

@@ -351,7 +351,7 @@ def test_one_that_its_learner_could_not_use_is_looked_at() -> None:
 def test_everything_is_scrubbed_and_damage_goes_to_whom_it_concerns() -> None:
     bench = CheckpointerBench(checkpoints=(7,), scrub_bytes_per_s=10**9)
     bench.seals(1, 4)
-    bench.seals(5, 9)
+    bench.seals(5, 7)
     bench.tick()
     found = []
     for _ in range(3):
@@ -366,10 +366,10 @@ def test_everything_is_scrubbed_and_damage_goes_to_whom_it_concerns() -> None:
             assert [e.instance_id for e in happened(effects, CheckpointDamaged)] == [7]
             assert kept(effects) == [(0, 0)]
             # The one in its place is due as if it had never been.
-            assert effects.tasks == [SetAsideCheckpoint(GROUP, 7), MakeCheckpoint(GROUP, 9)]
+            assert effects.tasks == [SetAsideCheckpoint(GROUP, 7), MakeCheckpoint(GROUP, 7)]
             bench.comes_to(TaskDone())
-            bench.comes_to(made(9))
-    assert found == [Scrub(GROUP, (1, 4)), Scrub(GROUP, (5, 9)), Scrub(GROUP, None, 7)]
+            bench.comes_to(made(7))
+    assert found == [Scrub(GROUP, (1, 4)), Scrub(GROUP, (5, 7)), Scrub(GROUP, None, 7)]
     assert (bench.role.scrubbing.files, bench.role.scrubbing.found) == (3, 3)
 
 
@@ -421,6 +421,30 @@ def test_what_the_learner_saves_becomes_the_checkpoint() -> None:
     assert sent(effects, SavedTaken) == [SavedTaken(14)]
     bench.seals(13, 23)
     assert tasks_of(bench.seals(24, 24), MakeCheckpoint) == [MakeCheckpoint(GROUP, 24)]
+
+
+def test_the_learner_saves_what_no_copy_can_go_on_to() -> None:
+    bench = CheckpointerBench(checkpoint_instances=10, checkpoint_retry_ns=1_000 * MS)
+    bench.tick()
+    bench.seals(1, 12)
+    damage = TaskFailed("segment 1-12: a wrong checksum", is_damage=True)
+    assert happened(bench.comes_to(damage), CheckpointFailed)
+    assert tasks_of(bench.tick(1_000), MakeCheckpoint) == [MakeCheckpoint(GROUP, 12)], "again"
+    assert sent(bench.comes_to(TaskFailed("no room")), SaveWanted) == [], "that is no damage"
+    bench.tick(1_000)
+    assert sent(bench.comes_to(damage), SaveWanted) == [], "it may be mended meanwhile"
+    bench.tick(1_000)
+    assert sent(bench.comes_to(damage), SaveWanted) == [SaveWanted()]
+
+
+def test_damage_of_a_segment_makes_a_checkpoint_due() -> None:
+    bench = CheckpointerBench(checkpoint_instances=1_000)
+    bench.tick()
+    bench.seals(1, 12)
+    scrub = Scrub(GROUP, (1, 12), 0)
+    bench.tasks.append(scrub)
+    effects = bench.comes_to(Scrubbed("a wrong checksum", 0), scrub)
+    assert tasks_of(effects, MakeCheckpoint) == [MakeCheckpoint(GROUP, 12)]
 
 
 @pytest.mark.parametrize("how", ["told", "silent", "not taken"])

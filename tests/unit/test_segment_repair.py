@@ -250,6 +250,18 @@ def test_a_member_that_has_cut_off_the_beginning_meanwhile_has_lost_it() -> None
     assert one.lost_through == 9
 
 
+def test_a_member_that_has_not_learned_so_far_has_it_not() -> None:
+    one = repair(1, 3)
+    one.want(5, 9, "damaged")
+    one.take_question(0)
+    one.answered(checkpointer_of(1), LearnReply(5, (), 4, 0, 1), 0)
+    assert (one.cut_off_through, one.lost_through) == (0, 0), "it has no checkpoint of it either"
+    one.answered(checkpointer_of(3), LearnReply(5, (), 5, 0, 1), 0)
+    assert one.lost_through == 0, "that one may give it another time"
+    one.answered(checkpointer_of(3), LearnReply(5, (), 99, 0, 6), 0)
+    assert (one.cut_off_through, one.lost_through) == (9, 9)
+
+
 def test_with_nobody_to_ask_the_problem_stays() -> None:
     alone = SegmentRepair(GROUP, (), SETTINGS)
     alone.want(5, 9, "damaged")
