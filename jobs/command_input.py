@@ -102,10 +102,10 @@ class CommandFile:
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
         with ExitStack() as stack:
-            if self._path == STANDARD_INPUT:
-                file: BinaryIO = sys.stdin.buffer
-            else:
-                file = stack.enter_context(open(self._path, "rb"))
+            # Standard input by a descriptor and a buffer of our own: Python closes its own at exit,
+            # and aborts where a thread is still waiting in it for more.
+            source = os.dup(sys.stdin.fileno()) if self._path == STANDARD_INPUT else self._path
+            file: BinaryIO = stack.enter_context(open(source, "rb"))
             if self._repeat > 1 and self._byte_count is None:
                 copy = stack.enter_context(tempfile.TemporaryFile())
                 shutil.copyfileobj(file, copy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -134,6 +135,43 @@ def test_standard_input_is_read_once_or_copied(
             assert commands.byte_count is None
             lines = list(commands.read(KV, command_bytes_max=1_000))
             assert [line.number for line in lines] == numbers
+
+
+ENDS_WHILE_IT_READS = """
+import threading
+from command_formats import FORMATS
+from command_input import CommandFile
+
+lines = CommandFile("-").read(FORMATS["lines"], command_bytes_max=100)
+is_reading = threading.Event()
+
+def read():
+    print(next(lines).command.decode())
+    is_reading.set()
+    next(lines)
+
+threading.Thread(target=read, daemon=True).start()
+is_reading.wait()
+"""
+
+
+def test_a_process_can_end_while_standard_input_is_read(repository: Path) -> None:
+    paths = os.pathsep.join((str(repository), str(repository / "jobs")))
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDS_WHILE_IT_READS],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"one\n")
+        process.stdin.flush()
+        # Open until the process has ended by itself: Python waits in it for more.
+        said = process.stdout.read()
+        assert process.wait() == 0, said.decode()
+        assert said == b"one\n"
 
 
 def test_a_named_pipe_can_be_read_several_times(tmp_path: Path) -> None:
