@@ -13,10 +13,16 @@ RAY_TESTS = Path(__file__).resolve().parent / "ray"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in tests/ray is marked `ray`."""
+    """Everything in tests/ray is marked `ray`; what starts Ray comes last, in one process.
+
+    So several processes (`-n 2`) share all other tests, and then one has the machine for Ray.
+    """
     for item in items:
         if RAY_TESTS in item.path.parents:
             item.add_marker("ray")
+        if item.get_closest_marker("ray") is not None:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is not None)
 
 
 @pytest.fixture(scope="session", autouse=True)
