@@ -89,6 +89,7 @@ def show(
     with statuses():
         if follow and last is not None:
             raise ConfigurationError("--follow has no end: leave --to out")
+        _check_order(first, last)
         member = open_member(folder)
         chosen = member.group(group) if group is not None or follow else None
         summary = summarize(
@@ -270,9 +271,13 @@ def _echo(lines: Iterator[str]) -> None:
         click.echo(line)
 
 
-def _check_range(view: ChosenLogView, group: int, first: int | None, last: int | None) -> None:
+def _check_order(first: int | None, last: int | None) -> None:
     if first is not None and last is not None and first > last:
         raise ConfigurationError(f"--from {first} --to {last}: the range is empty")
+
+
+def _check_range(view: ChosenLogView, group: int, first: int | None, last: int | None) -> None:
+    _check_order(first, last)
     if not view.last:
         raise ConfigurationError(f"group {group} has no sealed instances")
 

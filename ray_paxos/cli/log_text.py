@@ -120,13 +120,13 @@ def verification_lines(verification: Verification) -> Iterator[str]:
     for note in findings.notes:
         yield f"note: {note}"
     if findings.faults:
-        yield f"{len(findings.faults)} faults; the first is at {findings.faults[0].path}"
+        yield f"faults: {len(findings.faults)}; the first is at {findings.faults[0].path}"
         return
     yield f"whole: {len(findings.verified):,} files, {findings.byte_count:,} bytes"
     journal = verification.journal
     if journal is not None:
         votes = sum(len(part.votes) for part in journal.state.groups.values())
-        yield f"journal: {len(journal.files)} files, {votes:,} votes"
+        yield f"journal files: {len(journal.files)}, votes: {votes:,}"
     for group, check in verification.logs.items():
         held = f"instances {check.first} to {check.last}" if check.last else "no instances"
         cuts = [cut.instance_id for cut in verification.checkpoints[group]]
