@@ -98,7 +98,8 @@ FORMATS: dict[str, EncodeLine] = {"kv-jsonl": encode_kv_line, "lines": encode_pl
 def _why(line: bytes) -> str | None:
     """What is wrong with a line, in the words of the format; None where this does not find it."""
     try:
-        found = msgspec.json.decode(line)
+        # As text: releases of msgspec say of bytes that are none in different ways.
+        found = msgspec.json.decode(line.decode())
     except RecursionError:
         return "not valid JSON: nested too deeply"
     except UnicodeDecodeError as error:

@@ -111,7 +111,7 @@ SITUATIONS = (
 )
 """Features that come later add their rows here: a membership entry adopted in a prepare."""
 
-SEEDS_MIN = 80
+SEEDS_MIN = 50
 """Shares are asked of runs with at least so many seeds."""
 
 

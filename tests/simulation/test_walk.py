@@ -12,9 +12,9 @@ import pytest
 from ray_paxos.testing.coverage import SEEDS_MIN, SeedCoverage, missing_shares
 from ray_paxos.testing.simulate import run_seed, run_seeds
 
-SEEDS = {3: range(50), 5: range(30)}
+SEEDS = {3: range(34), 5: range(16)}
 """By the number of members; a seed of five takes twice as long."""
-NIGHTLY_SEEDS = range(30, 1_000)
+NIGHTLY_SEEDS = range(16, 1_000)
 
 
 @functools.cache
@@ -32,11 +32,14 @@ def coverages_of(seeds: range, members: int) -> list[SeedCoverage]:
     return coverages
 
 
+# In one process, so that the seeds are walked once for both.
+@pytest.mark.xdist_group("walk")
 @pytest.mark.parametrize("members", [3, 5])
 def test_seeds_hold_and_converge(members):
     assert len(coverages_of(SEEDS[members], members)) == len(SEEDS[members])
 
 
+@pytest.mark.xdist_group("walk")
 def test_seeds_see_what_they_must():
     coverages = coverages_of(SEEDS[3], 3) + coverages_of(SEEDS[5], 5)
     assert len(coverages) >= SEEDS_MIN
