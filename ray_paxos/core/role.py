@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from ray_paxos.core.effects import Effects
@@ -10,6 +11,9 @@ from ray_paxos.core.events import MessageRefused
 from ray_paxos.core.messages import Envelope
 from ray_paxos.core.records import Record
 from ray_paxos.core.tasks import Outcome, Task
+
+QUEUE_SLACK = 64
+"""So many deadlines that hold no more are kept beyond two a group, then all are sorted anew."""
 
 
 class Role(Protocol):
@@ -44,11 +48,21 @@ class GroupRouter:
 
     A message for a group that is not here is dropped with an event: a group's state is made by
     an explicit order only, never by a message (design 9).
+
+    What an event costs does not depend on the number of groups: only the deadlines of groups that
+    were touched are looked at again. A master's takes 2 us: with 100 groups the look at all of them
+    cost several times what the event itself did.
+
+    Invariants: a role's deadline changes only where this router calls it.
     """
 
     def __init__(self, roles: dict[int, Role]) -> None:
         """Route to `roles`, by group number."""
         self._roles = roles
+        self._touched = set(roles)
+        self._deadlines: dict[int, int | None] = {}
+        # Ascending; those that `_deadlines` does not say any more are passed over at the front.
+        self._queue: list[tuple[int, int]] = []
 
     @property
     def roles(self) -> dict[int, Role]:
@@ -61,15 +75,17 @@ class GroupRouter:
         if role is None:
             refused = MessageRefused(envelope.group, "no such group at this member")
             return Effects(events=[refused])
+        self._touched.add(envelope.group)
         return role.handle(envelope, now_ns)
 
     def on_deadline(self, now_ns: int) -> Effects:
         """Call each role whose deadline has come."""
         effects = Effects()
-        for role in self._roles.values():
-            deadline_ns = role.deadline_ns
+        self._look_at_touched()
+        for group, deadline_ns in self._deadlines.items():
             if deadline_ns is not None and deadline_ns <= now_ns:
-                effects.extend(role.on_deadline(now_ns))
+                self._touched.add(group)
+                effects.extend(self._roles[group].on_deadline(now_ns))
         return effects
 
     def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
@@ -80,21 +96,41 @@ class GroupRouter:
             by_group.setdefault(record.group, []).append(record)
         for group, own in by_group.items():
             if group in self._roles:
+                self._touched.add(group)
                 effects.extend(self._roles[group].on_durable(own, now_ns))
         return effects
 
     def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> Effects:
         """Tell its group's role."""
         role = self._roles.get(task.group)
-        return role.on_outcome(task, outcome, now_ns) if role is not None else Effects()
+        if role is None:
+            return Effects()
+        self._touched.add(task.group)
+        return role.on_outcome(task, outcome, now_ns)
 
     @property
     def deadline_ns(self) -> int | None:
         """The earliest deadline of all groups."""
-        deadlines = [d for role in self._roles.values() if (d := role.deadline_ns) is not None]
-        return min(deadlines, default=None)
+        self._look_at_touched()
+        queue, deadlines = self._queue, self._deadlines
+        while queue and deadlines[queue[0][1]] != queue[0][0]:
+            heappop(queue)
+        return queue[0][0] if queue else None
 
     def stamp(self, group: int) -> tuple[int, int]:
         """As the group's role says."""
         role = self._roles.get(group)
         return role.stamp(group) if role is not None else (0, 0)
+
+    def _look_at_touched(self) -> None:
+        """Take the deadlines of what was called since the last look."""
+        for group in self._touched:
+            deadline_ns = self._roles[group].deadline_ns
+            if deadline_ns != self._deadlines.get(group):
+                self._deadlines[group] = deadline_ns
+                if deadline_ns is not None:
+                    heappush(self._queue, (deadline_ns, group))
+        self._touched.clear()
+        if len(self._queue) > 2 * len(self._roles) + QUEUE_SLACK:
+            self._queue = [(d, group) for group, d in self._deadlines.items() if d is not None]
+            heapify(self._queue)

@@ -114,3 +114,62 @@ def test_effects_of_several_roles_keep_their_order() -> None:
         [ReadChain(1, client(), 1), ReadChain(2, client(), 2)],
         [MessageRefused(2, "x")],
     )
+
+
+class MovingRole(NotingRole):
+    """Puts its deadline off with every call, and counts how often it is asked for it."""
+
+    asked = 0
+
+    @property
+    def deadline_ns(self) -> int | None:
+        self.asked += 1
+        return self.next_ns
+
+    @deadline_ns.setter
+    def deadline_ns(self, deadline_ns: int | None) -> None:
+        self.next_ns = deadline_ns
+
+    def _note(self, call: object) -> Effects:
+        if self.next_ns is not None:
+            self.next_ns += 100
+        return super()._note(call)
+
+
+def test_an_event_of_one_group_looks_at_no_other_groups_deadline() -> None:
+    roles = {group: MovingRole(group, 1_000 + group) for group in range(1, 101)}
+    routed = GroupRouter(dict(roles))
+    assert routed.deadline_ns == 1_001
+    for _ in range(3):
+        routed.handle(envelope(client(), Flush(), group=1), 0)
+        routed.on_durable([PromiseMade(1, ballot(1))], 0)
+        routed.on_outcome(ReadChain(1, client(), 5), TaskDone(), 0)
+        assert routed.deadline_ns == 1_002
+    assert roles[1].asked == 4
+    assert sum(role.asked for role in roles.values()) == 103
+
+
+def test_deadlines_that_hold_no_more_are_forgotten() -> None:
+    roles = {group: MovingRole(group, 1_000) for group in (1, 2, 3)}
+    routed = GroupRouter(dict(roles))
+    for number in range(2_000):
+        group = 1 + number % 2
+        routed.handle(envelope(client(), Flush(), group=group), 0)
+        # The third group's stays in front, so that nothing passes over what is behind it.
+        assert routed.deadline_ns == 1_000
+    assert len(routed._queue) <= 2 * 3 + 64
+    assert groups(routed.on_deadline(1_000)) == [3]
+    assert routed.deadline_ns == 1_100
+    assert groups(routed.on_deadline(200_000)) == [1, 2, 3]
+
+
+def test_a_deadline_that_is_given_up_and_taken_up_again() -> None:
+    routed, roles = router(10, 20)
+    assert routed.deadline_ns == 10
+    roles[0].deadline_ns = None
+    routed.handle(envelope(client(), Flush(), group=1), 0)
+    assert routed.deadline_ns == 20
+    roles[0].deadline_ns = 10
+    routed.handle(envelope(client(), Flush(), group=1), 0)
+    assert routed.deadline_ns == 10
+    assert groups(routed.on_deadline(15)) == [1]
