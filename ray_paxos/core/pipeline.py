@@ -49,7 +49,8 @@ class Pipeline:
     """The instances of one reign, from the first one not learned when it began.
 
     Invariants: instances are opened in order without gaps; one is open, or retained, or gone;
-    `chosen_through` is the end of the contiguous chosen prefix.
+    `chosen_through` is the end of the contiguous chosen prefix; those that are gone are the
+    contiguous prefix through `_gone_through`.
     """
 
     def __init__(self, ballot: Ballot, configuration: Configuration, learned_through: int) -> None:
@@ -69,6 +70,7 @@ class Pipeline:
         self.open: OrderedDict[int, OpenInstance] = OrderedDict()
         self.retained: OrderedDict[int, ChosenValue] = OrderedDict()
         self.retained_bytes = 0
+        self._gone_through = learned_through
         self.awaiting: dict[int, tuple[Request, ...]] = {}
         self.unanswered: list[Request] = []
 
@@ -112,18 +114,15 @@ class Pipeline:
 
         Only the contiguous chosen prefix may go, since `chosen_through` walks over it.
         """
+        # Reported with every instance, so it must not cost anything for those that stay.
         limit = min(durable_through, self.chosen_through)
-        for instance_id in [i for i in self.retained if i <= limit]:
-            self.retained_bytes -= len(self.retained.pop(instance_id).value)
+        while self._gone_through < limit:
+            self._gone_through += 1
+            self.retained_bytes -= len(self.retained.pop(self._gone_through).value)
 
     def first_kept(self) -> int:
         """The lowest instance whose value this pipeline can still give."""
-        first = self.next_instance
-        for instance_id in self.retained:
-            first = min(first, instance_id)
-        for instance_id in self.open:
-            first = min(first, instance_id)
-        return first
+        return self._gone_through + 1
 
     def retained_from(self, instance_id: int, bytes_max: int) -> list[ChosenValue]:
         """Retained values from an instance on, ascending, as many as fit (at least one)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from ray_paxos.core.effects import Effects
@@ -11,9 +10,6 @@ from ray_paxos.core.events import MessageRefused
 from ray_paxos.core.messages import Envelope
 from ray_paxos.core.records import Record
 from ray_paxos.core.tasks import Outcome, Task
-
-QUEUE_SLACK = 64
-"""So many deadlines that hold no more are kept beyond two a group, then all are sorted anew."""
 
 
 class Role(Protocol):
@@ -49,9 +45,9 @@ class GroupRouter:
     A message for a group that is not here is dropped with an event: a group's state is made by
     an explicit order only, never by a message (design 9).
 
-    What an event costs does not depend on the number of groups: only the deadlines of groups that
-    were touched are looked at again. A master's takes 2 us: with 100 groups the look at all of them
-    cost several times what the event itself did.
+    What is due next is kept, and asked again only of the groups that were called since: with 100
+    groups, all learners would take 0.4 ms to tell it after each event, several times what the event
+    itself takes (3 us with what is kept).
 
     Invariants: a role's deadline changes only where this router calls it.
     """
@@ -60,9 +56,7 @@ class GroupRouter:
         """Route to `roles`, by group number."""
         self._roles = roles
         self._touched = set(roles)
-        self._deadlines: dict[int, int | None] = {}
-        # Ascending; those that `_deadlines` does not say any more are passed over at the front.
-        self._queue: list[tuple[int, int]] = []
+        self._deadlines: dict[int, int] = {}
 
     @property
     def roles(self) -> dict[int, Role]:
@@ -82,10 +76,10 @@ class GroupRouter:
         """Call each role whose deadline has come."""
         effects = Effects()
         self._look_at_touched()
-        for group, deadline_ns in self._deadlines.items():
-            if deadline_ns is not None and deadline_ns <= now_ns:
-                self._touched.add(group)
-                effects.extend(self._roles[group].on_deadline(now_ns))
+        deadlines = self._deadlines
+        for group in [g for g in self._roles if deadlines.get(g, now_ns + 1) <= now_ns]:
+            self._touched.add(group)
+            effects.extend(self._roles[group].on_deadline(now_ns))
         return effects
 
     def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
@@ -112,10 +106,7 @@ class GroupRouter:
     def deadline_ns(self) -> int | None:
         """The earliest deadline of all groups."""
         self._look_at_touched()
-        queue, deadlines = self._queue, self._deadlines
-        while queue and deadlines[queue[0][1]] != queue[0][0]:
-            heappop(queue)
-        return queue[0][0] if queue else None
+        return min(self._deadlines.values(), default=None)
 
     def stamp(self, group: int) -> tuple[int, int]:
         """As the group's role says."""
@@ -126,11 +117,8 @@ class GroupRouter:
         """Take the deadlines of what was called since the last look."""
         for group in self._touched:
             deadline_ns = self._roles[group].deadline_ns
-            if deadline_ns != self._deadlines.get(group):
+            if deadline_ns is None:
+                self._deadlines.pop(group, None)
+            else:
                 self._deadlines[group] = deadline_ns
-                if deadline_ns is not None:
-                    heappush(self._queue, (deadline_ns, group))
         self._touched.clear()
-        if len(self._queue) > 2 * len(self._roles) + QUEUE_SLACK:
-            self._queue = [(d, group) for group, d in self._deadlines.items() if d is not None]
-            heapify(self._queue)

@@ -411,7 +411,7 @@ class MachineHost:
         context.session = batch.session
         try:
             results, errors, byte_count = execute(
-                machine.apply, batch.commands[start:end], context, index, number
+                machine, batch.commands[start:end], context, index, number
             )
         except (Exception, SystemExit) as error:
             # R12, and the one place for it: machines are the users' code, and whatever goes wrong

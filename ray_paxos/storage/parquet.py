@@ -10,6 +10,12 @@ Rules:
 3. The header, under `ray_paxos.segment`, has a checksum of its own: it is read, and trusted, from
    the end of the file alone.
 
+Cost (CPython 3.11, one core, commands of 120 bytes, blocks of 4 MB): a command takes 0.17 us to be
+made a row of, where repeating columns are repeated by Arrow (0.31 us with an object for each item),
+0.14 us for the other columns and their pages, and its own compression: by zstd at level 1 0.09 us
+where values repeat, 0.3 us for JSON, and 0.3 to 0.5 us for random bytes, which it does not make
+smaller. At level -5 these take 0.1 us; JSON would be left twice as large. So a sample decides.
+
 This module and `parquet_tables` are the only ones of the package that import pyarrow.
 """
 
@@ -17,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import Any
 
 import google_crc32c
@@ -28,12 +35,14 @@ from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.records import SealedInstance
 from ray_paxos.errors import DamageError
 from ray_paxos.storage.checked_files import Fields, decode_fields, encode_fields
+from ray_paxos.storage.parquet_footers import MAGIC, FooterError, join_files
 from ray_paxos.storage.parquet_rows import Runs, put_together, take_apart
 from ray_paxos.storage.segment_format import (
     BLOCK_BYTES,
     SEGMENT_FORMAT,
     Block,
     ReadTail,
+    SegmentContent,
     SegmentHeader,
     split_blocks,
 )
@@ -62,6 +71,8 @@ SCHEMA = pa.schema(_COLUMNS)
 
 # These repeat from row to row; the others count up, but for the commands.
 _DICTIONARIES = [name for name in SCHEMA.names if name not in ("index", "number", "command")]
+_COUNTERS = ("index", "number")
+_TEXTS = ["kind", "machine", "session"]
 _ENCODINGS = {"index": "DELTA_BINARY_PACKED", "number": "DELTA_BINARY_PACKED"}
 # Bytes of users do not belong into a footer.
 _STATISTICS = ["instance_id", "index", "number", "log_time"]
@@ -69,7 +80,12 @@ _STATISTICS = ["instance_id", "index", "number", "log_time"]
 _CHECKSUM_MARK = CHECKSUM_KEY.encode() + b"\x18\x08"
 _NO_CHECKSUM = b"0" * 8
 _TAIL_BYTES = 16_384
-_MAGIC = b"PAR1"
+LEVEL = 1
+FAST_LEVEL = -5
+INCOMPRESSIBLE = 0.85
+"""A file whose first values keep more than this part of their size is compressed fast."""
+_SAMPLE_BYTES = 65_536
+_sampler = pa.Codec("zstd", compression_level=LEVEL)
 _COPY_BYTES = 1 << 20
 
 
@@ -80,16 +96,19 @@ class ParquetCodec:
 
     def __init__(self, block_bytes: int = BLOCK_BYTES) -> None:
         """Cut row groups of about `block_bytes` bytes of values."""
-        self._block_bytes = block_bytes
+        self.block_bytes = block_bytes
 
     def encode(self, header: SegmentHeader, instances: Iterable[SealedInstance]) -> bytes:
         """A whole file."""
         sink = pa.BufferOutputStream()
         blocks: list[Block] = []
+        parts = split_blocks(instances, header.chain_before, self.block_bytes)
+        first = next(parts)
         with pq.ParquetWriter(
             sink,
             SCHEMA,
             compression="zstd",
+            compression_level=_compression_level(first[1]),
             # A list of columns is what pyarrow documents; its stubs know only bool.
             use_dictionary=_DICTIONARIES,  # type: ignore[arg-type]
             column_encoding=_ENCODINGS,
@@ -97,16 +116,22 @@ class ParquetCodec:
             write_page_checksum=True,
             store_schema=False,
         ) as writer:
-            for block, part in split_blocks(instances, header.chain_before, self._block_bytes):
+            for block, part in chain((first,), parts):
                 blocks.append(block)
                 table = to_table(take_apart(part))
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
-            text = encode_fields(_header_fields(header, blocks)).decode()
-            writer.add_key_value_metadata({HEADER_KEY: text, CHECKSUM_KEY: _NO_CHECKSUM.decode()})
-        data = sink.getvalue().to_pybytes()
-        at = _checksum_at(data)
-        assert at is not None and data[at : at + 8] == _NO_CHECKSUM, "the footer's form is known"
-        return b"".join((data[:at], _checksum(data, at), data[at + 8 :]))
+            writer.add_key_value_metadata(_metadata(header, blocks))
+        return _with_checksum(sink.getvalue().to_pybytes())
+
+    def join(self, header: SegmentHeader, parts: Sequence[SegmentContent]) -> bytes | None:
+        """A whole file with the row groups of several, page by page as they are."""
+        blocks = [block for part in parts for block in part.blocks]
+        try:
+            data = join_files([part.data for part in parts], _metadata(header, blocks))
+        except FooterError:
+            # Written by another release of pyarrow: its rows can be read and written anew.
+            return None
+        return _with_checksum(data)
 
     def read_header(self, tail: ReadTail, where: str) -> SegmentHeader:
         """What the footer says, under its own checksum."""
@@ -119,12 +144,17 @@ class ParquetCodec:
             raise DamageError(f"{where}: wrong checksum")
         header, blocks = _read_header(lambda size: data[-size:], where)
         try:
-            file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+            file = pq.ParquetFile(
+                pa.BufferReader(data),
+                page_checksum_verification=True,
+                # Repeated texts are read as what they are in the file.
+                read_dictionary=_TEXTS,
+            )
         except (pa.ArrowException, OSError) as error:
             raise DamageError(f"{where}: not a Parquet file ({error})") from error
         if file.num_row_groups != len(blocks):
             raise DamageError(f"{where}: {file.num_row_groups} row groups, {len(blocks)} blocks")
-        return _ParquetContent(header, blocks, file, where)
+        return _ParquetContent(header, blocks, file, data, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +162,7 @@ class _ParquetContent:
     header: SegmentHeader
     blocks: Sequence[Block]
     file: pq.ParquetFile
+    data: bytes
     where: str
 
     def read(self, index: int) -> list[SealedInstance]:
@@ -143,51 +174,82 @@ class _ParquetContent:
             raise DamageError(f"{self.where}: row group {index}: {error}") from error
 
 
+def _compression_level(instances: Sequence[SealedInstance]) -> int:
+    """Zstd's level for a file: by its first values, whether they compress at all."""
+    sample = bytearray()
+    for instance in instances:
+        sample += instance.chosen.value[: _SAMPLE_BYTES - len(sample)]
+        if len(sample) >= _SAMPLE_BYTES:
+            break
+    compressed = _sampler.compress(bytes(sample), asbytes=True)
+    return LEVEL if len(compressed) < len(sample) * INCOMPRESSIBLE else FAST_LEVEL
+
+
 def to_table(runs: Runs) -> pa.Table:
     """Repeat each entry's columns over its rows."""
-    row_count = len(runs.commands)
-    repeats: list[int] = []
-    index: list[int] = []
-    number: list[int | None] = []
-    for run, length in enumerate(runs.lengths):
-        repeats.extend([run] * length)
-        index.extend(range(runs.first_index[run], runs.first_index[run] + length))
-        first = runs.first_number[run]
-        number.extend([None] if first is None else range(first, first + length))
     ballots = runs.ballot
     by_run: dict[str, Sequence[object]] = {
         "instance_id": runs.instance_id,
+        "index": runs.first_index,
         "kind": runs.kind,
         "ballot_round": [ballot.round for ballot in ballots],
         "ballot_member": [ballot.member_id for ballot in ballots],
         "ballot_incarnation": [ballot.incarnation for ballot in ballots],
         "machine": runs.machine,
         "session": runs.session,
+        "number": runs.first_number,
         "log_time": runs.log_time,
         "chain": runs.chain,
         "result_chain": runs.result_chain,
         "entry": runs.entry,
         "lowest_open": runs.lowest_open,
     }
-    by_row: dict[str, Sequence[object]] = {
-        "index": index,
-        "number": number,
-        "command": runs.commands,
-    }
-    take = pa.array(repeats, pa.int32()) if row_count > len(runs.lengths) else None
+    rows = _Rows(runs.lengths)
     columns = []
     for column in SCHEMA:
-        if column.name in by_row:
-            columns.append(pa.array(by_row[column.name], column.type))
-        else:
-            array = pa.array(by_run[column.name], column.type)
-            columns.append(array if take is None else pc.take(array, take))
+        if column.name == "command":
+            columns.append(pa.array(runs.commands, column.type))
+            continue
+        by_entry = pa.array(by_run[column.name], column.type)
+        is_counter = column.name in _COUNTERS
+        columns.append(rows.count_up(by_entry) if is_counter else rows.repeat(by_entry))
     return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+class _Rows:
+    """Makes columns of what is known by entry, without an object for each row."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self._entry: pa.Array[Any] | None = None
+        if sum(lengths) == len(lengths):
+            return
+        ends = list(accumulate(lengths))
+        entries = pa.array(range(len(ends)), pa.int32())
+        encoded: pa.Array[Any] = pa.RunEndEncodedArray.from_arrays(
+            pa.array(ends, pa.int32()), entries
+        )
+        self._entry = pc.call_function("run_end_decode", [encoded])
+        row = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), ends[-1]))
+        starts = pa.array([end - length + 1 for end, length in zip(ends, lengths, strict=True)])
+        self._offset = pc.subtract(row, pc.take(starts, self._entry))
+
+    def repeat(self, by_entry: pa.Array[Any]) -> pa.Array[Any]:
+        """The same over all rows of an entry."""
+        return by_entry if self._entry is None else pc.take(by_entry, self._entry)
+
+    def count_up(self, by_entry: pa.Array[Any]) -> pa.Array[Any]:
+        """One more from row to row of an entry; null where there is none."""
+        if self._entry is None:
+            return by_entry
+        counted = pc.add(pc.take(by_entry, self._entry), self._offset)
+        cast: pa.Array[Any] = pc.cast(counted, by_entry.type)
+        return cast
 
 
 def _to_runs(table: pa.Table) -> Runs:
     """Find the entries again: a new one begins where the instance or the entry changes."""
-    table = table.combine_chunks()
+    commands = table["command"].to_pylist()
+    table = table.drop_columns(["command"]).combine_chunks()
     row_count = table.num_rows
     instance_id, entry = table["instance_id"], table["entry"]
     changes = pc.or_(
@@ -198,7 +260,7 @@ def _to_runs(table: pa.Table) -> Runs:
     ends = [at + 1 for at in pc.indices_nonzero(changes).to_pylist() if at is not None]
     ends.append(row_count)
     starts = [0, *ends[:-1]]
-    first = table.drop_columns(["command"]).take(pa.array(starts, pa.int64())).to_pydict()
+    first = table.take(pa.array(starts, pa.int64())).to_pydict()
     lengths = [end - start for start, end in zip(starts, ends, strict=True)]
     ballots = zip(
         first["ballot_round"], first["ballot_member"], first["ballot_incarnation"], strict=True
@@ -217,8 +279,21 @@ def _to_runs(table: pa.Table) -> Runs:
         result_chain=first["result_chain"],
         entry=first["entry"],
         lowest_open=first["lowest_open"],
-        commands=table["command"].to_pylist(),
+        commands=commands,
     )
+
+
+def _metadata(header: SegmentHeader, blocks: Sequence[Block]) -> dict[str, str]:
+    """What the footer says beside the rows; the checksum is put in last."""
+    text = encode_fields(_header_fields(header, blocks)).decode()
+    return {HEADER_KEY: text, CHECKSUM_KEY: _NO_CHECKSUM.decode()}
+
+
+def _with_checksum(data: bytes) -> bytes:
+    """A whole file, its checksum put in place."""
+    at = _checksum_at(data)
+    assert at is not None and data[at : at + 8] == _NO_CHECKSUM, "the footer's form is known"
+    return b"".join((data[:at], _checksum(data, at), data[at + 8 :]))
 
 
 def _checksum_at(data: bytes) -> int | None:
@@ -257,7 +332,7 @@ def _header_fields(header: SegmentHeader, blocks: Sequence[Block]) -> Fields:
 
 def _read_header(tail: ReadTail, where: str) -> tuple[SegmentHeader, tuple[Block, ...]]:
     data = tail(_TAIL_BYTES)
-    if data[-4:] != _MAGIC:
+    if data[-4:] != MAGIC:
         raise DamageError(f"{where}: not a whole Parquet file")
     footer_bytes = int.from_bytes(data[-8:-4], "little") + 8
     if footer_bytes > len(data):

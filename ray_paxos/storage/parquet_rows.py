@@ -208,7 +208,7 @@ def _entry(runs: Runs, run: int, commands: Sequence[bytes | None]) -> Entry | No
             lowest_open,
             number,
             machine,
-            tuple(_command((command,)) for command in commands),
+            _all_there(commands),
         )
     if kind == KIND_SESSION:
         return SessionOpen(_command(commands).decode())
@@ -222,6 +222,13 @@ def _entry(runs: Runs, run: int, commands: Sequence[bytes | None]) -> Entry | No
     if kind in (KIND_NOOP, KIND_OPAQUE):
         return None
     raise ValueError(f"a row of kind {kind}")
+
+
+def _all_there(commands: Sequence[bytes | None]) -> tuple[bytes, ...]:
+    there = tuple(command for command in commands if command is not None)
+    if len(there) != len(commands):
+        raise ValueError("a row without its command")
+    return there
 
 
 def _command(commands: Sequence[bytes | None]) -> bytes:

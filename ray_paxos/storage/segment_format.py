@@ -18,8 +18,9 @@ from ray_paxos.core.values import EMPTY_CHAIN, extend_chain, value_hash
 from ray_paxos.errors import DamageError, InvariantViolationError
 
 SEGMENT_FORMAT = 1
-# A block is read at once: it holds about this many bytes of values, and at least one instance.
-BLOCK_BYTES = 4_000_000
+# A block is read at once: it holds about this many bytes of values, and at least one instance. A
+# segment that is sealed by size, with the value that made it full, is one block.
+BLOCK_BYTES = 5_000_000
 
 ReadTail = Callable[[int], bytes]
 """Gives the last so many bytes of a file, or all of a shorter one."""
@@ -62,6 +63,10 @@ class SegmentContent(Protocol):
     """A segment whose every byte was compared with its checksum."""
 
     @property
+    def data(self) -> bytes:
+        """The whole file."""
+
+    @property
     def header(self) -> SegmentHeader:
         """What it holds."""
 
@@ -82,12 +87,21 @@ class SegmentCodec(Protocol):
 
     Attributes:
         suffix: Of the files' names, with the dot.
+        block_bytes: Blocks are cut of about this many bytes of values.
     """
 
     suffix: str
+    block_bytes: int
 
     def encode(self, header: SegmentHeader, instances: Iterable[SealedInstance]) -> bytes:
         """A whole file; `header` agrees with `instances`."""
+
+    def join(self, header: SegmentHeader, parts: Sequence[SegmentContent]) -> bytes | None:
+        """A whole file with the blocks of several, as they are; `header` agrees with them.
+
+        Returns:
+            The file; None where these cannot be put together without decoding their blocks.
+        """
 
     def read_header(self, tail: ReadTail, where: str) -> SegmentHeader:
         """What a file says about itself, from its end alone.

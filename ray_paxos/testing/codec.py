@@ -17,6 +17,7 @@ from ray_paxos.storage.segment_format import (
     BLOCK_BYTES,
     Block,
     ReadTail,
+    SegmentContent,
     SegmentHeader,
     split_blocks,
 )
@@ -45,6 +46,7 @@ class _PlainContent:
     header: SegmentHeader
     blocks: Sequence[Block]
     parts: Sequence[bytes]
+    data: bytes
 
     def read(self, index: int) -> list[SealedInstance]:
         return _block_decoder.decode(self.parts[index])
@@ -62,21 +64,31 @@ class PlainCodec:
 
     def __init__(self, block_bytes: int = BLOCK_BYTES) -> None:
         """Cut blocks of about `block_bytes` bytes of values."""
-        self._block_bytes = block_bytes
+        self.block_bytes = block_bytes
 
     def encode(self, header: SegmentHeader, instances: Iterable[SealedInstance]) -> bytes:
         """A whole file."""
         blocks: list[Block] = []
         ends: list[int] = []
         body = bytearray()
-        for block, part in split_blocks(instances, header.chain_before, self._block_bytes):
+        for block, part in split_blocks(instances, header.chain_before, self.block_bytes):
             body += _encoder.encode(part)
             blocks.append(block)
             ends.append(len(body))
-        footer = _encoder.encode(_Footer(header, tuple(blocks), tuple(ends)))
-        footer += len(footer).to_bytes(_LENGTH_BYTES, "big")
-        data = bytes(body) + footer + _crc(footer)
-        return data + _crc(data)
+        return _with_footer(bytes(body), _Footer(header, tuple(blocks), tuple(ends)))
+
+    def join(self, header: SegmentHeader, parts: Sequence[SegmentContent]) -> bytes | None:
+        """A whole file with the blocks of several, as they are."""
+        blocks: list[Block] = []
+        ends: list[int] = []
+        body = bytearray()
+        for part in parts:
+            assert isinstance(part, _PlainContent), "opened by this codec"
+            blocks += part.blocks
+            for encoded in part.parts:
+                body += encoded
+                ends.append(len(body))
+        return _with_footer(bytes(body), _Footer(header, tuple(blocks), tuple(ends)))
 
     def read_header(self, tail: ReadTail, where: str) -> SegmentHeader:
         """The footer's header."""
@@ -89,7 +101,14 @@ class PlainCodec:
         footer = _read_footer(lambda size: data[-size:], where)
         starts = (0, *footer.ends)
         parts = [data[start:end] for start, end in zip(starts, footer.ends, strict=False)]
-        return _PlainContent(footer.header, footer.blocks, parts)
+        return _PlainContent(footer.header, footer.blocks, parts, data)
+
+
+def _with_footer(body: bytes, footer: _Footer) -> bytes:
+    encoded = _encoder.encode(footer)
+    encoded += len(encoded).to_bytes(_LENGTH_BYTES, "big")
+    data = body + encoded + _crc(encoded)
+    return data + _crc(data)
 
 
 def _read_footer(tail: ReadTail, where: str) -> _Footer:

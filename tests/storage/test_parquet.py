@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import msgspec
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -29,7 +31,13 @@ from ray_paxos.core.values import (
 from ray_paxos.errors import DamageError
 from ray_paxos.storage.disk import LocalDisk
 from ray_paxos.storage.folder import activate_member, stage_member
-from ray_paxos.storage.parquet import SCHEMA, ParquetCodec
+from ray_paxos.storage.parquet import (
+    FAST_LEVEL,
+    LEVEL,
+    SCHEMA,
+    ParquetCodec,
+    _compression_level,
+)
 from ray_paxos.storage.segment_folders import SegmentFolder
 from ray_paxos.storage.segment_format import header_of, read_instances
 from tests.storage.support import (
@@ -242,3 +250,20 @@ def test_the_logs_of_all_groups_are_one_table(tmp_path):
     assert [row["instance_id"] for row in found] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     commands = [row["command"] for row in found if row["kind"] == "command"]
     assert len(commands) == 10, "what is being sealed is not read"
+
+
+def test_only_values_that_compress_are_compressed_well():
+    random = Random(1)
+
+    def sealed(*commands: bytes) -> list[SealedInstance]:
+        batch = msgspec.structs.replace(BATCH, commands=commands)
+        return seal([encode_value(Value(1, (batch,)))] * 2)
+
+    text = b'{"order": %d, "state": "paid"}'
+    told = sealed(*(text % random.randrange(10**6) for _ in range(3_000)))
+    noise = sealed(*(random.randbytes(50) for _ in range(3_000)))
+    levels = {_compression_level(instances) for instances in (told, sealed(b"a"))}
+    assert levels == {LEVEL}
+    assert _compression_level(noise) == FAST_LEVEL
+    assert len(encode(told)) < sum(len(each.chosen.value) for each in told) / 3
+    assert decode(encode(noise)) == noise

@@ -15,7 +15,7 @@ from ray_paxos.errors import DamageError, StorageError
 from ray_paxos.storage.segment_folders import SegmentFolder
 from ray_paxos.storage.segment_format import SegmentCodec, header_of
 from ray_paxos.storage.segment_merging import MergeFolder
-from ray_paxos.storage.segments import SegmentReader
+from ray_paxos.storage.segments import SegmentReader, open_segment
 from ray_paxos.testing.codec import PlainCodec
 from ray_paxos.testing.disk import SimulatedDisk
 from tests.storage.crashing import aftermaths, crashes
@@ -58,6 +58,48 @@ def test_a_merged_segment_takes_the_place_of_its_parts(codec):
     assert list(folder.replay()) == make_instances(10)
     header = folder.reader.segments[0].header
     assert header.result_chain_after == make_instances(10)[-1].result_chain
+
+
+def test_large_blocks_are_put_together_as_they_are_and_small_ones_made_larger(codec, monkeypatch):
+    disk = sealed_disk(codec, 2, 3, 1, 4)
+    place = segment_place(disk, codec)
+    reader = SegmentReader(place)
+    reader.refresh()
+    blocks = [block for part in reader.segments for block in open_segment(place, part.path).blocks]
+    checkpointer = MergeFolder.open(place)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(codec), "encode", None)
+        checkpointer.merge(1, 10)
+    assert list(open_segment(place, place.merged(1, 10)).blocks) == blocks
+    coarse = type(codec)(block_bytes=100_000)
+    checkpointer = MergeFolder.open(segment_place(disk, coarse))
+    checkpointer.merge(1, 10)
+    (block,) = open_segment(place, place.merged(1, 10)).blocks
+    assert block.first == 1
+    SegmentFolder.open(place).publish(1, 10)
+    assert list(reopened(disk, codec).replay()) == make_instances(10)
+
+
+def test_blocks_that_cannot_be_put_together_are_encoded_anew(codec, monkeypatch):
+    disk = sealed_disk(codec, 2, 3)
+    monkeypatch.setattr(type(codec), "join", lambda self, header, parts: None)
+    merge_all(disk, codec, 1, 5)
+    assert list(reopened(disk, codec).replay()) == make_instances(5)
+
+
+def test_parts_that_are_put_together_are_those_that_were_listed(codec):
+    disk = sealed_disk(codec, 2, 2)
+    place = segment_place(disk, codec)
+    checkpointer = MergeFolder.open(place)
+    checkpointer.reader.refresh()
+    instances = make_instances(4, size=10)
+    header = header_of(
+        GENESIS.hash(), 1, instances[2:], instances[1].chain, instances[1].result_chain
+    )
+    disk.overwrite(place.published(3, 4), codec.encode(header, instances[2:]))
+    with pytest.raises(DamageError, match="is not the file that was listed"):
+        checkpointer.merge(1, 4)
+    assert disk.list(WORK) == []
 
 
 def test_a_learner_goes_on_sealing_behind_what_it_merged(codec):

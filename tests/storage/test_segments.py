@@ -279,7 +279,7 @@ class WrongContent:
     """A codec's content that gives other instances than were sealed, as a fault in it would."""
 
     def __init__(self, content: SegmentContent, block: int, instances: list[SealedInstance]):
-        self.header, self.blocks = content.header, content.blocks
+        self.header, self.blocks, self.data = content.header, content.blocks, content.data
         self._content, self._block, self._instances = content, block, instances
 
     def read(self, index: int) -> list[SealedInstance]:

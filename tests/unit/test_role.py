@@ -80,6 +80,37 @@ def test_each_deadline_is_its_groups_own() -> None:
     assert router()[0].deadline_ns is None
 
 
+def test_a_call_to_a_group_may_change_its_deadline_and_asks_no_other_group() -> None:
+    calls: list[tuple[int, int | None]] = []
+
+    class Asked(NotingRole):
+        @property
+        def deadline_ns(self) -> int | None:
+            calls.append((self.group, 10 - len(self.calls) if self.calls else None))
+            return calls[-1][1]
+
+        @deadline_ns.setter
+        def deadline_ns(self, deadline_ns: int | None) -> None:
+            pass
+
+    one, other = Asked(1), Asked(2)
+    routed = GroupRouter({1: one, 2: other})
+    assert routed.deadline_ns is None
+    calls.clear()
+    routed.handle(envelope(client(), Flush(), group=2), 0)
+    assert routed.deadline_ns == 9
+    routed.on_durable([PromiseMade(2, ballot(1))], 0)
+    assert routed.deadline_ns == 8
+    routed.on_outcome(DropCheckpoint(2, 7), TaskDone(), 0)
+    assert routed.deadline_ns == 7
+    assert groups(routed.on_deadline(7)) == [2]
+    assert routed.deadline_ns == 6
+    assert {group for group, _ in calls} == {2}
+    other.calls.clear()
+    routed.on_deadline(6)
+    assert routed.deadline_ns == 9
+
+
 def test_durable_records_go_to_their_groups_in_their_order() -> None:
     routed, roles = router(None, None)
     records = [PromiseMade(group, ballot(n)) for n, group in enumerate((2, 1, 2, 7), 1)]
@@ -147,20 +178,6 @@ def test_an_event_of_one_group_looks_at_no_other_groups_deadline() -> None:
         assert routed.deadline_ns == 1_002
     assert roles[1].asked == 4
     assert sum(role.asked for role in roles.values()) == 103
-
-
-def test_deadlines_that_hold_no_more_are_forgotten() -> None:
-    roles = {group: MovingRole(group, 1_000) for group in (1, 2, 3)}
-    routed = GroupRouter(dict(roles))
-    for number in range(2_000):
-        group = 1 + number % 2
-        routed.handle(envelope(client(), Flush(), group=group), 0)
-        # The third group's stays in front, so that nothing passes over what is behind it.
-        assert routed.deadline_ns == 1_000
-    assert len(routed._queue) <= 2 * 3 + 64
-    assert groups(routed.on_deadline(1_000)) == [3]
-    assert routed.deadline_ns == 1_100
-    assert groups(routed.on_deadline(200_000)) == [1, 2, 3]
 
 
 def test_a_deadline_that_is_given_up_and_taken_up_again() -> None:
