@@ -11,7 +11,9 @@ submitted may be applied beside it.
 
 from __future__ import annotations
 
+import random
 import secrets
+import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -19,16 +21,27 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 
+from ray_paxos.actors.client_arguments import (
+    checked_requests,
+    client_settings,
+    deadline_of,
+    no_bytes,
+    query_settings,
+    read_terms,
+)
 from ray_paxos.actors.names import actor_name
 from ray_paxos.actors.outcomes import CommandFuture, ManyFuture, ManyResults, Result
+from ray_paxos.actors.query_outcomes import QueriesFuture, QueryFuture
+from ray_paxos.actors.query_sender import QuerySender
 from ray_paxos.actors.quorum_reader import QuorumReadTurn
-from ray_paxos.actors.reader import Reader, consistency_of
-from ray_paxos.actors.sender import WAIT_MAX_S, ActorProposers, CommandSender, check_name
-from ray_paxos.actors.spec import ClusterSpec, decode_spec
-from ray_paxos.core.client_calls import ClientSettings
+from ray_paxos.actors.reader import Reader
+from ray_paxos.actors.sender import ActorProposers, CommandSender, check_name
+from ray_paxos.actors.spec import decode_spec
 from ray_paxos.core.client_errors import outcome_unknown
 from ray_paxos.core.client_messages import Consistency
 from ray_paxos.core.messages import RoleName
+from ray_paxos.core.query_batches import QueryBatches
+from ray_paxos.core.query_calls import ReadTerms
 from ray_paxos.core.requests import ClientRequests
 from ray_paxos.errors import (
     CommandError,
@@ -38,6 +51,7 @@ from ray_paxos.errors import (
 
 CLOSE_TIMEOUT_S = 5.0
 SETTLE_NS = 5_000_000_000
+_NO_TERMS = ReadTerms("", Consistency.STALE)
 
 
 class Client:
@@ -63,16 +77,22 @@ class Client:
         self._group = group
         self._names = {member.member_id: member.name for member in genesis.members}
         self._cluster = genesis.cluster
+        self._has_lease = decoded.proposer.lease_ns > 0
+        self._query_sender: QuerySender | None = None
+        self._starting = threading.Lock()
+        self._is_closed = False
+        # Of the latest read: making them anew for each of very many costs as much as the rest.
+        self._latest_terms: tuple[object, ReadTerms] = (None, _NO_TERMS)
         client_id = secrets.randbits(63) | 1
         self._reader = Reader(
             cluster=self._cluster,
             genesis=self._genesis_hash,
             group=group,
             names=self._names,
-            has_lease=decoded.proposer.lease_ns > 0,
+            has_lease=self._has_lease,
             turn=turn or QuorumReadTurn(),
         )
-        settings = _settings(decoded)
+        settings = client_settings(decoded)
         requests = ClientRequests(
             tuple(self._names), label=label, first=client_id >> 1, settings=settings
         )
@@ -128,8 +148,8 @@ class Client:
             SessionExpiredError: The session was evicted; it may have been applied.
             ConfigurationError: An argument means nothing; nothing was sent.
         """
-        deadline_ns = _deadline_ns(timeout_s)
-        self._sender.check_may_wait()
+        deadline_ns = deadline_of(timeout_s)
+        self._check_may_wait()
         future = CommandFuture(deadline_ns)
         self._sender.submit_alone(machine, command, future, timeout_s)
         if not _is_done_by(future, deadline_ns):
@@ -159,8 +179,8 @@ class Client:
             ClientClosedError: As it says; nothing was sent.
             ConfigurationError: An argument means nothing; nothing was sent.
         """
-        future = CommandFuture(_deadline_ns(timeout_s))
-        self._sender.submit(machine, (command,), future, timeout_s)
+        future = CommandFuture(deadline_of(timeout_s))
+        self._sender.submit_one(machine, command, future, timeout_s)
         return future
 
     def propose_many(
@@ -186,7 +206,7 @@ class Client:
             PaxosError: Of the first command that was not acknowledged, as of `propose`. Use
                 `propose_many_async` to get what the others came to.
         """
-        self._sender.check_may_wait()
+        self._check_may_wait()
         results = self.propose_many_async(
             commands, machine, timeout_s=timeout_s, on_progress=on_progress
         ).result()
@@ -210,7 +230,7 @@ class Client:
         Returns:
             All results, later; errors of single commands are in its `errors`, by position.
         """
-        deadline_ns = _deadline_ns(timeout_s)
+        deadline_ns = deadline_of(timeout_s)
         if isinstance(commands, bytes | str) or not isinstance(commands, Sequence):
             kind = type(commands).__qualname__
             raise ConfigurationError(f"commands: found {kind}; allowed: a sequence of bytes")
@@ -271,10 +291,10 @@ class Client:
             return None
 
     def _ask(self, number: int, timeout_s: float, *, withdraw: bool) -> Result:
-        deadline_ns = _deadline_ns(timeout_s)
+        deadline_ns = deadline_of(timeout_s)
         if type(number) is not int:
             raise ConfigurationError(f"number: found {number!r}; allowed: a whole number")
-        self._sender.check_may_wait()
+        self._check_may_wait()
         future = CommandFuture(deadline_ns)
         self._sender.ask(number, future, withdraw=withdraw)
         try:
@@ -322,26 +342,130 @@ class Client:
             LeaseError: With `lease`, no master held one in time.
             ConfigurationError: There is no such consistency, or an argument means nothing.
         """
-        wanted = consistency_of(consistency)
-        _deadline_ns(timeout_s)
-        for name, number in (("at_least", at_least), ("max_staleness_ms", max_staleness_ms)):
-            if number is not None and (type(number) is not int or number < 0):
-                raise ConfigurationError(f"{name}: found {number!r}; allowed: 0 or more")
-        if max_staleness_ms is not None and wanted is not Consistency.FOLLOWER:
-            raise ConfigurationError(
-                f"max_staleness_ms goes with consistency follower, not {consistency}"
-            )
-        self._sender.check_may_wait()
-        if at_least is None:
-            at_least = self._sender.last_instance if wanted is Consistency.FOLLOWER else 0
+        deadline_of(timeout_s)
+        terms = read_terms(machine, consistency, at_least, max_staleness_ms)
+        self._check_may_wait()
+        at_least = terms.at_least
         return self._reader.read(
             request,
             machine,
-            wanted,
-            at_least=at_least,
+            terms.consistency,
+            at_least=self._sender.last_instance if at_least is None else at_least,
             max_staleness_ms=max_staleness_ms,
             timeout_s=timeout_s,
         )
+
+    def query_async(
+        self,
+        request: bytes,
+        machine: str = "kv",
+        *,
+        consistency: str = "linearizable",
+        at_least: int | None = None,
+        max_staleness_ms: int | None = None,
+        timeout_s: float = 10.0,
+    ) -> Future[bytes]:
+        """Read from a machine's state and go on; what is asked at the same time goes together.
+
+        Reads are not in the order of these calls, neither with each other nor with commands; each
+        is as fresh as it asks for.
+
+        Args:
+            request: As of `query`.
+            machine: As of `query`.
+            consistency: As of `query`.
+            at_least: As of `query`.
+            max_staleness_ms: As of `query`.
+            timeout_s: How long to wait for room, and how long until the future fails.
+
+        Returns:
+            The machine's answer, later, or an error as of `query`. `cancel` works until it is
+            first sent.
+
+        Raises:
+            OverloadedError: There was no room in time.
+            ClientClosedError: The client is closed.
+            ConfigurationError: As of `query`.
+        """
+        future = QueryFuture(deadline_of(timeout_s))
+        terms = self._latest_terms
+        if (machine, consistency, at_least, max_staleness_ms) != terms[0]:
+            terms = self._latest_terms = (
+                (machine, consistency, at_least, max_staleness_ms),
+                read_terms(machine, consistency, at_least, max_staleness_ms),
+            )
+        if type(request) is not bytes:
+            raise no_bytes("request", request)
+        self._queries.submit_one(terms[1], request, future, timeout_s)
+        return future
+
+    def query_many(
+        self,
+        requests: Sequence[bytes],
+        machine: str = "kv",
+        *,
+        consistency: str = "linearizable",
+        at_least: int | None = None,
+        max_staleness_ms: int | None = None,
+        timeout_s: float = 30.0,
+    ) -> list[bytes]:
+        """Read several things together and wait for all answers.
+
+        Each answer is as fresh as asked for; they need not all be as of the same state.
+
+        Args:
+            requests: For the machine.
+            machine: As of `query`.
+            consistency: As of `query`.
+            at_least: As of `query`.
+            max_staleness_ms: As of `query`.
+            timeout_s: How long to try.
+
+        Returns:
+            The machine's answers, in order.
+
+        Raises:
+            PaxosError: Of the first read that has no answer, as of `query` and `query_async`. With
+                `query_async` each read has an outcome of its own.
+        """
+        deadline_ns = deadline_of(timeout_s)
+        terms = read_terms(machine, consistency, at_least, max_staleness_ms)
+        requests = checked_requests(requests)
+        self._check_may_wait()
+        if not requests:
+            return []
+        future = QueriesFuture(len(requests), deadline_ns)
+        self._queries.submit(terms, requests, future, timeout_s)
+        return future.result()
+
+    @property
+    def _queries(self) -> QuerySender:
+        """The reads that go together; their thread is started with the first one."""
+        if self._query_sender is None:
+            with self._starting:
+                if self._query_sender is None:
+                    self._query_sender = self._start_queries()
+        return self._query_sender
+
+    def _start_queries(self) -> QuerySender:
+        batches = QueryBatches(
+            self._names,
+            has_lease=self._has_lease,
+            settings=query_settings(),
+            random=random.Random(),
+        )
+        # Not this object itself, or it would never be dropped.
+        sender = self._sender
+        queries = QuerySender(self._reader.read_calls, batches, lambda: sender.last_instance)
+        weakref.finalize(self, queries.drop)
+        if self._is_closed:
+            queries.close()
+        return queries
+
+    def _check_may_wait(self) -> None:
+        self._sender.check_may_wait()
+        if self._query_sender is not None:
+            self._query_sender.check_may_wait()
 
     def close(self, *, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """End the client; calling it again does nothing.
@@ -353,21 +477,12 @@ class Client:
         Raises:
             ConfigurationError: The time means nothing; the client is as before.
         """
-        _deadline_ns(timeout_s)
+        deadline_of(timeout_s)
+        with self._starting:
+            self._is_closed = True
+        if self._query_sender is not None:
+            self._query_sender.close()
         self._sender.close(timeout_s)
-
-
-def _settings(spec: ClusterSpec) -> ClientSettings:
-    return ClientSettings(
-        request_bytes_max=spec.proposer.batch_bytes_max,
-        command_bytes_max=spec.proposer.command_bytes_max,
-    )
-
-
-def _deadline_ns(timeout_s: float) -> int:
-    if not isinstance(timeout_s, int | float) or not timeout_s >= 0:
-        raise ConfigurationError(f"timeout_s: found {timeout_s!r}; allowed: seconds, 0 or more")
-    return time.monotonic_ns() + int(min(timeout_s, WAIT_MAX_S) * 1e9)
 
 
 def _is_done_by(future: CommandFuture, deadline_ns: int) -> bool:

@@ -30,7 +30,7 @@ from ray_paxos.actors.outbound import BackgroundFeeds
 from ray_paxos.actors.role import RoleActor, member_folder, own_handle
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.core.checkpointer import Checkpointer
-from ray_paxos.core.client_messages import Query, QueryFailed, QueryProblem
+from ray_paxos.core.client_messages import Query, QueryFailed, QueryMany, QueryProblem
 from ray_paxos.core.driver import Action, Driver, Observe, Run, Transmit, Write
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.learner import Learner
@@ -51,6 +51,7 @@ from ray_paxos.storage.opening import OpenedRole, open_checkpointer, open_learne
 from ray_paxos.storage.stores import INLINE_TASKS, SLOW_TASKS, RoleStore
 
 FULL_PAUSE_S = 1.0
+_READS = (Query, QueryMany)
 QUERY_WAIT_MAX_MS = 5_000
 """A read that has waited for longer is refused, whatever it says."""
 
@@ -313,14 +314,14 @@ class LearnerActor(LogActor):
     def _refuse_late(
         self, envelopes: Sequence[Envelope], now_ns: int
     ) -> tuple[Sequence[Envelope], Sequence[Envelope]]:
-        if not any(isinstance(envelope.message, Query) for envelope in envelopes):
+        if not any(isinstance(envelope.message, _READS) for envelope in envelopes):
             return (), envelopes
         waited_ms = self._call_delay.look(now_ns) // MILLISECOND_NS
         refusals: list[Envelope] = []
         left: list[Envelope] = []
         for envelope in envelopes:
             query = envelope.message
-            if not isinstance(query, Query) or waited_ms < _patience_ms(query):
+            if not isinstance(query, _READS) or waited_ms < _patience_ms(query):
                 left.append(envelope)
                 continue
             what = f"reads wait for {waited_ms} ms at this member"
@@ -469,6 +470,6 @@ class CheckpointerActor(LogActor):
         return described
 
 
-def _patience_ms(query: Query) -> int:
+def _patience_ms(query: Query | QueryMany) -> int:
     """How long a read may have waited to be worth executing."""
     return min(query.timeout_ms or QUERY_WAIT_MAX_MS, QUERY_WAIT_MAX_MS)

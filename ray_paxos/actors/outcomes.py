@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from operator import itemgetter
+from typing import cast
 
+import msgspec
+
+from ray_paxos.actors.light_future import LightFuture, set_results
 from ray_paxos.core.client_errors import session_expired, session_unknown
+from ray_paxos.core.pending import PendingBatch
 from ray_paxos.core.results import EntryResult, Note, NoteCode
 from ray_paxos.errors import (
     CommandError,
@@ -21,7 +27,7 @@ from ray_paxos.errors import (
 _logger = logging.getLogger(__name__)
 
 
-class Result:
+class Result(msgspec.Struct, frozen=True, gc=False):
     """The result of one command.
 
     Attributes:
@@ -30,31 +36,9 @@ class Result:
         index: Its row there; `(instance_id, index)` is unique in the group and rises.
     """
 
-    __slots__ = ("index", "instance_id", "value")
-
-    def __init__(self, value: bytes | None, instance_id: int, index: int) -> None:
-        """Hold the three."""
-        self.value = value
-        self.instance_id = instance_id
-        self.index = index
-
-    def __repr__(self) -> str:
-        """For a person."""
-        return f"Result(value={self.value!r}, instance_id={self.instance_id}, index={self.index})"
-
-    def __eq__(self, other: object) -> bool:
-        """Equal where all three are."""
-        if not isinstance(other, Result):
-            return NotImplemented
-        return (self.value, self.instance_id, self.index) == (
-            other.value,
-            other.instance_id,
-            other.index,
-        )
-
-    def __hash__(self) -> int:
-        """Of the place in the log."""
-        return hash((self.instance_id, self.index))
+    value: bytes | None
+    instance_id: int
+    index: int
 
 
 def error_of(note: Note) -> PaxosError | None:
@@ -77,7 +61,7 @@ def error_of(note: Note) -> PaxosError | None:
             )
 
 
-class CommandFuture(Future[Result]):
+class CommandFuture(LightFuture[Result]):
     """The outcome of one command.
 
     `cancel` works until the command is first sent; then the outcome is the group's to decide.
@@ -88,7 +72,6 @@ class CommandFuture(Future[Result]):
 
     def __init__(self, deadline_ns: int) -> None:
         """Wait until then."""
-        super().__init__()
         self.deadline_ns = deadline_ns
 
     def begin(self) -> bool:
@@ -114,6 +97,18 @@ class CommandFuture(Future[Result]):
         """Settle without a result."""
         if not self.done():
             self.set_exception(error)
+
+
+def deliver(batch: PendingBatch, entry: EntryResult) -> None:
+    """Hand a batch's results to its receivers; quicker where all are futures of one command."""
+    receivers = [part[0] for part in batch.receivers]
+    if entry.notes or set(map(type, receivers)) != {CommandFuture}:
+        batch.deliver(entry)
+        return
+    futures = cast(list[CommandFuture], receivers)
+    places = itertools.count(entry.index)
+    results = map(Result, entry.results, itertools.repeat(entry.instance_id), places)
+    set_results(futures, list(results))
 
 
 class ManyResults(Sequence[Result]):

@@ -18,11 +18,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ray_paxos.actors.read_calls import ReadCalls, ReadProblem, Started
+from ray_paxos.actors.read_calls import ReadCalls, Started
 from ray_paxos.core.client_messages import Query, QueryResult, QuorumRead
 from ray_paxos.core.messages import RoleName
 from ray_paxos.core.quorum import majority
 from ray_paxos.core.quorum_read import QuorumAnswers, Verdict
+from ray_paxos.core.read_problems import ReadProblem
 
 TRY_S = 0.25
 """How long a quorum is waited for; by the index any majority does."""

@@ -16,8 +16,8 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 
 from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.names import NAMESPACE, actor_name
-from ray_paxos.core.client_messages import QueryProblem
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
+from ray_paxos.core.read_problems import ReadProblem
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 
 METHODS = {
@@ -26,21 +26,6 @@ METHODS = {
     RoleName.LEARNER: "deliver",
 }
 """What each role has clients call."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadProblem:
-    """Why one try gave no answer.
-
-    Attributes:
-        text: For a person.
-        problem: As the member said; None where it said nothing.
-        master: The member it named as the master; 0 for none.
-    """
-
-    text: str
-    problem: QueryProblem | None = None
-    master: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +79,7 @@ class ReadCalls:
             # Ray's word for a name that no actor has.
             return ReadProblem(str(error))
         except RayError as error:
-            return self._lost(member, error)
+            return self.lost(member, error)
 
     def finish(self, started: Sequence[Started], patience_s: float) -> list[Envelope | ReadProblem]:
         """Wait for what calls come to, all of them together.
@@ -114,7 +99,7 @@ class ReadCalls:
             # Of one of them; the others may have answered, or still will.
             return [self._finish(call, deadline) for call in started]
         return [
-            self._read(call.member, next(answers)) if isinstance(call, ReadCall) else call
+            self.read(call.member, next(answers)) if isinstance(call, ReadCall) else call
             for call in started
         ]
 
@@ -123,13 +108,22 @@ class ReadCalls:
             return started
         remaining_s = max(deadline - time.monotonic(), 0.0)
         try:
-            return self._read(started.member, ray.get(started.reference, timeout=remaining_s))
+            return self.read(started.member, ray.get(started.reference, timeout=remaining_s))
         except GetTimeoutError:
             return ReadProblem(f"member {self.names[started.member]} did not answer in time")
         except RayError as error:
-            return self._lost(started.member, error)
+            return self.lost(started.member, error)
 
-    def _read(self, member: int, answer: bytes) -> Envelope | ReadProblem:
+    def knows(self, role: RoleName, member: int) -> bool:
+        """Whether a call needs no look-up, for which it would wait for the GCS."""
+        return (member, role) in self._methods
+
+    def read(self, member: int, answer: bytes) -> Envelope | ReadProblem:
+        """What a member's answer to a call says.
+
+        Raises:
+            WireFormatError: The bytes are none of ours.
+        """
         state = state_of(answer)
         if state is not None:
             return ReadProblem(f"member {self.names[member]}: {state}")
@@ -139,7 +133,8 @@ class ReadCalls:
             return ReadProblem(f"member {self.names[member]} {what}")
         return replies[0]
 
-    def _lost(self, member: int, error: RayError) -> ReadProblem:
+    def lost(self, member: int, error: RayError) -> ReadProblem:
+        """What it means that a call failed; a role that is gone is looked up again."""
         if isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError):
             for role in METHODS:
                 self._methods.pop((member, role), None)

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ray_paxos.actors.quorum_reader import QuorumReader, QuorumReadTurn
-from ray_paxos.actors.read_calls import ReadCalls, ReadProblem, Started
+from ray_paxos.actors.read_calls import ReadCalls, Started
 from ray_paxos.core.client_messages import (
     Consistency,
     Query,
@@ -32,10 +32,10 @@ from ray_paxos.core.client_messages import (
     QueryResult,
     ReadIndex,
     ReadIndexConfirmed,
-    Refused,
 )
 from ray_paxos.core.messages import Message, RoleName
-from ray_paxos.errors import ConfigurationError, LeaseError, QueryError, StaleReadError
+from ray_paxos.core.read_problems import ReadProblem, following, late, problem_of
+from ray_paxos.errors import ConfigurationError, QueryError
 
 CONSISTENCIES = {
     "linearizable": Consistency.LINEARIZABLE,
@@ -68,7 +68,11 @@ class _Read:
 
 
 class Reader:
-    """Reads from one group. May be used by several threads: a race costs one more try."""
+    """Reads from one group. May be used by several threads: a race costs one more try.
+
+    Attributes:
+        read_calls: How it makes its calls, for others that read for the same client.
+    """
 
     def __init__(
         self,
@@ -102,6 +106,7 @@ class Reader:
             names=names,
             client_id=self._random.getrandbits(62) | 1,
         )
+        self.read_calls = self._calls
         self._by_quorum = QuorumReader(self._calls, self._ids, turn)
         self._request_ids = itertools.count(1)
         self._master = self._random.choice(self._ids)
@@ -153,29 +158,15 @@ class Reader:
                 stopped.add(member)
                 if len(stopped) == len(self._ids):
                     raise QueryError(f"every member has stopped applying; {outcome.text}")
-            following = self._following(member, outcome)
+            next_member = following(member, outcome, self._ids, self._random)
             hints += 1
-            if not is_of_master or following != outcome.master or hints > len(self._ids):
+            if not is_of_master or next_member != outcome.master or hints > len(self._ids):
                 # Also where members name each other: neither leads yet.
                 time.sleep(min(pause_s, max(deadline - time.monotonic(), 0.0)))
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
             if time.monotonic() >= deadline:
-                raise _late(outcome, timeout_s)
-            member = following
-
-    def _following(self, member: int, outcome: ReadProblem) -> int:
-        """Whom to ask next."""
-        if outcome.master and outcome.master != member and outcome.master in self._names:
-            return outcome.master
-        is_worth_it = outcome.problem in (
-            QueryProblem.BEHIND,
-            QueryProblem.NO_LEASE,
-            QueryProblem.OVERLOADED,
-        )
-        # What knows no other master is asked again, but not for ever.
-        if is_worth_it and self._random.random() < 0.8:
-            return member
-        return self._ids[(self._ids.index(member) + 1) % len(self._ids)]
+                raise late(outcome, f"within {timeout_s:g} s")
+            member = next_member
 
     def _try(self, member: int, read: _Read, deadline: float) -> bytes | ReadProblem:
         """One try at one member: its answer, or why there is none."""
@@ -202,7 +193,7 @@ class Reader:
         asked += self._calls.start(RoleName.LEARNER, query, member)
         confirmed, early = self._finish(asked, deadline)
         if not isinstance(confirmed, ReadIndexConfirmed):
-            return _problem_of(self._names[member], confirmed)
+            return problem_of(self._names[member], confirmed)
         # A refusal, too, counts only where the state is fresh enough.
         if not (
             isinstance(early, QueryResult | QueryFailed)
@@ -246,7 +237,7 @@ class Reader:
             return answer
         if isinstance(answer, QueryFailed) and answer.problem is QueryProblem.REFUSED:
             raise QueryError(answer.message)
-        return _problem_of(self._names[member], answer)
+        return problem_of(self._names[member], answer)
 
 
 def consistency_of(name: str) -> Consistency:
@@ -265,22 +256,3 @@ def consistency_of(name: str) -> Consistency:
 def _patience_s(deadline: float) -> float:
     """How long one try waits."""
     return min(max(deadline - time.monotonic(), 0.0), TRY_S)
-
-
-def _problem_of(name: str, answer: Message | ReadProblem) -> ReadProblem:
-    if isinstance(answer, ReadProblem):
-        return answer
-    if isinstance(answer, QueryFailed):
-        return ReadProblem(f"member {name}: {answer.message}", answer.problem, answer.master)
-    if isinstance(answer, Refused):
-        return ReadProblem(f"member {name}: {answer.message}")
-    return ReadProblem(f"member {name} answered with {type(answer).__name__}")
-
-
-def _late(outcome: ReadProblem, timeout_s: float) -> QueryError:
-    text = f"no answer within {timeout_s:g} s: {outcome.text}. A read changes nothing: ask again"
-    if outcome.problem is QueryProblem.NO_LEASE:
-        return LeaseError(text)
-    if outcome.problem in (QueryProblem.STALE, QueryProblem.BEHIND):
-        return StaleReadError(text)
-    return QueryError(text)

@@ -32,6 +32,7 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 
 from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.names import NAMESPACE
+from ray_paxos.actors.outcomes import deliver
 from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.pending import Outcomes, Receiver
@@ -109,6 +110,8 @@ class CommandSender:
         self._genesis = genesis
         self._group = group
         self._requests = requests
+        self._session = requests.session
+        self._command_bytes_max = settings.command_bytes_max
         self._address = Address(client_id, RoleName.CLIENT)
         self._settings = settings
         self._proposers = proposers
@@ -158,10 +161,32 @@ class CommandSender:
         byte_count = self._check(machine, commands)
         with self._lock:
             self._wait_for_room(len(commands), byte_count, timeout_s)
-            session = self._requests.session
-            session.enqueue(machine, commands, receiver)
+            self._session.enqueue(machine, commands, receiver)
             # With the window full, or too little for another request, the next answer wakes it.
-            may_send = session.may_send
+            may_send = self._session.may_send
+        if may_send:
+            self._wake()
+
+    def submit_one(
+        self, machine: str, command: bytes, receiver: Receiver, timeout_s: float
+    ) -> None:
+        """As `submit`, of one command: what is done for each of very many.
+
+        Raises:
+            As `submit`.
+        """
+        # The attributes are read in place, and nothing is called that need not be.
+        if (
+            machine != self._checked_machine
+            or type(command) is not bytes
+            or len(command) > self._command_bytes_max
+        ):
+            self._check(machine, (command,))
+        with self._lock:
+            if self._is_closed or not self._requests.has_room(1, len(command)):
+                self._wait_for_room(1, len(command), timeout_s)
+            self._session.enqueue_one(machine, command, receiver)
+            may_send = not self._is_awake and self._session.may_send
         if may_send:
             self._wake()
 
@@ -206,7 +231,7 @@ class CommandSender:
         with self._lock:
             self._on_answer(call, answer, outcomes)
             is_idle = self._requests.is_idle
-        outcomes.settle()
+        outcomes.settle(deliver)
         if not is_idle:
             self._wake()
 
@@ -228,7 +253,7 @@ class CommandSender:
                 self._requests.abandon(number, receiver, outcomes)
             else:
                 self._requests.ask(number, receiver, outcomes)
-        outcomes.settle()
+        outcomes.settle(deliver)
         self._wake()
 
     def leave(self, number: int, receiver: Receiver) -> None:
@@ -241,7 +266,7 @@ class CommandSender:
         outcomes = Outcomes()
         with self._lock:
             self._requests.on_overdue(now_ns, outcomes)
-        outcomes.settle()
+        outcomes.settle(deliver)
 
     @property
     def last_instance(self) -> int:
@@ -334,7 +359,7 @@ class CommandSender:
                 self._is_closed = True
                 self._requests.give_up(outcomes)
                 self._changed.notify_all()
-            outcomes.settle()
+            outcomes.settle(deliver)
             self._lookup.shutdown(wait=False)
 
     def _take_event(self) -> bool:
@@ -351,7 +376,7 @@ class CommandSender:
             event(outcomes)
             self._requests.on_deadline(time.monotonic_ns(), outcomes)
             self._changed.notify_all()
-        outcomes.settle()
+        outcomes.settle(deliver)
         return True
 
     def _patience_s(self) -> float | None:

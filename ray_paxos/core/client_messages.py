@@ -5,6 +5,7 @@ Client ── OpenSession, Submit ─▶ Proposer ── Submitted, Redirected, 
 Client ── ReadIndex ─▶ Proposer ── ReadIndexConfirmed, QueryFailed ─▶ Client
 Client ── TransferMaster ─▶ Proposer ── MasterTransferred, Redirected, Refused ─▶ Client
 Client ── Query ─▶ Learner ── QueryResult, QueryFailed ─▶ Client
+Client ── QueryMany ─▶ Learner ── QueryAnswers, QueryFailed ─▶ Client
 Client ── QuorumRead ─▶ Acceptor ── QuorumReadAnswer ─▶ Client
 Client ── Flush ─▶ Learner ── LearnerStatus ─▶ Client
 ```
@@ -164,6 +165,33 @@ class Query(msgspec.Struct, frozen=True, array_like=True, tag="query"):
     timeout_ms: int = 0
 
 
+class QueryMany(msgspec.Struct, frozen=True, array_like=True, tag="query_many"):
+    """Reads of one machine at a learner, all as of the same state; see `core.query_batches`.
+
+    Answered as one: they are refused together, or each has an answer of its own, as far as these
+    fit one reply.
+
+    Attributes:
+        request_id: The client's own.
+        machine: Which machine.
+        requests: For the machine; at least one.
+        at_least: As of `Query`.
+        consistency: As of `Query`.
+        max_staleness_ms: As of `Query`.
+        timeout_ms: How long after it left somebody waits for any of the answers.
+        bytes_max: With the answer that reaches this many bytes the reply ends.
+    """
+
+    request_id: int
+    machine: str
+    requests: tuple[bytes, ...]
+    at_least: int
+    consistency: Consistency
+    max_staleness_ms: int | None
+    timeout_ms: int
+    bytes_max: int
+
+
 class ReadIndex(msgspec.Struct, frozen=True, array_like=True, tag="read_index"):
     """A client asks a master from which instance on a state is linearizable now.
 
@@ -231,6 +259,24 @@ class QueryResult(msgspec.Struct, frozen=True, array_like=True, tag="query_resul
     request_id: int
     applied_through: int
     result: bytes
+    learned: Ballot | None = None
+
+
+class QueryAnswers(msgspec.Struct, frozen=True, array_like=True, tag="query_answers"):
+    """What the machine answered to each of several requests, in their order.
+
+    Attributes:
+        request_id: Of the `QueryMany`.
+        applied_through: The instance that all answers are as of.
+        results: The answers, of the first requests at least; None where one was refused.
+        refusals: Why, for a person, by position.
+        learned: As of `QueryResult`.
+    """
+
+    request_id: int
+    applied_through: int
+    results: tuple[bytes | None, ...]
+    refusals: dict[int, str]
     learned: Ballot | None = None
 
 

@@ -35,6 +35,8 @@ class LateOutcomes:
 
     def take(self, batch: PendingBatch, entry: EntryResult, outcomes: Outcomes) -> None:
         """Take the outcomes of those commands of a batch that nobody receives any more."""
+        if not batch.has_nobody:
+            return
         for part, first in batch.numbered_parts():
             if part[0] is not NOBODY:
                 continue

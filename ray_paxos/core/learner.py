@@ -39,7 +39,7 @@ from ray_paxos.core.checkpoint_messages import (
     SaveWanted,
     SegmentDamaged,
 )
-from ray_paxos.core.client_messages import Flush, Query
+from ray_paxos.core.client_messages import Flush, Query, QueryMany
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import MessageRefused
 from ray_paxos.core.genesis import Configuration
@@ -242,7 +242,7 @@ class Learner:
                 self._on_chosen(envelope, message, now_ns, effects)
             case Heartbeat():
                 self._on_heartbeat(envelope, message, now_ns, effects)
-            case Query():
+            case Query() | QueryMany():
                 self._on_query(sender, message, now_ns, effects)
             case LeaseNotice():
                 self._on_lease_notice(envelope, message, effects)
@@ -380,7 +380,9 @@ class Learner:
         else:
             self._refuse("a notice of another's lease", effects)
 
-    def _on_query(self, sender: Address, query: Query, now_ns: int, effects: Effects) -> None:
+    def _on_query(
+        self, sender: Address, query: Query | QueryMany, now_ns: int, effects: Effects
+    ) -> None:
         reply = self._state.reads.answer(
             query,
             self.host,

@@ -24,7 +24,9 @@ from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import (
     Consistency,
     Query,
+    QueryAnswers,
     QueryFailed,
+    QueryMany,
     QueryProblem,
     QueryResult,
 )
@@ -35,6 +37,8 @@ from ray_paxos.errors import QueryError
 from ray_paxos.machines.host import MachineHost
 
 ROUNDS_MAX = 256
+ANSWER_OVERHEAD_BYTES = 5
+"""What the wire form adds to an answer, at most."""
 
 
 class LearnerReads:
@@ -115,7 +119,7 @@ class LearnerReads:
 
     def answer(
         self,
-        query: Query,
+        query: Query | QueryMany,
         host: MachineHost,
         *,
         stopped: str,
@@ -123,11 +127,11 @@ class LearnerReads:
         now_ns: int,
         config_id: int,
         learned: Ballot | None,
-    ) -> QueryResult | QueryFailed:
+    ) -> QueryResult | QueryAnswers | QueryFailed:
         """Read the state, if it is as fresh as is asked for.
 
         Args:
-            query: The read.
+            query: The read, or the reads.
             host: The state.
             stopped: Why applying has stopped; empty while it goes on.
             applied_through: As `refusal`.
@@ -150,6 +154,9 @@ class LearnerReads:
             problem, why = refusal
             master = host.master.ballot.member_id if host.master is not None else 0
             return QueryFailed(request_id, applied_through, why, problem, master)
+        if isinstance(query, QueryMany):
+            results, refusals = _execute(query, host)
+            return QueryAnswers(request_id, applied_through, results, refusals, learned)
         try:
             result = host.query(query.machine, query.request)
         except QueryError as error:
@@ -158,7 +165,7 @@ class LearnerReads:
 
     def refusal(
         self,
-        query: Query,
+        query: Query | QueryMany,
         *,
         applied_through: int,
         now_ns: int,
@@ -191,3 +198,25 @@ class LearnerReads:
                 age = f"the state may be {age_ns // MILLISECOND_NS} ms old"
                 return QueryProblem.STALE, f"{age}, at most {query.max_staleness_ms} were asked for"
         return None
+
+
+def _execute(
+    query: QueryMany, host: MachineHost
+) -> tuple[tuple[bytes | None, ...], dict[int, str]]:
+    """The answers of a machine, as far as they fit one reply, and its refusals by position."""
+    machine, ask, left = query.machine, host.query, query.bytes_max
+    results: list[bytes | None] = []
+    refusals: dict[int, str] = {}
+    for request in query.requests:
+        try:
+            result = ask(machine, request)
+        except QueryError as error:
+            refusal = refusals[len(results)] = str(error)
+            results.append(None)
+            left -= len(refusal)
+        else:
+            results.append(result)
+            left -= len(result) + ANSWER_OVERHEAD_BYTES
+        if left <= 0:
+            break
+    return tuple(results), refusals

@@ -50,7 +50,9 @@ from ray_paxos.core.client_messages import (
     MasterTransferred,
     OpenSession,
     Query,
+    QueryAnswers,
     QueryFailed,
+    QueryMany,
     QueryResult,
     QuorumRead,
     QuorumReadAnswer,
@@ -404,6 +406,8 @@ Message: TypeAlias = (
     | Redirected
     | Refused
     | Query
+    | QueryMany
+    | QueryAnswers
     | ReadIndex
     | ReadIndexConfirmed
     | QueryResult

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -74,6 +74,9 @@ class PendingBatch:
         commands: In order.
         receivers: Whose they are, in order.
         byte_count: Of the commands.
+        earliest_ns: The earliest deadline of its receivers, or an earlier time: until then nobody
+            has to look at each of them.
+        has_nobody: Whether `NOBODY` is among them, or was.
     """
 
     machine: str
@@ -81,6 +84,8 @@ class PendingBatch:
     commands: list[bytes]
     receivers: list[Part]
     byte_count: int
+    earliest_ns: int = 0
+    has_nobody: bool = False
 
     @property
     def end(self) -> int:
@@ -105,17 +110,24 @@ class PendingBatch:
 
     def tell_unknown(self, now_ns: int) -> list[tuple[Part, int]]:
         """Take nobody for receivers whose time is over; gives them, with their numbers."""
-        told = []
+        told: list[tuple[Part, int]] = []
+        if now_ns < self.earliest_ns:
+            return told
         for place, (part, number) in enumerate(self.numbered_parts()):
             if _is_overdue(part, now_ns):
                 told.append((part, number))
                 self.receivers[place] = (NOBODY, 0, part[2])
+        self.earliest_ns = min(part[0].deadline_ns for part in self.receivers)
+        self.has_nobody = self.has_nobody or bool(told)
         return told
 
     def without_overdue(self, now_ns: int) -> tuple[list[PendingBatch], list[Part]]:
         """What is left without the commands whose time is over, and the parts of those."""
+        if now_ns < self.earliest_ns:
+            return [self], []
         overdue = [part for part in self.receivers if _is_overdue(part, now_ns)]
         if not overdue:
+            self.earliest_ns = min(part[0].deadline_ns for part in self.receivers)
             return [self], []
         pieces: list[PendingBatch] = []
         for part, number in self.numbered_parts():
@@ -130,13 +142,15 @@ class PendingBatch:
                 last.receivers.append(part)
                 last.byte_count += byte_count
             else:
-                pieces.append(PendingBatch(self.machine, number, commands, [part], byte_count))
+                pieces.append(self._made(number, commands, [part], byte_count))
         return pieces, overdue
 
     def withdrawn(self) -> PendingBatch:
         """The same numbers, withdrawn."""
         commands = [b""] * len(self.commands)
-        return PendingBatch(WITHDRAWAL, self.first_number, commands, self.receivers, 0)
+        batch = self._made(self.first_number, commands, self.receivers, 0)
+        batch.machine = WITHDRAWAL
+        return batch
 
     def with_one_withdrawn(self, number: int) -> list[PendingBatch]:
         """The same numbers in pieces, of which one is withdrawn."""
@@ -169,8 +183,20 @@ class PendingBatch:
 
     def _piece(self, offset: int, commands: list[bytes], receivers: list[Part]) -> PendingBatch:
         byte_count = sum(map(len, commands))
-        number = self.first_number + offset
-        return PendingBatch(self.machine, number, commands, receivers, byte_count)
+        return self._made(self.first_number + offset, commands, receivers, byte_count)
+
+    def _made(
+        self, number: int, commands: list[bytes], receivers: list[Part], byte_count: int
+    ) -> PendingBatch:
+        return PendingBatch(
+            self.machine,
+            number,
+            commands,
+            receivers,
+            byte_count,
+            self.earliest_ns,
+            self.has_nobody,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +269,16 @@ class Outcomes:
         """One command, which its receiver asked for by number, has this result."""
         self._told.append((receiver, entry))
 
-    def settle(self) -> None:
-        """Tell everyone; runs the callbacks that users attached to their futures."""
+    def settle(
+        self, deliver: Callable[[PendingBatch, EntryResult], None] = PendingBatch.deliver
+    ) -> None:
+        """Tell everyone; runs the callbacks that users attached to their futures.
+
+        Args:
+            deliver: Hands a batch's results to its receivers, where there is a quicker way.
+        """
         for batch, result in self._resolved:
-            batch.deliver(result)
+            deliver(batch, result)
         for (receiver, start, count), error in self._failed:
             receiver.fail(start, error, count)
         for receiver, entry in self._told:

@@ -100,10 +100,11 @@ class ClientRequests:
 
     def has_room(self, commands: int, byte_count: int) -> bool:
         """Whether so much more may be held; what alone is over a limit may, where it is alone."""
-        session, settings = self.session, self._settings
-        return not session.held_commands or (
-            session.held_commands + commands <= settings.held_commands_max
-            and session.held_bytes + byte_count <= settings.held_bytes_max
+        held_commands, held_bytes = self.session.held
+        settings = self._settings
+        return not held_commands or (
+            held_commands + commands <= settings.held_commands_max
+            and held_bytes + byte_count <= settings.held_bytes_max
         )
 
     # What goes out.

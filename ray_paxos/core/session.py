@@ -71,9 +71,8 @@ class ClientSession:
             window_max: Requests on their way at most.
         """
         assert request_bytes_max > 0 and window_max > 0
-        self._request_bytes_max = request_bytes_max
         self._window_max = window_max
-        self._waiting = WaitingCommands()
+        self._waiting = WaitingCommands(request_bytes_max)
         self._numbered = NumberedRequests()
         self._in_flight = 0
         self._rewinding = False
@@ -90,6 +89,16 @@ class ClientSession:
             receiver: Gets their outcome.
         """
         self._waiting.add(machine, commands, receiver)
+
+    def enqueue_one(self, machine: str, command: bytes, receiver: Receiver) -> None:
+        """As `enqueue`, of one command."""
+        self._waiting.add_one(machine, command, receiver)
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """How many commands are without a known outcome, and their bytes."""
+        waiting, numbered = self._waiting, self._numbered
+        return waiting.commands + numbered.commands, waiting.byte_count + numbered.byte_count
 
     @property
     def held_commands(self) -> int:
@@ -119,7 +128,8 @@ class ClientSession:
     @property
     def may_send(self) -> bool:
         """Whether `next_submit` may have something to give; False only where it has not."""
-        return self._in_flight < self._window_max and self._is_worth_a_request()
+        in_flight = self._in_flight
+        return in_flight < self._window_max and (not in_flight or self._is_worth_a_request())
 
     @property
     def lowest_open(self) -> int:
@@ -198,7 +208,7 @@ class ClientSession:
     def _form_request(self) -> Request | None:
         """Number what waits, up to the limits of one request."""
         numbered = self._numbered
-        batches, deadline_ns = self._waiting.number(numbered.next_number, self._request_bytes_max)
+        batches, deadline_ns = self._waiting.number(numbered.next_number)
         return numbered.add(batches, deadline_ns) if batches else None
 
     # What came back.

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.client_messages import (
+    QueryAnswers,
     QueryFailed,
     QueryResult,
     QuorumReadAnswer,
@@ -33,6 +34,7 @@ from ray_paxos.core.results import EntryResult, NoteCode
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.values import SessionId
 from ray_paxos.errors import OutcomeUnknownError, PaxosError
+from ray_paxos.testing.batched_reads import BatchedReads, drawn_settings
 from ray_paxos.testing.calls import call_address
 from ray_paxos.testing.client import READ_SHARE, Judge, Operation, outcome_of
 from ray_paxos.testing.clock import Scheduler
@@ -164,6 +166,19 @@ class CallingClient:
             send=self._send,
         )
 
+        self._batched = BatchedReads(
+            client_id=client_id,
+            group=group,
+            members=members,
+            has_lease=has_lease,
+            settings=drawn_settings(options, random),
+            scheduler=scheduler,
+            random=random,
+            judge=judge,
+            own_instance=lambda: self._requests.last_instance,
+            send=self._send,
+        )
+
     def start(self) -> None:
         """Begin; the session is opened with the first command."""
         self._think()
@@ -190,6 +205,8 @@ class CallingClient:
             self._ask(numbers[draw.randrange(len(numbers))], withdraw=draw.random() < 0.5)
         if draw.random() < READ_SHARE:
             self._reads.call(self._requests.last_instance)
+        if draw.random() < READ_SHARE:
+            self._batched.call_some(self._workload, 3 * self._options.timeout_ns)
 
     def _submit(self) -> None:
         now_ns = self._scheduler.now_ns
@@ -310,7 +327,11 @@ class CallingClient:
     def receive(self, envelope: Envelope) -> None:
         """Take in the answer to a read."""
         answer = envelope.message
-        if isinstance(answer, QueryResult | QueryFailed | QuorumReadAnswer | ReadIndexConfirmed):
+        if isinstance(answer, QueryAnswers | QueryFailed | ReadIndexConfirmed) and (
+            self._batched.is_ours(answer)
+        ):
+            self._batched.receive(answer)
+        elif isinstance(answer, QueryResult | QueryFailed | QuorumReadAnswer | ReadIndexConfirmed):
             self._reads.receive(envelope, answer)
 
     # Parts.

@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from ray_paxos.core.acceptor_state import AcceptorState
 from ray_paxos.core.client_messages import (
     Query,
+    QueryAnswers,
     QueryFailed,
+    QueryMany,
     QueryProblem,
     QueryResult,
     QuorumRead,
@@ -198,7 +200,7 @@ class Checker:
 
     def writing(self, process: Address, records: Sequence[Record]) -> None:
         """A process is about to hand records to its store."""
-        if isinstance(self._handling, Query | QuorumRead | ReadIndex):
+        if isinstance(self._handling, Query | QueryMany | QuorumRead | ReadIndex):
             raise Violation("R8", f"{name_address(process)} writes something for a read")
         if process.role is RoleName.ACCEPTOR:
             self.acceptors[process.member_id].writing(records)
@@ -284,7 +286,7 @@ class Checker:
 
     def _answering(self, group: int, sender: Address, client: Address, message: Message) -> None:
         match message:
-            case QueryResult(request_id=request_id):
+            case QueryResult(request_id=request_id) | QueryAnswers(request_id=request_id):
                 self.reads[group].served(client, request_id)
             case ReadIndexConfirmed():
                 self.coverage.seen[INDEX_BY_ROUND] += not self.leases[group].believes(sender)

@@ -48,6 +48,7 @@ LEASE_READ = "lease read"
 LINEARIZABLE_BY_LEASE = "linearizable read by a lease"
 LINEARIZABLE_BY_INDEX = "linearizable read by an index"
 LINEARIZABLE_BY_QUORUM = "linearizable read by a quorum"
+LINEARIZABLE_IN_A_BATCH = "linearizable read in a batch"
 INDEX_BY_ROUND = "read index by a round"
 BOUNDED_AGE = "follower read of bounded age"
 AT_LEAST = "follower read of an instance"
@@ -94,6 +95,7 @@ SITUATIONS = (
     Situation(LINEARIZABLE_BY_LEASE, 0.6),
     Situation(LINEARIZABLE_BY_INDEX, 0.9),
     Situation(LINEARIZABLE_BY_QUORUM, 0.9),
+    Situation(LINEARIZABLE_IN_A_BATCH, 0.5),
     Situation(INDEX_BY_ROUND, 0.08),
     Situation(BOUNDED_AGE, 0.9),
     Situation(AT_LEAST, 0.9),
@@ -178,6 +180,8 @@ class SeedCoverage:
 def name_read(read: Read) -> str:
     """The situation that an answered read is."""
     if read.consistency is Consistency.LINEARIZABLE:
+        if read.is_batched:
+            return LINEARIZABLE_IN_A_BATCH
         if read.quorum is not None:
             return LINEARIZABLE_BY_QUORUM
         return LINEARIZABLE_BY_LEASE if read.index is None else LINEARIZABLE_BY_INDEX

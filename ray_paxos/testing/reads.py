@@ -81,6 +81,7 @@ class Read:
         answer: Of a learner, as long as it is not known to be fresh enough.
         quorum: The answers of acceptors and a learner; None while it goes another way.
         is_over: It was answered, or given up.
+        is_batched: It goes with others (`batched_reads`).
         history_id: In the history of its key; None where it is in none.
     """
 
@@ -99,6 +100,7 @@ class Read:
     answer: QueryResult | None = None
     quorum: QuorumAnswers | None = None
     is_over: bool = False
+    is_batched: bool = False
     history_id: int | None = None
 
 

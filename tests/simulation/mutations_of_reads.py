@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from ray_paxos.core import query_batches
 from ray_paxos.core.acceptor_state import GroupVotes
 from ray_paxos.core.genesis import Voter
+from ray_paxos.core.query_batches import QueryBatches
+from ray_paxos.core.query_calls import Way
 from ray_paxos.core.quorum_read import QuorumAnswers, Verdict
 
 
@@ -77,3 +80,21 @@ def show_another_reign(patch):
 def tell_only_the_votes_that_are_left(patch):
     """An acceptor does not tell of votes that its floor has passed."""
     patch.setattr(GroupVotes, "accepted_through", property(lambda self: max(self.votes, default=0)))
+
+
+def share_a_round_already_sent(patch):
+    """Reads that were asked after a batch's round was sent are asked at its index, too."""
+    ask_learner = QueryBatches._ask_learner
+
+    def ask_of_all(self, batch, consistency, at_least, now_ns):
+        kind = self._kinds[batch.terms.consistency]
+        queue = kind.waiting.get(batch.terms)
+        if batch.way is Way.AT_INDEX and queue:
+            with self._shrinking(kind, batch.terms, queue):
+                taken, _ = queue.number(1)
+            for reads in taken:
+                self._count(reads, 1, kind)
+            batch.reads = query_batches._joined([batch.reads, *taken])
+        return ask_learner(self, batch, consistency, at_least, now_ns)
+
+    patch.setattr(QueryBatches, "_ask_learner", ask_of_all)

@@ -21,7 +21,13 @@ from ray_paxos.actors.names import actor_name, bootstrap_name, parse_actor_name
 from ray_paxos.actors.spec import decode_spec, make_spec
 from ray_paxos.actors.status import MemberStatus, RoleStatus, group_status
 from ray_paxos.config import parse_configuration
-from ray_paxos.core.client_messages import Query, QueryFailed, QueryProblem
+from ray_paxos.core.client_messages import (
+    Consistency,
+    Query,
+    QueryFailed,
+    QueryMany,
+    QueryProblem,
+)
 from ray_paxos.core.driver import Action, Write
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.settings import MILLISECOND_NS as MS
@@ -167,8 +173,13 @@ class PlayedLearner(LearnerActor):
     def _set_timer(self, driver: object, now_ns: int) -> None:
         pass
 
-    def asked(self, request_id: int, timeout_ms: int = 0) -> QueryFailed | None:
-        query = Query(request_id, "kv", b"", 0, timeout_ms=timeout_ms)
+    def asked(
+        self, request_id: int, timeout_ms: int = 0, *, is_many: bool = False
+    ) -> QueryFailed | None:
+        query: Query | QueryMany = Query(request_id, "kv", b"", 0, timeout_ms=timeout_ms)
+        if is_many:
+            stale = Consistency.STALE
+            query = QueryMany(request_id, "kv", (b"",), 0, stale, None, timeout_ms, 1_000)
         sender = Address(9, RoleName.CLIENT)
         batch = encode_envelopes((Envelope(b"", 1, sender, 0, 0, 0, query),))
         replies = decode_envelopes(self.deliver(batch))
@@ -179,13 +190,14 @@ class PlayedLearner(LearnerActor):
         return failed
 
 
-def test_reads_that_nobody_waits_for_are_refused_and_not_executed() -> None:
+@pytest.mark.parametrize("is_many", [False, True])
+def test_reads_that_nobody_waits_for_are_refused_and_not_executed(is_many: bool) -> None:
     learner = PlayedLearner()
-    assert learner.asked(1, timeout_ms=2_000) is None
+    assert learner.asked(1, timeout_ms=2_000, is_many=is_many) is None
     # A machine worked on that for 3 s. The own call waited as long, and so did the next reads.
     learner.now_ns += 3_000 * MS
     learner.came_back()
-    failed = learner.asked(2, timeout_ms=2_000)
+    failed = learner.asked(2, timeout_ms=2_000, is_many=is_many)
     assert failed is not None
     assert (failed.request_id, failed.problem) == (2, QueryProblem.OVERLOADED)
     assert "3000 ms" in failed.message

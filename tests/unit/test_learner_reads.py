@@ -13,7 +13,9 @@ from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import (
     Consistency,
     Query,
+    QueryAnswers,
     QueryFailed,
+    QueryMany,
     QueryProblem,
     QueryResult,
 )
@@ -83,7 +85,19 @@ def ask(
     at_least: int = 0,
     max_staleness_ms: int | None = None,
 ) -> QueryProblem | int:
-    """The instance that the answer is as of, or why there is none."""
+    """The instance that the answer is as of, or why there is none; of many reads the same."""
+    many = QueryMany(8, "log", (b"", b""), at_least, consistency, max_staleness_ms, 0, 1_000)
+    effects = bench.receive(client(), many)
+    answers, failures = sent(effects, QueryAnswers), sent(effects, QueryFailed)
+    found = ask_one(bench, consistency, at_least, max_staleness_ms)
+    told = [a.applied_through for a in answers] + [f.problem for f in failures]
+    assert told == [found]
+    return found
+
+
+def ask_one(
+    bench: LearnerBench, consistency: Consistency, at_least: int, max_staleness_ms: int | None
+) -> QueryProblem | int:
     query = Query(7, "log", b"", at_least, consistency, max_staleness_ms)
     effects = bench.receive(client(), query)
     assert receivers(effects, QueryResult) + receivers(effects, QueryFailed) == [client()]

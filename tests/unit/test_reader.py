@@ -8,7 +8,7 @@ import pytest
 
 from ray_paxos.actors import quorum_reader
 from ray_paxos.actors.quorum_reader import QuorumReadTurn
-from ray_paxos.actors.read_calls import ReadCall, ReadCalls, ReadProblem, Started
+from ray_paxos.actors.read_calls import ReadCall, ReadCalls, Started
 from ray_paxos.actors.reader import Reader
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import (
@@ -24,6 +24,7 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.genesis import Voter
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
+from ray_paxos.core.read_problems import ReadProblem
 from ray_paxos.errors import LeaseError, QueryError
 
 OWN, LATER = Ballot(6, 1, 1), Ballot(7, 3, 1)

@@ -72,6 +72,9 @@ FORMAT_1 = {
     "redirected": "request_id master retry_after_ms untouched",
     "refused": "request_id code message retry_after_ms",
     "query": "request_id machine request at_least consistency max_staleness_ms timeout_ms",
+    "query_many": "request_id machine requests at_least consistency max_staleness_ms timeout_ms "
+    "bytes_max",
+    "query_answers": "request_id applied_through results refusals learned",
     "read_index": "request_id",
     "read_index_confirmed": "request_id index ballot",
     "query_result": "request_id applied_through result learned",

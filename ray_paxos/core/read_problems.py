@@ -1,0 +1,79 @@
+"""Why a try to read gave no answer, whom to ask next, what is told in the end; pure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ray_paxos.core.client_messages import QueryFailed, QueryProblem, Refused
+from ray_paxos.core.messages import Message
+from ray_paxos.errors import LeaseError, QueryError, StaleReadError
+
+STAY_SHARE = 0.8
+"""So often a member is asked again that may have what is wanted soon."""
+_WORTH_IT = (QueryProblem.BEHIND, QueryProblem.NO_LEASE, QueryProblem.OVERLOADED)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadProblem:
+    """Why one try gave no answer.
+
+    Attributes:
+        text: For a person.
+        problem: As the member said; None where it said nothing.
+        master: The member it named as the master; 0 for none.
+    """
+
+    text: str
+    problem: QueryProblem | None = None
+    master: int = 0
+
+
+def problem_of(name: str, answer: Message | ReadProblem) -> ReadProblem:
+    """What an answer that is none means.
+
+    Args:
+        name: Of the member.
+        answer: What came of the call.
+    """
+    if isinstance(answer, ReadProblem):
+        return answer
+    if isinstance(answer, QueryFailed):
+        return ReadProblem(f"member {name}: {answer.message}", answer.problem, answer.master)
+    if isinstance(answer, Refused):
+        return ReadProblem(f"member {name}: {answer.message}")
+    return ReadProblem(f"member {name} answered with {type(answer).__name__}")
+
+
+def following(
+    member: int, problem: ReadProblem, members: Sequence[int], random: random.Random
+) -> int:
+    """Whom to ask next.
+
+    Args:
+        member: Who was asked.
+        problem: What came of it.
+        members: All there are.
+        random: What knows no other master is asked again, but not for ever.
+    """
+    if problem.master and problem.master != member and problem.master in members:
+        return problem.master
+    if problem.problem in _WORTH_IT and random.random() < STAY_SHARE:
+        return member
+    return members[(members.index(member) + 1) % len(members)]
+
+
+def late(problem: ReadProblem, when: str) -> QueryError:
+    """The error of a read whose time is over.
+
+    Args:
+        problem: The latest one.
+        when: There was no answer, such as `within 5 s`.
+    """
+    text = f"no answer {when}: {problem.text}. A read changes nothing: ask again"
+    if problem.problem is QueryProblem.NO_LEASE:
+        return LeaseError(text)
+    if problem.problem in (QueryProblem.STALE, QueryProblem.BEHIND):
+        return StaleReadError(text)
+    return QueryError(text)
