@@ -37,10 +37,11 @@ import ray_paxos
 from job_console import JobConsole
 from job_exit import GOOD, NOT_HELD, run_to_status
 from job_files import check_output, write_json
+from job_roles import ask_for_state, find_role
 from open_load import Latencies, OpenLoad
 from own_cluster import own_cluster
 from ray_paxos.actors.administration import ask_all
-from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name
+from ray_paxos.actors.names import ROLE_NAMES
 from ray_paxos.config import ClusterConfiguration
 from ray_paxos.core.messages import RoleName
 from ray_paxos.errors import ClusterError
@@ -214,13 +215,13 @@ class CatchUp:
     def _go_away(self) -> None:
         if self._options.away == "pause":
             (member,) = (m for m in self._cluster.status().members if m.name == self._away)
-            self._paused = [role.pid for role in member.roles.values()]
+            self._paused = list({role.pid for role in member.roles.values()})
             for pid in self._paused:
                 os.kill(pid, signal.SIGSTOP)
             return
-        for role in ROLE_NAMES:
-            name = actor_name(self._cluster.name, self._away, role)
-            ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
+        # Found before the first one ends: with fused roles all four are one.
+        for actor in {find_role(self._cluster, self._away, role) for role in ROLE_NAMES}:
+            ray.kill(actor, no_restart=True)
 
     def _come_back(self) -> float:
         """Bring it back; returns after how many seconds it was in step."""
@@ -249,8 +250,7 @@ class CatchUp:
         return applied
 
     def _ask_learner(self, member: str) -> Any:
-        name = actor_name(self._cluster.name, member, RoleName.LEARNER)
-        return ray.get_actor(name, namespace=NAMESPACE).state.remote()
+        return ask_for_state(self._cluster, member, RoleName.LEARNER)
 
     def resume(self) -> None:
         """Let its processes go on, if they were stopped."""

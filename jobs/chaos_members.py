@@ -17,9 +17,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import chaos_node
 from chaos_cluster import Life, MemberLog, Place, Sight
+from job_roles import ask_for_state, process_title
 from ray_paxos.actors.administration import ask_all
-from ray_paxos.actors.launching import ROLE_CLASSES
-from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name
+from ray_paxos.actors.names import ROLE_NAMES
 from ray_paxos.errors import ClusterError, PaxosError
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ class RayMembers:
 
     def _ask(self, place: Place) -> Any:
         member, role = place
-        name = actor_name(self._cluster.name, member, self._roles[role])
-        return ray.get_actor(name, namespace=NAMESPACE).state.remote()
+        return ask_for_state(self._cluster, member, self._roles[role])
 
     def _identify(self, states: Mapping[Place, Mapping[str, Any]]) -> None:
         """Find out when processes started that were not seen before."""
@@ -82,7 +81,7 @@ class RayMembers:
         for (_member, role), state in states.items():
             node_id, pid = state["node_id"], state["pid"]
             if state["phase"] == "serving" and (node_id, pid) not in self._started:
-                title = f"ray::{ROLE_CLASSES[self._roles[role]].__name__}"
+                title = process_title(self._cluster, self._roles[role])
                 titles.setdefault(node_id, {})[pid] = title
         calls = {
             node_id: partial(self._agent(node_id).identify.remote, of_node)
@@ -106,7 +105,8 @@ class RayMembers:
 
     def _signal(self, method: str, lives: Sequence[Life], *arguments: float) -> int:
         by_node: dict[str, list[tuple[int, int]]] = {}
-        for life in lives:
+        # Fused roles share a process, which is met once.
+        for life in dict.fromkeys(lives):
             by_node.setdefault(life.node_id, []).append((life.pid, life.started))
         calls = {
             node_id: partial(getattr(self._agent(node_id), method).remote, of_node, *arguments)

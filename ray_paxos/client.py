@@ -91,6 +91,7 @@ class Client:
             names=self._names,
             has_lease=self._has_lease,
             turn=turn or QuorumReadTurn(),
+            is_fused=decoded.is_fused,
         )
         settings = client_settings(decoded)
         requests = ClientRequests(
@@ -104,7 +105,9 @@ class Client:
             settings=settings,
             proposers=ActorProposers(
                 {
-                    member_id: actor_name(self._cluster, name, RoleName.PROPOSER)
+                    member_id: actor_name(
+                        self._cluster, name, RoleName.PROPOSER, is_fused=decoded.is_fused
+                    )
                     for member_id, name in self._names.items()
                 }
             ),

@@ -19,7 +19,7 @@ import ray
 from ray_paxos.actors import folders
 from ray_paxos.actors.administration import Administration
 from ray_paxos.actors.alarms import FolderTrouble, cluster_alarms, member_alarms
-from ray_paxos.actors.bootstrapping import attach, bootstrap, decode_outcome
+from ray_paxos.actors.bootstrapping import attach, bootstrap, check_roles, decode_outcome
 from ray_paxos.actors.checkpoints import take_checkpoints
 from ray_paxos.actors.folders import live_nodes
 from ray_paxos.actors.launching import running_spec, wait_until_serving
@@ -61,7 +61,7 @@ class Cluster:
         self._spec = spec
         self._genesis = spec.decoded_genesis()
         self._connection = connection
-        self._administration = Administration(self._genesis)
+        self._administration = Administration(self._genesis, is_fused=spec.is_fused)
         self._masters = Masters(self._genesis, self._administration)
         self._turns = {spec.group: QuorumReadTurn() for spec in self._genesis.groups}
         self.name = self._genesis.cluster
@@ -71,6 +71,11 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"Cluster({self.name!r}, members={self.members})"
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the four roles of a member are one actor."""
+        return self._spec.is_fused
 
     @property
     def command_bytes_max(self) -> int:
@@ -338,7 +343,8 @@ def start(
         The cluster; all roles of all members that were found serve.
 
     Raises:
-        ConfigurationError: The configuration is wrong.
+        ConfigurationError: The configuration is wrong, or the cluster runs with another value of
+            `roles`.
         PlacementError: There are too few Ray nodes.
         BootstrapError: What is on the disks does not allow a safe start.
         ClusterError: There is no Ray cluster at the address, or it does not answer.
@@ -355,7 +361,8 @@ def start(
     found = attach(configuration.cluster)
     if found is not None:
         spec, members = found
-        wait_until_serving(configuration.cluster, members, limit_s, is_strict=False)
+        check_roles(spec, configuration)
+        wait_until_serving(spec, members, limit_s, is_strict=False)
         return Cluster(spec, connection, was_running=True)
     _check_nodes(configuration)
     outcome = bootstrap(configuration, limit_s)
@@ -367,7 +374,7 @@ def start(
     cluster = Cluster(spec, connection, was_running=was_running)
     try:
         wait_until_serving(
-            configuration.cluster,
+            spec,
             outcome["members"],
             max(deadline - time.monotonic(), 1.0),
             is_strict=not was_running,
@@ -400,7 +407,7 @@ def connect(name: str, *, address: str | None = None, timeout_s: float = 20.0) -
             "ray_paxos.start"
         )
     members = tuple(member.name for member in spec.decoded_genesis().members)
-    wait_until_serving(name, members, timeout_s, is_strict=False)
+    wait_until_serving(spec, members, timeout_s, is_strict=False)
     return Cluster(spec, connection, was_running=True)
 
 

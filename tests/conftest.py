@@ -4,25 +4,56 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
-RAY_TESTS = Path(__file__).resolve().parent / "ray"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in tests/ray is marked `ray`; what starts Ray comes last, in one process.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which way of running members the tests that start clusters play."""
+    parser.addoption(
+        "--roles",
+        choices=("separate", "fused", "both"),
+        help="`roles` of the clusters in tests/ray; by default separate, and both where a test is "
+        "marked `for_both_roles`",
+    )
 
-    So several processes (`-n 2`) share all other tests, and then one has the machine for Ray.
-    """
+
+def starts_ray(path: str | Path) -> bool:
+    """Whether tests of a file may start Ray, by its place and name."""
+    path = Path(path)
+    return "ray" in path.parent.parts[-1:] or path.name.endswith("_on_ray.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What may start Ray is marked `ray`. It comes last; with `-n` it is begun first."""
     for item in items:
-        if RAY_TESTS in item.path.parents:
+        if starts_ray(item.path):
             item.add_marker("ray")
-        if item.get_closest_marker("ray") is not None:
-            item.add_marker(pytest.mark.xdist_group("ray"))
-    items.sort(key=lambda item: item.get_closest_marker("ray") is not None)
+    is_shared = hasattr(config, "workerinput")
+    items.sort(key=lambda item: (item.get_closest_marker("ray") is not None) is not is_shared)
+
+
+class SharedFiles(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """With `-n 2` two processes share the files of tests; one of them takes all that starts Ray.
+
+    It takes about as long as all others, and never two clusters at once. (xdist has groups for
+    this, which come to nothing with pytest 9.2.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::")[0]
+        return "ray" if starts_ray(path) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFiles:
+    """Of `-n`."""
+    config.option.loadscopereorder = False
+    return SharedFiles(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

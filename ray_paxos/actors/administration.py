@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 
 from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.folders import explain
-from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name
+from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name, role_method
 from ray_paxos.actors.status import MemberDigest, MemberStatus, RoleStatus
 from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.genesis import Genesis
@@ -72,18 +72,25 @@ def ask_all(calls: Mapping[Any, Callable[[], Any]], timeout_s: float) -> dict[An
 class Administration:
     """Asks the actors of one cluster."""
 
-    def __init__(self, genesis: Genesis) -> None:
-        """Ask the members of the genesis."""
+    def __init__(self, genesis: Genesis, *, is_fused: bool = False) -> None:
+        """Ask the members of the genesis.
+
+        Args:
+            genesis: The cluster's.
+            is_fused: Whether the four roles of a member are one actor.
+        """
         self._genesis = genesis
+        self._is_fused = is_fused
         self._ids = {member.name: member.member_id for member in genesis.members}
 
     def actor(self, member: str, role: RoleName) -> Any:
-        """A role's handle; raises ValueError where no such actor lives."""
-        name = actor_name(self._genesis.cluster, member, role)
+        """The handle of a role's actor; raises ValueError where no such actor lives."""
+        name = actor_name(self._genesis.cluster, member, role, is_fused=self._is_fused)
         return ray.get_actor(name, namespace=NAMESPACE)
 
     def _call(self, member: str, role: RoleName, method: str, *arguments: Any) -> Any:
-        return getattr(self.actor(member, role), method).remote(*arguments)
+        handle = self.actor(member, role)
+        return role_method(handle, role, method, is_fused=self._is_fused)(*arguments)
 
     def statuses(self) -> tuple[MemberStatus, ...]:
         """What every role says of itself."""

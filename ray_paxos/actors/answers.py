@@ -1,7 +1,7 @@
 """What an actor call that carries envelopes returns: envelopes, or why there are none.
 
 A role that is not serving answers every call all the same, with its state: callers tell a role
-that is still opening, or that has stopped, from one that is gone. Both forms begin with one byte,
+that is still opening, or that has stopped, from one that is gone. All forms begin with one byte,
 so that an answer costs nothing to tell apart.
 """
 
@@ -11,11 +11,12 @@ import enum
 
 import msgspec
 
+from ray_paxos.actors.addressed import ADDRESSED_FORMAT
 from ray_paxos.core.wire import WIRE_FORMAT
 from ray_paxos.errors import WireFormatError
 
 _STATE_PREFIX = b"\x00"
-_ENVELOPES_PREFIX = bytes([WIRE_FORMAT])
+_ENVELOPES_PREFIXES = (bytes([WIRE_FORMAT]), bytes([ADDRESSED_FORMAT]))
 
 
 class RolePhase(enum.Enum):
@@ -44,9 +45,13 @@ class RoleState(msgspec.Struct, frozen=True):
         return f"{self.phase.value}: {self.reason}" if self.reason else self.phase.value
 
 
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(RoleState)
+
+
 def encode_state(state: RoleState) -> bytes:
     """The answer of a role that does not serve."""
-    return _STATE_PREFIX + msgspec.msgpack.encode(state)
+    return _STATE_PREFIX + _encoder.encode(state)
 
 
 def state_of(answer: bytes) -> RoleState | None:
@@ -56,11 +61,11 @@ def state_of(answer: bytes) -> RoleState | None:
         WireFormatError: It is neither.
     """
     prefix = answer[:1]
-    if prefix == _ENVELOPES_PREFIX:
+    if prefix in _ENVELOPES_PREFIXES:
         return None
     if prefix == _STATE_PREFIX:
         try:
-            return msgspec.msgpack.decode(memoryview(answer)[1:], type=RoleState)
+            return _decoder.decode(memoryview(answer)[1:])
         except msgspec.DecodeError as error:
             raise WireFormatError(f"not a role's state: {error}") from error
     raise WireFormatError(f"an answer of unknown format {prefix!r}")

@@ -16,8 +16,8 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from ray_paxos.actors import folders
-from ray_paxos.actors.launching import launch, live_actor_names, running_spec
-from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name, bootstrap_name
+from ray_paxos.actors.launching import actor_names, launch, live_actor_names, running_spec
+from ray_paxos.actors.names import NAMESPACE, bootstrap_name
 from ray_paxos.actors.placement import Pin, RayNode, choose_nodes
 from ray_paxos.actors.spec import ClusterSpec, decode_spec, make_spec
 from ray_paxos.config import ClusterConfiguration
@@ -39,7 +39,7 @@ from ray_paxos.core.genesis import (
     MemberSpec,
     first_voters,
 )
-from ray_paxos.errors import BootstrapError, ClusterError, PaxosError
+from ray_paxos.errors import BootstrapError, ClusterError, ConfigurationError, PaxosError
 
 STEPS_MAX = 8
 """Each step of a start makes another look necessary; more than four are never needed."""
@@ -91,6 +91,8 @@ def _start(configuration: ClusterConfiguration) -> dict[str, Any]:
     cluster = configuration.cluster
     pins = {m.name: Pin(m.node_labels, m.resource) for m in configuration.members}
     running = running_spec(cluster)
+    if running is not None:
+        check_roles(running, configuration)
     genesis = running.decoded_genesis() if running is not None else None
     data_dir = running.data_dir if running is not None else configuration.data_dir
     for _ in range(STEPS_MAX):
@@ -145,8 +147,22 @@ def attach(cluster: str) -> tuple[ClusterSpec, tuple[str, ...]] | None:
     if spec is None:
         return None
     members = tuple(member.name for member in spec.decoded_genesis().members)
-    wanted = {actor_name(cluster, member, role) for member in members for role in ROLE_NAMES}
+    wanted = {name for member in members for name in actor_names(spec, member)}
     return (spec, members) if wanted <= live_actor_names(cluster) else None
+
+
+def check_roles(running: ClusterSpec, configuration: ClusterConfiguration) -> None:
+    """Refuse to make actors of one kind beside those of the other.
+
+    Raises:
+        ConfigurationError: The cluster runs with another value of `roles` than configured.
+    """
+    if running.roles != configuration.roles:
+        cluster = configuration.cluster
+        raise ConfigurationError(
+            f"roles: found {configuration.roles}; cluster {cluster} runs with roles "
+            f"{running.roles}. Stop it first to change that; its data stays as it is"
+        )
 
 
 def bootstrap(configuration: ClusterConfiguration, timeout_s: float) -> dict[str, Any]:

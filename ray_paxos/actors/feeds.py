@@ -9,31 +9,38 @@ Rules:
 3. A call that takes longer than `timeout_s` is abandoned: its answer is still taken if it comes,
    but the feed goes on without it. A peer that answers nothing gets no more than
    `abandoned_max` such calls at a time, so that a stopped process costs a bounded amount.
-4. A peer is found by its name. When a call says that the actor is dead, it is looked up again;
+4. What nobody waits for may be put in as *patient*: it leaves with whatever leaves next, and where
+   nothing does, after `patience_s`.
+5. A peer is found by its name. When a call says that the actor is dead, it is looked up again;
    until then, and after any other failure, the feed pauses for a moment that doubles each time.
 
-Everything here runs on one event loop; answers are handed to the callback on that loop.
+Any thread may put envelopes in, and makes the call itself where one may be made: a lone message
+changes no thread on its way out. Answers come back on the background thread, which hands them to
+the callback. A feed's own state is guarded by its lock, which is held over no call and no callback.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Generic, TypeVar
 
-import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from ray_paxos.actors.answers import RolePhase, state_of
-from ray_paxos.actors.names import NAMESPACE
-from ray_paxos.core.messages import Envelope
-from ray_paxos.core.wire import decode_envelopes, join_envelopes
+from ray_paxos.actors.background import Background, Timer
+from ray_paxos.actors.peers import Peer, find_actor
 from ray_paxos.errors import WireFormatError
+
+Batch = TypeVar("Batch")
+"""What an answer is decoded to."""
 
 _logger = logging.getLogger(__name__)
 
@@ -64,6 +71,7 @@ class FeedLimits:
         timeout_s: After which a call is abandoned.
         abandoned_max: Abandoned calls without an answer at most; each counts
         forget_s: for this long after it was abandoned.
+        patience_s: What is patient waits so long for company, at most.
         pause_s: First pause after a failure; doubles up to `pause_max_s`.
         pause_max_s: The longest pause.
     """
@@ -75,6 +83,7 @@ class FeedLimits:
     timeout_s: float = 2.0
     abandoned_max: int = 4
     forget_s: float = 60.0
+    patience_s: float = 0.005
     pause_s: float = 0.05
     pause_max_s: float = 1.0
 
@@ -126,55 +135,47 @@ class FeedQueue:
         return taken
 
 
-class Peer(Protocol):
-    """How a feed reaches a peer."""
-
-    def call(self, batch: bytes) -> Future[bytes]:
-        """Hand a batch over; the future has the answer, or Ray's error."""
-
-
-class ActorPeer:
-    """A role actor, by its handle."""
-
-    def __init__(self, handle: Any) -> None:
-        """Call `handle`."""
-        self._handle = handle
-
-    def call(self, batch: bytes) -> Future[bytes]:
-        """Call the actor's `deliver`."""
-        future: Future[bytes] = self._handle.deliver.remote(batch).future()
-        return future
-
-
-def find_actor(name: str) -> Peer:
-    """Look an actor up; takes a call to the GCS.
-
-    Raises:
-        ValueError: No actor of that name lives.
-    """
-    return ActorPeer(ray.get_actor(name, namespace=NAMESPACE))
-
-
 class _Call:
     """One call on its way."""
 
-    __slots__ = ("deadline", "is_abandoned")
+    __slots__ = ("deadline", "is_abandoned", "started")
 
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
+    def __init__(self, started: float, timeout_s: float) -> None:
+        self.started = started
+        self.deadline = started + timeout_s
         self.is_abandoned = False
 
 
-class PeerFeed:
-    """The way to one peer; see the module's rules. To be used on its event loop only."""
+@dataclass(frozen=True, slots=True)
+class BatchForm(Generic[Batch]):
+    """How batches of one kind of peers look.
+
+    Attributes:
+        join: Makes one call of encoded envelopes.
+        decode: Reads an answer; raises WireFormatError.
+    """
+
+    join: Callable[[Sequence[bytes]], bytes]
+    decode: Callable[[bytes], Batch]
+
+
+class PeerFeed(Generic[Batch]):
+    """The way to one peer; see the module's rules.
+
+    Invariants: everything but what is given at the start is changed under `_lock` only.
+
+    Attributes:
+        answer_s: How long the last answer took.
+    """
 
     def __init__(
         self,
         name: str,
         *,
-        loop: asyncio.AbstractEventLoop,
+        background: Background,
         lookup: Executor,
-        on_answer: Callable[[Sequence[Envelope]], None],
+        form: BatchForm[Batch],
+        on_answer: Callable[[Batch], None],
         limits: FeedLimits,
         find: Callable[[str], Peer] = find_actor,
     ) -> None:
@@ -182,18 +183,21 @@ class PeerFeed:
 
         Args:
             name: Of the actor, in the namespace of ray_paxos.
-            loop: Runs everything here.
+            background: Takes answers in, and keeps the time.
             lookup: Where names are looked up, since that waits for the GCS.
-            on_answer: Takes the envelopes of an answer.
+            form: Of calls and answers.
+            on_answer: Takes what an answer carries, on the background thread.
             limits: Bounds.
             find: Turns the name into a peer; raises ValueError where nobody has it.
         """
         self._name = name
-        self._loop = loop
+        self._background = background
         self._lookup = lookup
+        self._form = form
         self._on_answer = on_answer
         self._limits = limits
         self._find = find
+        self._lock = threading.Lock()
         self._queue = FeedQueue(limits)
         self._peer: Peer | None = None
         self._is_looking = False
@@ -201,126 +205,190 @@ class PeerFeed:
         self._in_flight = 0
         self._pause_s = limits.pause_s
         self._paused_until = 0.0
-        self._is_scheduled = False
-        self._watch: asyncio.TimerHandle | None = None
-        self._resume: asyncio.TimerHandle | None = None
+        self._watch: Timer | None = None
+        self._resume: Timer | None = None
+        self._patience: Timer | None = None
+        self._is_urgent = False
+        self.answer_s = 0.0
 
-    def put(self, encoded: bytes) -> None:
-        """Queue an envelope; it leaves at the end of this turn of the loop, or later."""
-        self._queue.put(encoded)
-        if not self._is_scheduled and self._in_flight < self._limits.calls_max:
-            # Not at once: what this turn of the loop still produces goes into the same call.
-            self._is_scheduled = True
-            self._loop.call_soon(self._pump)
+    @property
+    def is_ready(self) -> bool:
+        """Whether what is put in now leaves at once, as far as one can see."""
+        return self._peer is not None and not self._calls and self._paused_until <= time.monotonic()
+
+    def put(self, encoded: Sequence[bytes], *, is_patient: bool = False) -> None:
+        """Queue envelopes; they leave at once, in one call, or with a later one.
+
+        Args:
+            encoded: The envelopes.
+            is_patient: Whether they wait for others to leave with.
+        """
+        with self._lock:
+            for envelope in encoded:
+                self._queue.put(envelope)
+            if is_patient and not self._is_urgent:
+                if self._patience is None:
+                    delay_s = self._limits.patience_s
+                    self._patience = self._background.call_later(delay_s, self._on_patience)
+                return
+            self._is_urgent = True
+        self._pump()
+
+    def take(self) -> list[bytes]:
+        """What waits for a call that may be made now, to leave in another way; up to one call's."""
+        with self._lock:
+            if self._in_flight:
+                # What was sent before it has not arrived: it must not be overtaken for no reason.
+                return []
+            return self._take()
 
     def close(self) -> None:
         """Stop; what is queued is dropped."""
-        for timer in (self._watch, self._resume):
-            if timer is not None:
-                timer.cancel()
-        self._limits = FeedLimits(calls_max=0)
-        self._queue = FeedQueue(self._limits)
+        with self._lock:
+            for timer in (self._watch, self._resume, self._patience):
+                if timer is not None:
+                    timer.cancel()
+            self._limits = FeedLimits(calls_max=0)
+            self._queue = FeedQueue(self._limits)
 
     def _pump(self) -> None:
-        self._is_scheduled = False
-        while len(self._queue) and self._in_flight < self._limits.calls_max:
-            pause = self._paused_until - self._loop.time()
-            if pause > 0:
-                self._pump_later(pause)
-                return
-            if len(self._calls) - self._in_flight >= self._limits.abandoned_max:
-                return
-            if self._peer is None:
-                self._look_up()
-                return
-            self._send(self._peer)
+        """Make the calls that may be made; in any thread."""
+        while True:
+            with self._lock:
+                peer = self._next_peer()
+                if peer is None:
+                    return
+                call = _Call(time.monotonic(), self._limits.timeout_s)
+                taken = self._take()
+                self._calls.add(call)
+                self._in_flight += 1
+                self._watch_for(call)
+            self._send(peer, call, taken)
 
-    def _pump_later(self, pause_s: float) -> None:
-        if self._resume is None:
-            self._resume = self._loop.call_later(pause_s, self._on_resume)
+    def _take(self) -> list[bytes]:
+        """The envelopes of the next call; with the lock."""
+        taken = self._queue.take()
+        if not len(self._queue):
+            # The timer of what was patient runs on: what comes next finds it.
+            self._is_urgent = False
+        return taken
 
-    def _on_resume(self) -> None:
-        self._resume = None
-        self._pump()
+    def _next_peer(self) -> Peer | None:
+        """The peer, where a call may be made now."""
+        limits = self._limits
+        if not self._is_urgent or self._in_flight >= limits.calls_max:
+            return None
+        pause_s = self._paused_until - time.monotonic()
+        if pause_s > 0:
+            if self._resume is None:
+                self._resume = self._background.call_later(pause_s, self._on_resume)
+            return None
+        if len(self._calls) - self._in_flight >= limits.abandoned_max:
+            return None
+        if self._peer is None and not self._is_looking:
+            self._is_looking = True
+            looked = self._lookup.submit(self._find, self._name)
+            looked.add_done_callback(
+                lambda done: self._background.post(partial(self._on_looked_up, done))
+            )
+        return self._peer
 
-    def _look_up(self) -> None:
-        if self._is_looking:
-            return
-        self._is_looking = True
-        looked = self._loop.run_in_executor(self._lookup, self._find, self._name)
-        looked.add_done_callback(self._on_looked_up)
-
-    def _on_looked_up(self, looked: asyncio.Future[Peer]) -> None:
-        self._is_looking = False
+    def _send(self, peer: Peer, call: _Call, taken: Sequence[bytes]) -> None:
         try:
-            self._peer = looked.result()
-        except (ValueError, RayError) as error:
-            # ValueError: no actor of that name lives now.
-            self._pause(str(error))
-        self._pump()
-
-    def _send(self, peer: Peer) -> None:
-        call = _Call(self._loop.time() + self._limits.timeout_s)
-        batch = join_envelopes(self._queue.take())
-        try:
-            future = peer.call(batch)
+            future = peer.call(self._form.join(taken))
         except RayError as error:
-            self._on_failure(error)
+            with self._lock:
+                self._end(call)
+                self._note_failure(error)
             return
-        self._calls.add(call)
-        self._in_flight += 1
         future.add_done_callback(
-            lambda done: self._loop.call_soon_threadsafe(self._on_done, call, done)
+            lambda done: self._background.post(partial(self._on_done, call, done))
         )
-        if self._watch is None or self._watch.when() > call.deadline:
-            if self._watch is not None:
-                self._watch.cancel()
-            self._watch = self._loop.call_at(call.deadline, self._on_watch)
 
-    def _on_watch(self) -> None:
-        """Abandon calls that are due, forget those abandoned long ago, and look again later."""
-        self._watch = None
-        now = self._loop.time()
-        due: list[float] = []
-        for call in list(self._calls):
-            if not call.is_abandoned and call.deadline <= now:
-                call.is_abandoned = True
-                call.deadline += self._limits.forget_s
-                self._in_flight -= 1
-            if call.deadline > now:
-                due.append(call.deadline)
-            else:
-                self._calls.discard(call)
-        if due:
-            self._watch = self._loop.call_later(max(min(due) - now, 0.001), self._on_watch)
-        self._pump()
+    def _watch_for(self, call: _Call) -> None:
+        """Have a call abandoned when it is due."""
+        if self._watch is not None:
+            if self._watch.at <= call.deadline:
+                return
+            self._watch.cancel()
+        delay_s = call.deadline - time.monotonic()
+        self._watch = self._background.call_later(delay_s, self._on_watch)
 
-    def _on_done(self, call: _Call, done: Future[bytes]) -> None:
+    def _end(self, call: _Call) -> None:
         self._calls.discard(call)
         if not call.is_abandoned:
             self._in_flight -= 1
-        try:
-            answer = done.result()
-            state = state_of(answer)
-            envelopes = decode_envelopes(answer) if state is None else ()
-        except RayError as error:
-            self._on_failure(error)
-        except WireFormatError as error:
-            self._pause(str(error))
-        else:
-            if state is None:
-                self._pause_s = self._limits.pause_s
-                self._on_answer(envelopes)
-            elif state.phase is not RolePhase.SERVING:
-                self._pause(str(state))
+
+    # The background thread.
+
+    def _on_resume(self) -> None:
+        with self._lock:
+            self._resume = None
         self._pump()
 
-    def _on_failure(self, error: RayError) -> None:
+    def _on_patience(self) -> None:
+        with self._lock:
+            self._patience = None
+            self._is_urgent = bool(len(self._queue))
+        self._pump()
+
+    def _on_looked_up(self, looked: Future[Peer]) -> None:
+        with self._lock:
+            self._is_looking = False
+            try:
+                self._peer = looked.result()
+            except (ValueError, RayError) as error:
+                # ValueError: no actor of that name lives now.
+                self._pause(str(error))
+        self._pump()
+
+    def _on_watch(self) -> None:
+        """Abandon calls that are due, forget those abandoned long ago, and look again later."""
+        with self._lock:
+            self._watch = None
+            now = time.monotonic()
+            due: list[float] = []
+            for call in list(self._calls):
+                if not call.is_abandoned and call.deadline <= now:
+                    call.is_abandoned = True
+                    call.deadline += self._limits.forget_s
+                    self._in_flight -= 1
+                if call.deadline > now:
+                    due.append(call.deadline)
+                else:
+                    self._calls.discard(call)
+            if due:
+                delay_s = max(min(due) - now, 0.001)
+                self._watch = self._background.call_later(delay_s, self._on_watch)
+        self._pump()
+
+    def _on_done(self, call: _Call, done: Future[bytes]) -> None:
+        batch: Batch | None = None
+        with self._lock:
+            self._end(call)
+            self.answer_s = time.monotonic() - call.started
+            try:
+                answer = done.result()
+                state = state_of(answer)
+                if state is None:
+                    batch = self._form.decode(answer)
+                    self._pause_s = self._limits.pause_s
+                elif state.phase is not RolePhase.SERVING:
+                    self._pause(str(state))
+            except RayError as error:
+                self._note_failure(error)
+            except WireFormatError as error:
+                self._pause(str(error))
+        if batch is not None:
+            self._on_answer(batch)
+        self._pump()
+
+    def _note_failure(self, error: RayError) -> None:
         if isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError):
             self._peer = None
         self._pause(f"{type(error).__name__}: {error}")
 
     def _pause(self, reason: str) -> None:
         _logger.debug("%s: %s", self._name, reason)
-        self._paused_until = self._loop.time() + self._pause_s
+        self._paused_until = time.monotonic() + self._pause_s
         self._pause_s = min(2 * self._pause_s, self._limits.pause_max_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,16 @@ from ray_paxos.actors.acceptor import AcceptorActor
 from ray_paxos.actors.answers import RolePhase
 from ray_paxos.actors.folders import explain, raise_error
 from ray_paxos.actors.log_actors import CheckpointerActor, LearnerActor
-from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name, parse_actor_name
+from ray_paxos.actors.member import MemberActor
+from ray_paxos.actors.names import (
+    NAMESPACE,
+    ROLE_NAMES,
+    actor_name,
+    parse_actor_name,
+    role_method,
+)
 from ray_paxos.actors.placement import Pin, RayNode
-from ray_paxos.actors.proposer import WATCHERS_MAX, ProposerActor
+from ray_paxos.actors.proposer import ProposerActor
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.core.messages import RoleName
 from ray_paxos.core.quorum import majority
@@ -42,6 +49,14 @@ ROLE_CLASSES: dict[RoleName, type[Any]] = {
     RoleName.CHECKPOINTER: CheckpointerActor,
     RoleName.PROPOSER: ProposerActor,
 }
+
+
+def actor_names(spec: ClusterSpec, member: str) -> dict[str, type[Any]]:
+    """The names of a member's actors, and the class of each: four, or one with `roles: fused`."""
+    cluster = spec.decoded_genesis().cluster
+    if spec.is_fused:
+        return {actor_name(cluster, member, RoleName.ACCEPTOR, is_fused=True): MemberActor}
+    return {actor_name(cluster, member, role): kind for role, kind in ROLE_CLASSES.items()}
 
 
 def live_actor_names(cluster: str) -> set[str]:
@@ -114,11 +129,11 @@ def launch(
     live = live_actor_names(cluster)
     for member, node_id in places.items():
         placing = _placing(pins.get(member, Pin()), node_id, nodes)
-        for role, role_class in ROLE_CLASSES.items():
-            if actor_name(cluster, member, role) in live:
+        for name, actor_class in actor_names(spec, member).items():
+            if name in live:
                 continue
             options: dict[str, Any] = {
-                "name": actor_name(cluster, member, role),
+                "name": name,
                 "namespace": NAMESPACE,
                 "get_if_exists": True,
                 "lifetime": "detached",
@@ -128,16 +143,16 @@ def launch(
                 "max_task_retries": 0,
                 "num_cpus": 0,
                 "enable_task_events": False,
+                "concurrency_groups": actor_class.concurrency_groups,
                 **placing,
             }
-            if role is RoleName.PROPOSER:
-                # More than may wait there, so that no call of a peer waits behind clients'.
-                waiting = spec.proposer.intake_requests_max + spec.proposer.reads_max
-                options["max_concurrency"] = 2 * waiting + WATCHERS_MAX + 1_000
             remote: Any = ray.remote
-            handle = remote(**options)(role_class).remote(spec.encoded(), member)
+            handle = remote(**options)(actor_class).remote(spec.encoded(), member)
             if live:
-                ray.wait([handle.wait_open.remote(COME_UP_S)], timeout=COME_UP_S)
+                opening = role_method(
+                    handle, RoleName.ACCEPTOR, "wait_open", is_fused=spec.is_fused
+                )(COME_UP_S)
+                ray.wait([opening], timeout=COME_UP_S)
 
 
 def _placing(pin: Pin, node_id: str, nodes: Sequence[RayNode]) -> dict[str, Any]:
@@ -159,9 +174,9 @@ def _placing(pin: Pin, node_id: str, nodes: Sequence[RayNode]) -> dict[str, Any]
 
 @dataclass(slots=True)
 class _Waiting:
-    """What is known of a role that is waited for."""
+    """What is known of a role that is waited for; `ask` asks for its state, None: it is gone."""
 
-    handle: Any
+    ask: Callable[..., Any] | None
     phase: str = RolePhase.OPENING.value
     reason: str = "no answer yet"
     error: str = ""
@@ -182,12 +197,12 @@ class _Waiting:
 
 
 def wait_until_serving(
-    cluster: str, members: Iterable[str], timeout_s: float, *, is_strict: bool
+    spec: ClusterSpec, members: Iterable[str], timeout_s: float, *, is_strict: bool
 ) -> None:
     """Wait until all roles of these members serve.
 
     Args:
-        cluster: The cluster's name.
+        spec: The cluster's.
         members: Names of those whose actors were launched.
         timeout_s: How long to wait.
         is_strict: Whether a majority of the members is enough only where the others are damaged:
@@ -199,7 +214,7 @@ def wait_until_serving(
     """
     names = tuple(members)
     waiting = {
-        (member, role): _Waiting(_find(actor_name(cluster, member, role)))
+        (member, role): _Waiting(_find_state(spec, member, role))
         for member in names
         for role in ROLE_NAMES
     }
@@ -227,9 +242,8 @@ def _ask(waiting: Mapping[tuple[str, RoleName], _Waiting]) -> None:
     """Ask every role that is not known to serve; each answers once its opening has ended."""
     asked: dict[Any, _Waiting] = {}
     for role in waiting.values():
-        if role.phase != RolePhase.SERVING.value and role.handle is not None:
-            role.handle.wait_open.remote(WAIT_OPEN_S)
-            asked[role.handle.state.remote()] = role
+        if role.phase != RolePhase.SERVING.value and role.ask is not None:
+            asked[role.ask(WAIT_OPEN_S)] = role
     if not asked:
         return
     done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_TIMEOUT_S)
@@ -251,7 +265,7 @@ def _ask(waiting: Mapping[tuple[str, RoleName], _Waiting]) -> None:
 
 
 def _is_hopeless(role: _Waiting, now: float, is_strict: bool) -> bool:
-    if role.phase == RolePhase.STOPPED.value or role.handle is None:
+    if role.phase == RolePhase.STOPPED.value or role.ask is None:
         return True
     if is_strict and role.is_restarting:
         # On a busy machine a new process may take longer than any patience.
@@ -270,8 +284,12 @@ def _raise_unready(unready: Mapping[tuple[str, RoleName], _Waiting], timeout_s: 
     raise ClusterError(f"not all roles serve after {timeout_s:g} s ({listed})")
 
 
-def _find(name: str) -> Any:
+def _find_state(spec: ClusterSpec, member: str, role: RoleName) -> Callable[..., Any] | None:
+    """How to ask a role for its state; None where its actor is gone."""
+    is_fused = spec.is_fused
+    name = actor_name(spec.decoded_genesis().cluster, member, role, is_fused=is_fused)
     try:
-        return ray.get_actor(name, namespace=NAMESPACE)
+        handle: Any = ray.get_actor(name, namespace=NAMESPACE)
     except ValueError:
         return None
+    return role_method(handle, role, "state", is_fused=is_fused)

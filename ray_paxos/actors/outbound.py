@@ -1,121 +1,101 @@
-"""All feeds of one role actor, and the loop that runs them for a role with a busy main thread."""
+"""All feeds of one process."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Generic
 
-from ray_paxos.actors.feeds import FeedLimits, PeerFeed
-from ray_paxos.actors.names import actor_name
-from ray_paxos.core.genesis import Genesis
-from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.actors.background import Background
+from ray_paxos.actors.feeds import Batch, BatchForm, FeedLimits, PeerFeed
+from ray_paxos.actors.peers import Peer
+from ray_paxos.core.messages import Address
 
 
-class Feeds:
-    """The feeds to all peers, made when first needed; to be used on the loop only."""
+class Feeds(Generic[Batch]):
+    """The feeds to all peers, made when first needed; used by any thread."""
 
     def __init__(
         self,
-        genesis: Genesis,
+        names: Mapping[Address, str],
         *,
-        loop: asyncio.AbstractEventLoop,
-        on_answer: Callable[[Sequence[Envelope]], None],
+        background: Background,
+        form: BatchForm[Batch],
+        on_answer: Callable[[Batch], None],
         limits: FeedLimits,
+        find: Callable[[str], Peer],
     ) -> None:
-        """Feed the actors of the genesis' members.
+        """Feed the actors of these names.
 
         Args:
-            genesis: Says what the members are called.
-            loop: Runs the feeds.
-            on_answer: Takes what peers answer.
+            names: Of the actor at each address; several addresses may be one actor's.
+            background: Takes answers in.
+            form: Of what the actors take and answer.
+            on_answer: Takes what peers answer, on the background thread.
             limits: Of each feed.
+            find: Turns a name into a peer.
         """
-        self._names: Mapping[Address, str] = {
-            Address(member.member_id, role): actor_name(genesis.cluster, member.name, role)
-            for member in genesis.members
-            for role in RoleName
-            if role is not RoleName.CLIENT
-        }
-        self._loop = loop
+        self._names = names
+        self._background = background
+        self._form = form
         self._on_answer = on_answer
         self._limits = limits
+        self._find = find
         self._lookup = ThreadPoolExecutor(1, thread_name_prefix="ray_paxos-lookup")
-        self._feeds: dict[Address, PeerFeed] = {}
+        self._making = threading.Lock()
+        self._feeds: dict[str, PeerFeed[Batch]] = {}
 
-    def put(self, to: Address, encoded: bytes) -> None:
-        """Queue an encoded envelope; one for nobody we know is dropped."""
-        feed = self._feeds.get(to)
-        if feed is None:
+    def send(self, messages: Sequence[tuple[Address, bytes]], *, is_patient: bool = False) -> None:
+        """Queue encoded envelopes for their peers; one for nobody we know is dropped.
+
+        What is for one actor goes in one call, unless it is too much for that.
+
+        Args:
+            messages: Whom each is for, and the envelope.
+            is_patient: Whether they wait for others to leave with.
+        """
+        batches: dict[str, list[bytes]] = {}
+        for to, encoded in messages:
             name = self._names.get(to)
-            if name is None:
-                return
-            feed = PeerFeed(
-                name,
-                loop=self._loop,
-                lookup=self._lookup,
-                on_answer=self._on_answer,
-                limits=self._limits,
-            )
-            self._feeds[to] = feed
-        feed.put(encoded)
+            if name is not None:
+                batches.setdefault(name, []).append(encoded)
+        for name, batch in batches.items():
+            feed = self._feeds.get(name) or self._make(name)
+            feed.put(batch, is_patient=is_patient)
+
+    def quickest(self, addresses: Sequence[Address], count: int) -> list[Address]:
+        """So many of these that are ready, those that answered quickest the last time; or none."""
+        ready: list[tuple[float, Address]] = []
+        for to in addresses:
+            feed = self._feeds.get(self._names.get(to, ""))
+            if feed is not None and feed.is_ready:
+                ready.append((feed.answer_s, to))
+        return [to for _, to in sorted(ready)[:count]] if len(ready) >= count else []
+
+    def take(self, to: Address) -> list[bytes]:
+        """What waits for the actor at an address, and may go to it in another way."""
+        feed = self._feeds.get(self._names.get(to, ""))
+        return feed.take() if feed is not None else []
+
+    def _make(self, name: str) -> PeerFeed[Batch]:
+        with self._making:
+            feed = self._feeds.get(name)
+            if feed is None:
+                feed = self._feeds[name] = PeerFeed(
+                    name,
+                    background=self._background,
+                    lookup=self._lookup,
+                    form=self._form,
+                    on_answer=self._on_answer,
+                    limits=self._limits,
+                    find=self._find,
+                )
+            return feed
 
     def close(self) -> None:
         """Stop all feeds."""
-        for feed in self._feeds.values():
-            feed.close()
+        with self._making:
+            for feed in self._feeds.values():
+                feed.close()
         self._lookup.shutdown(wait=False)
-
-
-class BackgroundFeeds:
-    """Feeds and one timer, run by a thread of their own.
-
-    The main thread hands messages over and goes on; answers and the timer come back through
-    callbacks, on the background thread.
-    """
-
-    def __init__(
-        self,
-        genesis: Genesis,
-        *,
-        on_answer: Callable[[Sequence[Envelope]], None],
-        on_timer: Callable[[], None],
-        limits: FeedLimits,
-    ) -> None:
-        """Start the thread; arguments as `Feeds`, and what to call when the timer runs out."""
-        self._loop = asyncio.new_event_loop()
-        self._feeds = Feeds(genesis, loop=self._loop, on_answer=on_answer, limits=limits)
-        self._on_timer = on_timer
-        self._timer: asyncio.TimerHandle | None = None
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="ray_paxos-feeds", daemon=True
-        )
-        self._thread.start()
-
-    def send(self, messages: Sequence[tuple[Address, bytes]]) -> None:
-        """Queue encoded envelopes for their peers."""
-        self._loop.call_soon_threadsafe(self._put_all, messages)
-
-    def set_timer(self, delay_s: float) -> None:
-        """Let the timer run out after that time, in place of any earlier setting."""
-        self._loop.call_soon_threadsafe(self._set_timer, delay_s)
-
-    def close(self) -> None:
-        """End the thread; what is queued is dropped."""
-        self._loop.call_soon_threadsafe(self._close)
-        self._thread.join()
-        # The loop is left open: answers to calls on their way still knock at it.
-
-    def _put_all(self, messages: Sequence[tuple[Address, bytes]]) -> None:
-        for to, encoded in messages:
-            self._feeds.put(to, encoded)
-
-    def _set_timer(self, delay_s: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(delay_s, self._on_timer)
-
-    def _close(self) -> None:
-        self._feeds.close()
-        self._loop.stop()

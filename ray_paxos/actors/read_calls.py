@@ -23,7 +23,7 @@ from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 METHODS = {
     RoleName.PROPOSER: "submit",
     RoleName.ACCEPTOR: "read",
-    RoleName.LEARNER: "deliver",
+    RoleName.LEARNER: "query",
 }
 """What each role has clients call."""
 
@@ -48,7 +48,14 @@ class ReadCalls:
     """Makes calls for one client's address. May be used by several threads."""
 
     def __init__(
-        self, *, cluster: str, genesis: bytes, group: int, names: Mapping[int, str], client_id: int
+        self,
+        *,
+        cluster: str,
+        genesis: bytes,
+        group: int,
+        names: Mapping[int, str],
+        client_id: int,
+        is_fused: bool = False,
     ) -> None:
         """Call the members of a cluster.
 
@@ -58,12 +65,14 @@ class ReadCalls:
             group: Whose machines are read.
             names: Of the members, by id.
             client_id: Of the client that reads.
+            is_fused: Whether the roles of a member are one actor.
         """
         self.names = names
         self._cluster = cluster
         self._genesis = genesis
         self._group = group
         self._address = Address(client_id, RoleName.CLIENT)
+        self._is_fused = is_fused
         self._methods: dict[tuple[int, RoleName], Any] = {}
 
     def start(self, role: RoleName, message: Message, *members: int) -> list[Started]:
@@ -143,7 +152,7 @@ class ReadCalls:
     def _method(self, member: int, role: RoleName) -> Any:
         method = self._methods.get((member, role))
         if method is None:
-            name = actor_name(self._cluster, self.names[member], role)
+            name = actor_name(self._cluster, self.names[member], role, is_fused=self._is_fused)
             handle = ray.get_actor(name, namespace=NAMESPACE)
             method = self._methods[member, role] = getattr(handle, METHODS[role])
         return method

@@ -34,7 +34,7 @@ from ray_paxos.core.client_messages import (
     ReadIndexConfirmed,
 )
 from ray_paxos.core.messages import Message, RoleName
-from ray_paxos.core.read_problems import ReadProblem, following, late, problem_of
+from ray_paxos.core.read_problems import ReadProblem, following, late, more_telling, problem_of
 from ray_paxos.errors import ConfigurationError, QueryError
 
 CONSISTENCIES = {
@@ -83,6 +83,7 @@ class Reader:
         names: Mapping[int, str],
         has_lease: bool,
         turn: QuorumReadTurn,
+        is_fused: bool = False,
     ) -> None:
         """Read from the members of a cluster.
 
@@ -93,6 +94,7 @@ class Reader:
             names: Of the members, by id.
             has_lease: Whether its masters hold leases.
             turn: Shared with other readers of the group.
+            is_fused: Whether the roles of a member are one actor.
         """
         self._names = names
         self._ids = sorted(names)
@@ -105,6 +107,7 @@ class Reader:
             group=group,
             names=names,
             client_id=self._random.getrandbits(62) | 1,
+            is_fused=is_fused,
         )
         self.read_calls = self._calls
         self._by_quorum = QuorumReader(self._calls, self._ids, turn)
@@ -146,6 +149,7 @@ class Reader:
         member = self._master if is_of_master else self._follower
         stopped: set[int] = set()
         hints, pause_s = 0, PAUSE_S
+        told: ReadProblem | None = None
         while True:
             outcome = self._try(member, read, deadline)
             if isinstance(outcome, bytes):
@@ -154,6 +158,7 @@ class Reader:
                 else:
                     self._follower = member
                 return outcome
+            told = more_telling(told, outcome)
             if outcome.problem is QueryProblem.STOPPED:
                 stopped.add(member)
                 if len(stopped) == len(self._ids):
@@ -165,7 +170,7 @@ class Reader:
                 time.sleep(min(pause_s, max(deadline - time.monotonic(), 0.0)))
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
             if time.monotonic() >= deadline:
-                raise late(outcome, f"within {timeout_s:g} s")
+                raise late(told, f"within {timeout_s:g} s")
             member = next_member
 
     def _try(self, member: int, read: _Read, deadline: float) -> bytes | ReadProblem:

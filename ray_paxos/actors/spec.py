@@ -41,6 +41,8 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
         log_level: Least severity that actors write to their logs.
         priorities: By member_id, of the members that have another one than 1.
         archive: Address of the archive; None for none.
+        roles: Whether each member's four roles are actors of their own (`separate`), or one
+            (`fused`).
     """
 
     format: int
@@ -53,6 +55,12 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     priorities: dict[int, int]
     archive: str | None = None
+    roles: str = "separate"
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the four roles of a member are one actor."""
+        return self.roles == "fused"
 
     def encoded(self) -> bytes:
         """The form that actors are made from."""
@@ -61,6 +69,14 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     def decoded_genesis(self) -> Genesis:
         """The genesis."""
         return decode_genesis(self.genesis)
+
+
+class _SpecFormat(msgspec.Struct):
+    format: int
+
+
+_format_decoder = msgspec.msgpack.Decoder(_SpecFormat)
+_decoder = msgspec.msgpack.Decoder(ClusterSpec)
 
 
 def make_spec(genesis: Genesis, configuration: ClusterConfiguration) -> ClusterSpec:
@@ -76,6 +92,7 @@ def make_spec(genesis: Genesis, configuration: ClusterConfiguration) -> ClusterS
         checkpointer=configuration.checkpointer.settings(),
         log_level=configuration.logging.level,
         archive=configuration.archive,
+        roles=configuration.roles,
         priorities={
             member.member_id: priority
             for member in genesis.members
@@ -97,13 +114,9 @@ def decode_spec(data: bytes) -> ClusterSpec:
         WireFormatError: It was made by a release with another format.
     """
     try:
-        found = msgspec.msgpack.decode(data, type=_SpecFormat).format
+        found = _format_decoder.decode(data).format
         if found != SPEC_FORMAT:
             raise WireFormatError(f"cluster spec format {found}; this process knows {SPEC_FORMAT}")
-        return msgspec.msgpack.decode(data, type=ClusterSpec)
+        return _decoder.decode(data)
     except msgspec.DecodeError as error:
         raise WireFormatError(f"not a cluster spec: {error}") from error
-
-
-class _SpecFormat(msgspec.Struct):
-    format: int

@@ -150,6 +150,12 @@ class ClusterConfiguration(Section):
             "list of groups"
         },
     )
+    roles: Literal["separate", "fused"] = Field(
+        "separate",
+        description="Whether each role of a member is a Ray actor of its own, or all four are one: "
+        "faster and smaller, and they fail together. May be changed while the cluster is stopped.",
+        json_schema_extra={"allowed": "separate or fused"},
+    )
     proposer: ProposerConfiguration = ProposerConfiguration()
     acceptor: AcceptorConfiguration = AcceptorConfiguration()
     learner: LearnerConfiguration = LearnerConfiguration()

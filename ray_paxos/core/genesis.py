@@ -131,6 +131,9 @@ class Genesis(msgspec.Struct, frozen=True, array_like=True):
         raise KeyError(member_id)
 
 
+_decoder = msgspec.msgpack.Decoder(Genesis)
+
+
 def first_voters(members: Iterable[MemberSpec]) -> tuple[Voter, ...]:
     """The voters of a group that begins with all these members.
 
@@ -146,4 +149,4 @@ def decode_genesis(data: bytes) -> Genesis:
     Raises:
         msgspec.DecodeError: Not a genesis.
     """
-    return msgspec.msgpack.decode(data, type=Genesis)
+    return _decoder.decode(data)

@@ -42,7 +42,7 @@ from ray_paxos.core.client_messages import (
 from ray_paxos.core.messages import Message, RoleName
 from ray_paxos.core.pending import FOREVER_NS, NOBODY, Outcomes, PendingBatch, Receiver
 from ray_paxos.core.query_calls import Ask, QuerySettings, ReadBatch, ReadTerms, Way
-from ray_paxos.core.read_problems import ReadProblem, following, late, problem_of
+from ray_paxos.core.read_problems import ReadProblem, following, late, more_telling, problem_of
 from ray_paxos.core.results import EntryResult, Note, NoteCode
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.waiting import WaitingCommands
@@ -351,7 +351,7 @@ class QueryBatches:
     ) -> list[Ask]:
         """A try came to nothing: go on by the index, elsewhere, or after a pause."""
         batch.asked.clear()
-        batch.problem = problem
+        batch.problem = more_telling(batch.problem, problem)
         member_id, consistency = batch.member_id, batch.terms.consistency
         is_other = problem.master not in (0, member_id)
         needs_index = problem.problem is QueryProblem.NO_LEASE and not is_other

@@ -64,11 +64,21 @@ def following(
     return members[(members.index(member) + 1) % len(members)]
 
 
+def more_telling(earlier: ReadProblem | None, later: ReadProblem) -> ReadProblem:
+    """Which of two problems of a read to tell: the later one, unless there was only no time left.
+
+    Shortly before its time is over a read is refused by members that take longer than that to get
+    to it. That says nothing of what it had waited for.
+    """
+    is_out_of_time = later.problem is QueryProblem.OVERLOADED
+    return earlier if earlier is not None and is_out_of_time else later
+
+
 def late(problem: ReadProblem, when: str) -> QueryError:
     """The error of a read whose time is over.
 
     Args:
-        problem: The latest one.
+        problem: The most telling one.
         when: There was no answer, such as `within 5 s`.
     """
     text = f"no answer {when}: {problem.text}. A read changes nothing: ask again"

@@ -16,7 +16,7 @@ import pytest
 
 from tests.ray.subprocesses import ROOT, Sandbox, sandbox
 
-pytestmark = [pytest.mark.ray, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 LIMIT_S = 240.0
 
 

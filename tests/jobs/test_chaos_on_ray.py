@@ -12,8 +12,6 @@ import pytest
 
 from tests.ray.subprocesses import ROOT, sandbox
 
-pytestmark = pytest.mark.ray
-
 ON_NODES = """
 import os, subprocess, sys
 from pathlib import Path

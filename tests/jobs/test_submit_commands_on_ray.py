@@ -20,8 +20,6 @@ import pytest
 
 from tests.jobs.replay import replay
 
-pytestmark = pytest.mark.ray
-
 RUN_LIMIT_S = 100
 JOB = [sys.executable, "jobs/submit_commands.py"]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]

@@ -18,6 +18,20 @@ from ray_paxos.config import ClusterConfiguration, RayConfiguration, parse_confi
 CONFIGURATION = "cluster: shared\nmembers: 3\nlogging: {level: WARNING}\n"
 
 
+BOTH = ("separate", "fused")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Play a test that starts a cluster with separate roles, with fused ones, or with both."""
+    if "arrangement" not in metafunc.fixturenames:
+        return
+    chosen = metafunc.config.getoption("--roles")
+    is_for_both = any(metafunc.definition.iter_markers("for_both_roles"))
+    is_both = chosen == "both" or (chosen is None and is_for_both)
+    played = BOTH if is_both else (chosen or "separate",)
+    metafunc.parametrize("arrangement", played, scope="session")
+
+
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
     """$RAY_PAXOS_HOME of the raylet and of all its workers."""
@@ -52,9 +66,9 @@ def local_ray(home: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def configuration() -> ClusterConfiguration:
-    """Three members."""
-    return parse_configuration(CONFIGURATION)
+def configuration(arrangement: str) -> ClusterConfiguration:
+    """Three members, with the roles that are played."""
+    return parse_configuration(f"{CONFIGURATION}roles: {arrangement}\n")
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +76,8 @@ def cluster(local_ray: None, configuration: ClusterConfiguration) -> Iterator[ra
     """A cluster that the tests share; each uses keys and clients of its own."""
     started = ray_paxos.start(configuration)
     yield started
-    started.stop()
+    # Where both are played, the second one begins with nothing, too.
+    started.stop(delete_data=True)
 
 
 @pytest.fixture

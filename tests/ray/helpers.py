@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ray
+
 import ray_paxos
+from ray_paxos.actors.launching import actor_names
+from ray_paxos.actors.names import NAMESPACE
 from ray_paxos.machines import kv
 
 
@@ -35,3 +39,9 @@ def dump(client: ray_paxos.Client, prefix: str) -> dict[str, tuple[bytes, int]]:
         after = page.next_after
         if after is None:
             return entries
+
+
+def end_member(cluster: ray_paxos.Cluster, member: str) -> None:
+    """End all actors of a member; Ray makes none of them again."""
+    for name in actor_names(cluster._spec, member):
+        ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)

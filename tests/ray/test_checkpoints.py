@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 import ray_paxos
-from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES
 from ray_paxos.config import ClusterConfiguration, parse_configuration
 from ray_paxos.errors import ClusterError, ConfigurationError
 from ray_paxos.machines import kv
-from tests.ray.helpers import put, read
+from tests.ray.helpers import end_member, put, read
 from verify_log import reading, verify_group
 
 # Small segments, short logs, and a scrubber that comes around within seconds.
@@ -30,8 +28,8 @@ PATIENCE_S = 40.0
 
 
 @pytest.fixture(scope="module")
-def kept_configuration() -> ClusterConfiguration:
-    return parse_configuration(CONFIGURATION)
+def kept_configuration(arrangement: str) -> ClusterConfiguration:
+    return parse_configuration(f"{CONFIGURATION}roles: {arrangement}\n")
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +78,6 @@ def promises(cluster: ray_paxos.Cluster) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def end_member(cluster: ray_paxos.Cluster, member: str) -> None:
-    """End all of its actors; Ray makes none of them again."""
-    for role in ROLE_NAMES.values():
-        actor = ray.get_actor(f"{cluster.name}/{member}/{role}", namespace=NAMESPACE)
-        ray.kill(actor, no_restart=True)
-
-
 def check_agreement(cluster: ray_paxos.Cluster) -> None:
     digests = cluster.member_digests()
     assert set(digests) == set(cluster.members)
@@ -111,6 +102,8 @@ def test_a_checkpoint_is_made_on_demand_on_all_members(
     kept: ray_paxos.Cluster, kept_client: ray_paxos.Client
 ) -> None:
     written = put(kept_client, "before", b"1")
+    # It covers what a member has learned: followers are told a moment after the client.
+    kept.member_digests()
     made = kept.checkpoint()
     assert set(made) == set(kept.members)
     assert min(made.values()) >= written.instance_id

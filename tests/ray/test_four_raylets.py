@@ -70,7 +70,8 @@ ray.init(address=nodes.address, log_to_driver=False)
 # m1 and m3 go where there is room, but not to the head; m2 to the disk that its label names.
 members = "[m1, {name: m2, node_labels: {disk: n2}}, m3]"
 configuration = parse_configuration(
-    f"cluster: four\\nmembers: {members}\\nray: {{nodes_min: 3}}\\n"
+    f"cluster: four\\nmembers: {members}\\nroles: {os.environ['ROLES']}\\n"
+    "ray: {nodes_min: 3}\\n"
 )
 cluster = ray_paxos.start(configuration)
 said["placed"] = places(cluster)
@@ -110,10 +111,10 @@ nodes.shutdown()
 """
 
 
-def test_members_live_where_their_disks_are() -> None:
+def test_members_live_where_their_disks_are(arrangement: str) -> None:
     with sandbox() as box:
         box.environment["RAY_AUTH_MODE"] = "disabled"
-        said: dict[str, Any] = json.loads(box.run(PROGRAM)[-1])
+        said: dict[str, Any] = json.loads(box.run(PROGRAM, ROLES=arrangement)[-1])
     assert sorted(said["placed"].values()) == [["n1"], ["n2"], ["n3"]]
     assert said["placed"]["m2"] == ["n2"]
     assert said["on disk"] == {member: node for member, (node,) in said["placed"].items()}

@@ -12,7 +12,8 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 import ray_paxos
 from ray_paxos.config import parse_configuration
 
-cluster = ray_paxos.start(parse_configuration("cluster: lost"), keep=True)
+configuration = parse_configuration(f"cluster: lost\\nroles: {os.environ['ROLES']}\\n")
+cluster = ray_paxos.start(configuration, keep=True)
 with cluster.client() as client:
     print(client.propose(b"ready", machine="log").instance_id)
 """
@@ -73,9 +74,9 @@ FAILURES = json.dumps(
 )
 
 
-def test_a_retry_gets_the_first_result() -> None:
+def test_a_retry_gets_the_first_result(arrangement: str) -> None:
     with sandbox() as box:
-        box.run(START)
+        box.run(START, ROLES=arrangement)
         try:
             (said,) = box.run(RETRY, RAY_testing_rpc_failure=FAILURES)[-1:]
             found = json.loads(said)

@@ -23,9 +23,10 @@ CONFIGURATION = "cluster: masters\nmembers: 3\nlogging: {level: WARNING}\n"
 
 
 @pytest.fixture(scope="module")
-def led(local_ray: None) -> Iterator[ray_paxos.Cluster]:
+def led(local_ray: None, arrangement: str) -> Iterator[ray_paxos.Cluster]:
     """A cluster whose masters these tests move and kill."""
-    started = ray_paxos.start(parse_configuration(CONFIGURATION))
+    text = f"{CONFIGURATION}roles: {arrangement}\n"
+    started = ray_paxos.start(parse_configuration(text))
     yield started
     started.stop(delete_data=True)
 
@@ -157,8 +158,8 @@ def test_a_killed_master_is_replaced_within_two_lease_times(led: ray_paxos.Clust
         before = settled(led)
         roles = next(m for m in led.status().members if m.name == before.member).roles
         with Gaps(led) as load:
-            for role in roles.values():
-                os.kill(role.pid, signal.SIGKILL)
+            for pid in {role.pid for role in roles.values()}:
+                os.kill(pid, signal.SIGKILL)
             after = led.wait_for_master(after_version=before.version, timeout_s=30.0)
         assert after is not None
         gaps.append(load.longest_s)

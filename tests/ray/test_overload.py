@@ -33,9 +33,10 @@ GROWTH_MAX = 200_000_000
 
 
 @pytest.fixture(scope="module")
-def slow(local_ray: None) -> Iterator[ray_paxos.Cluster]:
+def slow(local_ray: None, arrangement: str) -> Iterator[ray_paxos.Cluster]:
     """A cluster with little room."""
-    started = ray_paxos.start(parse_configuration(CONFIGURATION))
+    text = f"{CONFIGURATION}roles: {arrangement}\n"
+    started = ray_paxos.start(parse_configuration(text))
     yield started
     started.stop(delete_data=True)
 

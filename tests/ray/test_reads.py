@@ -29,9 +29,9 @@ NO_LEASE = "cluster: rounds\nmembers: 3\nproposer: {lease_ms: 0}\nlogging: {leve
 
 
 @pytest.fixture(scope="module")
-def leaseless(local_ray: None) -> Iterator[ray_paxos.Cluster]:
+def leaseless(local_ray: None, arrangement: str) -> Iterator[ray_paxos.Cluster]:
     """A cluster whose masters hold no lease."""
-    started = ray_paxos.start(parse_configuration(NO_LEASE))
+    started = ray_paxos.start(parse_configuration(f"{NO_LEASE}roles: {arrangement}\n"))
     yield started
     started.stop(delete_data=True)
 
@@ -180,13 +180,17 @@ def test_without_a_lease_reads_take_rounds_and_share_them(leaseless: ray_paxos.C
 
 
 def test_a_client_cannot_have_an_acceptor_do_more_than_answer_reads(
-    leaseless: ray_paxos.Cluster,
+    leaseless: ray_paxos.Cluster, arrangement: str
 ) -> None:
     with leaseless.client() as client:
         put(client, "acceptor", b"1")
-        acceptor = ray.get_actor(
-            actor_name(leaseless.name, leaseless.members[0], RoleName.ACCEPTOR), namespace=NAMESPACE
+        name = actor_name(
+            leaseless.name,
+            leaseless.members[0],
+            RoleName.ACCEPTOR,
+            is_fused=arrangement == "fused",
         )
+        acceptor = ray.get_actor(name, namespace=NAMESPACE)
         genesis = decode_spec(ray.get(acceptor.describe.remote())).decoded_genesis()
         voter = genesis.groups[1].voters[0]
         usurper = Ballot(1_000, voter.member_id, 1)

@@ -28,9 +28,9 @@ checkpointer: {checkpoint_instances: 500}
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_cluster_that_applied_a_million_commands_serves_again_soon(
-    local_ray: None, home: Path
+    local_ray: None, home: Path, arrangement: str
 ) -> None:
-    configuration = parse_configuration(CONFIGURATION)
+    configuration = parse_configuration(f"{CONFIGURATION}roles: {arrangement}\n")
     cluster = ray_paxos.start(configuration)
     try:
         with cluster.client() as client:

@@ -9,18 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from click.testing import CliRunner
 
 import ray_paxos
-from ray_paxos.actors.names import NAMESPACE, actor_name
 from ray_paxos.cli.main import main
 from ray_paxos.config import parse_configuration
-from ray_paxos.core.messages import RoleName
 from ray_paxos.errors import PaxosError
 from ray_paxos.machines import kv
-
-pytestmark = pytest.mark.ray
 
 TEXT = """
 cluster: vault
@@ -29,6 +24,7 @@ archive: file://{archive}
 data_dir: {data_dir}
 learner: {{seal_age_ms: 100}}
 logging: {{level: WARNING}}
+roles: {arrangement}
 """
 
 
@@ -41,8 +37,12 @@ def wait_for(what: Callable[[], Any], timeout_s: float = 60.0) -> Any:
 
 
 def archive_state(member: str) -> dict[str, Any]:
-    actor = ray.get_actor(actor_name("vault", member, RoleName.CHECKPOINTER), namespace=NAMESPACE)
-    state: dict[str, Any] = ray.get(actor.state.remote(), timeout=30)["groups"][1]["archive"]
+    def told() -> dict[str, Any] | None:
+        (status,) = (m for m in ray_paxos.connect("vault").status().members if m.name == member)
+        groups = status.roles["checkpointer"].groups
+        return groups[1]["archive"] if groups is not None else None
+
+    state: dict[str, Any] = wait_for(told)
     return state
 
 
@@ -57,10 +57,12 @@ def get(client: ray_paxos.Client, key: str) -> bytes | None:
 
 
 @pytest.mark.timeout(280)
-def test_a_cluster_is_archived_lost_restored_and_goes_on(local_ray: None, tmp_path: Path) -> None:
+def test_a_cluster_is_archived_lost_restored_and_goes_on(
+    local_ray: None, tmp_path: Path, arrangement: str
+) -> None:
     archive, data_dir = tmp_path / "archive", tmp_path / "data"
     archive.mkdir()
-    text = TEXT.format(archive=archive, data_dir=data_dir)
+    text = TEXT.format(archive=archive, data_dir=data_dir, arrangement=arrangement)
     config = tmp_path / "vault.yaml"
     config.write_text(text)
     cluster = ray_paxos.start(parse_configuration(text))

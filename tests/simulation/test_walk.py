@@ -32,14 +32,11 @@ def coverages_of(seeds: range, members: int) -> list[SeedCoverage]:
     return coverages
 
 
-# In one process, so that the seeds are walked once for both.
-@pytest.mark.xdist_group("walk")
 @pytest.mark.parametrize("members", [3, 5])
 def test_seeds_hold_and_converge(members):
     assert len(coverages_of(SEEDS[members], members)) == len(SEEDS[members])
 
 
-@pytest.mark.xdist_group("walk")
 def test_seeds_see_what_they_must():
     coverages = coverages_of(SEEDS[3], 3) + coverages_of(SEEDS[5], 5)
     assert len(coverages) >= SEEDS_MIN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,14 +13,20 @@ import pytest
 
 from ray_paxos import errors
 from ray_paxos.actors.answers import RolePhase, RoleState, encode_state, state_of
-from ray_paxos.actors.bootstrapping import make_genesis
-from ray_paxos.actors.call_delay import CallDelay
+from ray_paxos.actors.bootstrapping import check_roles, make_genesis
 from ray_paxos.actors.feeds import FeedLimits, inline_bytes_max
 from ray_paxos.actors.folders import CARRIED, error_fields, raise_error
-from ray_paxos.actors.log_actors import LearnerActor
-from ray_paxos.actors.names import actor_name, bootstrap_name, parse_actor_name
+from ray_paxos.actors.learner_shell import LearnerShell
+from ray_paxos.actors.names import (
+    ROLE_NAMES,
+    actor_name,
+    bootstrap_name,
+    parse_actor_name,
+    role_method,
+)
 from ray_paxos.actors.spec import decode_spec, make_spec
 from ray_paxos.actors.status import MemberStatus, RoleStatus, group_status
+from ray_paxos.actors.switchboard import Switchboard
 from ray_paxos.config import parse_configuration
 from ray_paxos.core.client_messages import (
     Consistency,
@@ -43,6 +50,37 @@ def test_names_are_read_back() -> None:
     )
     assert parse_actor_name(bootstrap_name("demo")) is None
     assert parse_actor_name("demo/m1/broker") is None
+
+
+def test_the_actor_of_a_fused_member_is_that_of_all_its_roles() -> None:
+    names = {actor_name("demo", "m1", role, is_fused=True) for role in ROLE_NAMES}
+    (name,) = names
+    assert parse_actor_name(name) == ("demo", "m1", None)
+    assert name not in {actor_name("demo", "m1", role) for role in ROLE_NAMES}
+
+
+def test_a_role_is_asked_by_its_own_method_or_through_its_member() -> None:
+    def remote(name: str) -> SimpleNamespace:
+        return SimpleNamespace(remote=lambda *arguments: (name, *arguments))
+
+    handle = SimpleNamespace(**{name: remote(name) for name in ("ask", "state", "submit")})
+    for method, is_fused, called in (
+        ("state", False, ("state", 1.0)),
+        ("state", True, ("ask", "learner", "state", 1.0)),
+        ("submit", False, ("submit", 1.0)),
+        ("submit", True, ("submit", 1.0)),
+    ):
+        assert role_method(handle, RoleName.LEARNER, method, is_fused=is_fused)(1.0) == called
+
+
+def test_a_running_cluster_is_not_joined_with_other_roles() -> None:
+    separate = parse_configuration("cluster: demo\n")
+    fused = parse_configuration("cluster: demo\nroles: fused\n")
+    spec = decode_spec(make_spec(make_genesis(fused), fused).encoded())
+    assert spec.is_fused
+    check_roles(spec, fused)
+    with pytest.raises(errors.ConfigurationError, match=r"roles: found separate.*roles fused"):
+        check_roles(spec, separate)
 
 
 def test_a_genesis_has_random_ids_and_a_replica_of_its_own_for_every_voter() -> None:
@@ -148,17 +186,20 @@ def test_hearsay_lasts_no_longer_than_an_election_timeout() -> None:
     assert spec.acceptor.hearsay_ns == spec.proposer.election_timeout_ns == 500_000_000
 
 
-class PlayedLearner(LearnerActor):
-    """A learner actor whose own calls and clock are played; what its driver receives is noted."""
+class PlayedLearner(LearnerShell):
+    """A learner's shell whose own calls and clock are played; what its driver receives is noted."""
 
     def __init__(self) -> None:
         self.now_ns = 0
         self.own_calls = 0
         self.received: list[int] = []
-        self._clock = lambda: self.now_ns
-        self._call_delay = CallDelay(self._call_self)
-        self._stopped = None
-        self._opened = SimpleNamespace(driver=self)  # type: ignore[assignment]
+        switchboard = Switchboard()
+        super().__init__(b"", "m1", switchboard, clock=lambda: self.now_ns)
+        self.background.close()
+        switchboard._shells[self.role] = self
+        self.deliver = partial(switchboard.deliver, self.role)
+        self.measure_by(self._call_self)
+        self._opened: Any = SimpleNamespace(driver=self)
 
     def _call_self(self) -> None:
         self.own_calls += 1
@@ -167,10 +208,10 @@ class PlayedLearner(LearnerActor):
         self.received.append(envelope.message.request_id)  # type: ignore[union-attr]
         return []
 
-    def _execute(self, actions: object, caller: object) -> list[Envelope]:
-        return []
+    def _execute(self, actions: object, present: object) -> None:
+        pass
 
-    def _set_timer(self, driver: object, now_ns: int) -> None:
+    def _set_timer(self, driver: object) -> None:
         pass
 
     def asked(
@@ -271,15 +312,18 @@ class BrokenStore:
 
 
 def test_a_write_that_breaks_off_for_a_bug_stops_the_learner() -> None:
-    learner: Any = LearnerActor.__new__(LearnerActor)
-    posted: list[Any] = []
-    learner._inbox = SimpleNamespace(post=posted.append)
+    learner: Any = LearnerShell.__new__(LearnerShell)
+    arrived: list[Any] = []
+    learner.arrive = arrived.append
+    learner._stopped = None
     learner._is_closing = threading.Event()
     with pytest.raises(RuntimeError):
         learner._write(BrokenStore(), Write((), 7))
-    (written,) = posted
-    assert written.number == 7
-    assert isinstance(written.error, errors.StorageError)
+    (written,) = arrived
+    driver = SimpleNamespace(on_storage_failed=lambda what: [])
+    assert written(driver, 0) == []
+    assert "a bug" in learner._stopped.reason
+    assert learner._stopped.error == "StorageError"
 
 
 class FullUntilCut:
@@ -304,16 +348,17 @@ class FullUntilCut:
 
 
 def test_a_cut_that_makes_room_does_not_wait_behind_the_write_that_needs_it() -> None:
-    actor: Any = LearnerActor.__new__(LearnerActor)
+    actor: Any = LearnerShell.__new__(LearnerShell)
     actor._tasks = deque([CutLog(1, 5)])
     pauses = iter((False, False, True))
     actor._is_closing = SimpleNamespace(wait=lambda seconds: next(pauses))
     actor._events = SimpleNamespace(warn=lambda text: None)
-    posted: list[Any] = []
-    actor._inbox = SimpleNamespace(post=posted.append)
+    arrived: list[Any] = []
+    actor.arrive = arrived.append
     store = FullUntilCut()
     assert actor._try_to_write(store, Write((), 1)) is None
     assert store.done == ["cut", "written", "synced"]
-    assert [arrival.outcome for arrival in posted] == [LogCut(5)]
+    driver = SimpleNamespace(on_outcome=lambda task, outcome, now_ns: [outcome])
+    assert [arrival(driver, 0) for arrival in arrived] == [[LogCut(5)]]
     actor._run_next(store)
-    assert len(posted) == 1, "its turn in the store thread comes, and it is done already"
+    assert len(arrived) == 1, "its turn in the store thread comes, and it is done already"

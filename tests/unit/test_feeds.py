@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Sequence
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from ray_paxos.actors.answers import RolePhase, RoleState, encode_state
-from ray_paxos.actors.feeds import FeedLimits, FeedQueue, Peer, PeerFeed
+from ray_paxos.actors.background import Background
+from ray_paxos.actors.feeds import BatchForm, FeedLimits, FeedQueue, PeerFeed
+from ray_paxos.actors.peers import Peer
 from ray_paxos.core.learner_messages import VoteFloorRaised
 from ray_paxos.core.messages import (
     Address,
     Envelope,
     RoleName,
 )
-from ray_paxos.core.wire import decode_envelopes, encode_envelope, encode_envelopes
+from ray_paxos.core.wire import (
+    decode_envelopes,
+    encode_envelope,
+    encode_envelopes,
+    join_envelopes,
+)
 
 SENDER = Address(1, RoleName.LEARNER)
 
@@ -40,24 +50,19 @@ class FakePeer:
     """Keeps every call open until the test answers it."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[list[int], Future[bytes]]] = []
-        self.arrived = asyncio.Event()
+        self.calls: queue.Queue[tuple[list[int], Future[bytes]]] = queue.Queue()
 
     def call(self, batch: bytes) -> Future[bytes]:
         future: Future[bytes] = Future()
-        self.calls.append((floors(decode_envelopes(batch)), future))
-        self.arrived.set()
+        self.calls.put((floors(decode_envelopes(batch)), future))
         return future
 
-    async def next_call(self) -> tuple[list[int], Future[bytes]]:
-        while not self.calls:
-            self.arrived.clear()
-            await asyncio.wait_for(self.arrived.wait(), 5)
-        return self.calls.pop(0)
+    def next_call(self) -> tuple[list[int], Future[bytes]]:
+        return self.calls.get(timeout=5)
 
 
 class Harness:
-    """One feed on the running loop."""
+    """One feed, with a background thread of its own."""
 
     def __init__(self, limits: FeedLimits) -> None:
         self.peer = FakePeer()
@@ -65,10 +70,12 @@ class Harness:
         self.answers: list[int] = []
         self.missing = 0
         self.lookup = ThreadPoolExecutor(1)
+        self.background = Background("test")
         self.feed = PeerFeed(
             "demo/m1/acceptor",
-            loop=asyncio.get_running_loop(),
+            background=self.background,
             lookup=self.lookup,
+            form=BatchForm(join_envelopes, decode_envelopes),
             on_answer=lambda envelopes: self.answers.extend(floors(envelopes)),
             limits=limits,
             find=self.find,
@@ -81,25 +88,24 @@ class Harness:
         return self.peer
 
     def put(self, *numbers: int) -> None:
-        for number in numbers:
-            self.feed.put(encoded(number))
+        self.feed.put([encoded(number) for number in numbers])
 
-    async def turn(self) -> None:
+    def turn(self) -> None:
         """Let everything run that is due now."""
-        for _ in range(10):
-            await asyncio.sleep(0)
+        done = threading.Event()
+        self.background.post(done.set)
+        assert done.wait(5)
 
 
-def run(scenario: Callable[[Harness], Coroutine[Any, Any, None]], **limits: Any) -> None:
-    async def main() -> None:
-        harness = Harness(FeedLimits(**limits))
-        try:
-            await asyncio.wait_for(scenario(harness), 10)
-        finally:
-            harness.feed.close()
-            harness.lookup.shutdown()
-
-    asyncio.run(main())
+@contextmanager
+def running(**limits: Any) -> Iterator[Harness]:
+    harness = Harness(FeedLimits(**limits))
+    try:
+        yield harness
+    finally:
+        harness.feed.close()
+        harness.lookup.shutdown()
+        harness.background.close()
 
 
 def answer(*numbers: int) -> bytes:
@@ -107,144 +113,123 @@ def answer(*numbers: int) -> bytes:
 
 
 def test_what_queues_during_a_call_goes_into_the_next_one() -> None:
-    async def scenario(h: Harness) -> None:
+    with running() as h:
         h.put(1, 2)
-        taken, first = await h.peer.next_call()
-        assert taken == [1, 2], "one turn of the loop makes one call"
+        taken, first = h.peer.next_call()
+        assert taken == [1, 2], "what is put together goes together"
         h.put(3)
-        await h.turn()
+        h.turn()
         h.put(4)
-        await h.turn()
-        assert h.peer.calls == [], "one call at a time"
+        h.turn()
+        assert h.peer.calls.empty(), "one call at a time"
         first.set_result(answer(70))
-        taken, _ = await h.peer.next_call()
+        taken, _ = h.peer.next_call()
         assert taken == [3, 4]
         assert h.answers == [70]
         assert h.finds == ["demo/m1/acceptor"]
-
-    run(scenario)
 
 
 def test_a_call_carries_so_many_bytes_and_at_least_one_envelope() -> None:
     size = len(encoded(100))
 
-    async def scenario(h: Harness) -> None:
+    with running(call_bytes_max=2 * size) as h:
         h.put(100, 101, 102)
-        taken, first = await h.peer.next_call()
+        taken, first = h.peer.next_call()
         assert taken == [100, 101]
         first.set_result(answer())
-        assert (await h.peer.next_call())[0] == [102]
-
-    run(scenario, call_bytes_max=2 * size)
+        assert h.peer.next_call()[0] == [102]
 
 
 def test_a_call_past_its_time_does_not_hold_up_the_feed_and_may_still_answer() -> None:
-    async def scenario(h: Harness) -> None:
+    with running(timeout_s=0.05) as h:
         h.put(1)
-        _, slow = await h.peer.next_call()
+        _, slow = h.peer.next_call()
         h.put(2)
-        taken, _ = await h.peer.next_call()
+        taken, _ = h.peer.next_call()
         assert taken == [2]
         slow.set_result(answer(71))
-        await h.turn()
+        h.turn()
         assert h.answers == [71]
-
-    run(scenario, timeout_s=0.05)
 
 
 def test_a_peer_that_answers_nothing_gets_a_bounded_number_of_calls() -> None:
-    async def scenario(h: Harness) -> None:
+    with running(timeout_s=0.02, abandoned_max=3) as h:
         calls = []
         for number in range(3):
             h.put(number)
-            calls.append(await h.peer.next_call())
+            calls.append(h.peer.next_call())
         h.put(9)
-        await asyncio.sleep(0.2)
-        assert h.peer.calls == [], "three are owed already"
+        time.sleep(0.2)
+        assert h.peer.calls.empty(), "three are owed already"
         calls[0][1].set_result(answer())
-        assert (await h.peer.next_call())[0] == [9]
-
-    run(scenario, timeout_s=0.02, abandoned_max=3)
+        assert h.peer.next_call()[0] == [9]
 
 
 def test_calls_that_nobody_ever_answers_are_forgotten_in_the_end() -> None:
-    async def scenario(h: Harness) -> None:
+    with running(timeout_s=0.02, abandoned_max=1, forget_s=0.2) as h:
         h.put(1)
-        await h.peer.next_call()
+        h.peer.next_call()
         h.put(2)
-        await asyncio.sleep(0.1)
-        assert h.peer.calls == []
-        assert (await h.peer.next_call())[0] == [2]
-
-    run(scenario, timeout_s=0.02, abandoned_max=1, forget_s=0.2)
+        time.sleep(0.1)
+        assert h.peer.calls.empty()
+        assert h.peer.next_call()[0] == [2]
 
 
 def test_a_dead_actor_is_looked_up_again_and_an_unavailable_one_is_not() -> None:
-    async def scenario(h: Harness) -> None:
+    with running(pause_s=0.01) as h:
         h.put(1)
-        _, first = await h.peer.next_call()
+        _, first = h.peer.next_call()
         first.set_exception(ActorUnavailableError("restarting", None))
         h.put(2)
-        _, second = await h.peer.next_call()
+        _, second = h.peer.next_call()
         assert len(h.finds) == 1
         second.set_exception(ActorDiedError())
         h.put(3)
-        await h.peer.next_call()
+        h.peer.next_call()
         assert len(h.finds) == 2
-
-    run(scenario, pause_s=0.01)
 
 
 def test_a_name_that_nobody_has_is_asked_for_again_later() -> None:
-    async def scenario(h: Harness) -> None:
+    with running(pause_s=0.01) as h:
         h.missing = 2
         h.put(1)
-        assert (await h.peer.next_call())[0] == [1]
+        assert h.peer.next_call()[0] == [1]
         assert len(h.finds) == 3
-
-    run(scenario, pause_s=0.01)
 
 
 def test_failures_pause_the_feed_for_longer_each_time() -> None:
-    async def scenario(h: Harness) -> None:
+    with running(pause_s=0.02) as h:
         times = []
-        loop = asyncio.get_running_loop()
         for number in range(4):
             h.put(number)
-            _, call = await h.peer.next_call()
-            times.append(loop.time())
+            _, call = h.peer.next_call()
+            times.append(time.monotonic())
             call.set_exception(ActorUnavailableError("restarting", None))
-            await h.turn()
+            h.turn()
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert gaps[0] >= 0.02
         assert gaps[1] >= 0.04
         assert gaps[2] >= 0.08
 
-    run(scenario, pause_s=0.02)
-
 
 def test_a_role_that_is_opening_is_given_a_pause_and_no_answer_is_made_of_it() -> None:
-    async def scenario(h: Harness) -> None:
+    with running(pause_s=0.01) as h:
         h.put(1)
-        _, first = await h.peer.next_call()
+        _, first = h.peer.next_call()
         first.set_result(encode_state(RoleState(RolePhase.OPENING, "held")))
         h.put(2)
-        assert (await h.peer.next_call())[0] == [2]
+        assert h.peer.next_call()[0] == [2]
         assert h.answers == []
-
-    run(scenario, pause_s=0.01)
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\x07abc", b"\x01\xff", b"\x00\xff"])
 def test_an_answer_that_is_none_of_ours_is_dropped(garbage: bytes) -> None:
-    async def scenario(h: Harness) -> None:
+    with running(pause_s=0.01) as h:
         h.put(1)
-        _, first = await h.peer.next_call()
+        _, first = h.peer.next_call()
         first.set_result(garbage)
         h.put(2)
-        assert (await h.peer.next_call())[0] == [2]
-
-    run(scenario, pause_s=0.01)
+        assert h.peer.next_call()[0] == [2]
 
 
 def test_the_queue_drops_the_oldest_when_it_is_full() -> None:
@@ -256,3 +241,57 @@ def test_the_queue_drops_the_oldest_when_it_is_full() -> None:
     queue.put(b"x" * 500)
     assert queue.take() == [b"x" * 500], "one over the limit is kept alone"
     assert (len(queue), queue.byte_count) == (0, 0)
+
+
+def test_what_is_patient_leaves_with_what_comes_next() -> None:
+    with running(patience_s=30.0) as h:
+        h.feed.put([encoded(1)], is_patient=True)
+        h.turn()
+        assert h.peer.calls.empty()
+        h.put(2)
+        assert h.peer.next_call()[0] == [1, 2]
+
+
+def test_what_is_patient_leaves_alone_after_a_while() -> None:
+    with running(patience_s=0.02) as h:
+        h.feed.put([encoded(1)], is_patient=True)
+        assert h.peer.next_call()[0] == [1]
+
+
+def test_what_is_patient_during_a_call_does_not_wait_for_ever() -> None:
+    with running(patience_s=0.02) as h:
+        h.put(1)
+        _, first = h.peer.next_call()
+        h.feed.put([encoded(2)], is_patient=True)
+        time.sleep(0.05)
+        h.turn()
+        first.set_result(answer())
+        assert h.peer.next_call()[0] == [2]
+
+
+def test_what_waits_may_leave_with_an_answer_unless_a_call_is_on_its_way() -> None:
+    with running(patience_s=30.0) as h:
+        h.feed.put([encoded(1)], is_patient=True)
+        assert h.feed.take() == [encoded(1)]
+        assert h.feed.take() == []
+        h.put(2)
+        _, call = h.peer.next_call()
+        h.feed.put([encoded(3)], is_patient=True)
+        assert h.feed.take() == [], "it would overtake what was sent before"
+        call.set_result(answer())
+        h.turn()
+        assert h.feed.take() == [encoded(3)]
+
+
+def test_a_peer_is_ready_once_it_has_answered_and_owes_nothing() -> None:
+    with running(pause_s=30.0) as h:
+        assert not h.feed.is_ready, "it was never found"
+        h.put(0)
+        h.peer.next_call()[1].set_result(answer())
+        h.turn()
+        assert h.feed.is_ready
+        h.put(1)
+        assert not h.feed.is_ready, "it has not answered"
+        h.peer.next_call()[1].set_exception(ActorDiedError())
+        h.turn()
+        assert not h.feed.is_ready, "it is gone"

@@ -8,7 +8,6 @@ from typing import cast
 import pytest
 
 from ray_paxos.actors.answers import RolePhase
-from ray_paxos.actors.inbox import Inbox
 from ray_paxos.actors.opening import Opening
 from ray_paxos.errors import (
     DamageError,
@@ -102,15 +101,3 @@ def test_what_was_opened_and_not_taken_is_given_back_to_be_closed() -> None:
     opening = Opening(Opener(), lambda: None)
     assert opening.wait(10)
     assert opening.cancel() is OPENED
-
-
-def test_many_items_wake_the_main_thread_once() -> None:
-    wakes: list[int] = []
-    inbox: Inbox[int] = Inbox(lambda: wakes.append(1))
-    for number in range(5):
-        inbox.post(number)
-    assert len(wakes) == 1
-    assert inbox.drain() == [0, 1, 2, 3, 4]
-    assert inbox.drain() == []
-    inbox.post(9)
-    assert len(wakes) == 2

@@ -488,6 +488,20 @@ def test_each_read_is_told_in_time_what_kept_it(
     assert short.answers == {}
 
 
+def test_that_there_was_no_time_left_in_the_end_hides_nothing() -> None:
+    reads = Reads()
+    waiter = Waiter(reads.now_ns + 100 * MS)
+    reads.batches.add_one(STALE, b"ab", waiter)
+    ask = reads.one()
+    reads.answer(ask, failed(ask, QueryProblem.BEHIND))
+    asks: list[Ask] = []
+    for _ in range(90):
+        asks = asks or reads.time_passes(1)
+    reads.answer(asks[0], failed(asks[0], QueryProblem.OVERLOADED))
+    reads.time_passes(160)
+    assert type(waiter.error) is StaleReadError
+
+
 def test_reads_whose_turn_never_came_are_told() -> None:
     reads = Reads(window_max=1)
     reads.ask(b"x")

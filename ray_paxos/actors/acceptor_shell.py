@@ -1,0 +1,127 @@
+"""The acceptor's shell: one append and one sync for all that waits for it.
+
+```
+ calls of peers ──▶ inbox ──▶ turn: handle all, append, sync ──▶ answers, each to its own call
+ own proposer ────▶   │                                 │
+                      └── what comes during the sync ◀──┘  waits, and shares the next one
+```
+
+Nothing leaves before the sync of every record that was made up to then (R3): the turn is kept over
+the sync, and messages are let go by the driver after it. An acceptor has no deadlines and speaks
+only when it is spoken to. Clients have a call of their own, which writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ray_paxos.actors.errands import Delivery, Errand
+from ray_paxos.actors.shell import Arrival, Shell, present_errands
+from ray_paxos.actors.spec import ClusterSpec
+from ray_paxos.core.acceptor import Acceptor
+from ray_paxos.core.client_messages import QuorumRead
+from ray_paxos.core.driver import Action, Observe, Transmit, Write
+from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.messages import Accept, Envelope, RoleName
+from ray_paxos.core.records import Record
+from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+from ray_paxos.errors import PaxosError
+from ray_paxos.storage.disk import LocalDisk
+from ray_paxos.storage.opening import OpenedRole, open_acceptor
+
+RECORD_ROOM_BYTES = 1_024
+"""What any record takes in the journal, at most, without the value of a vote."""
+
+
+class AcceptorShell(Shell):
+    """Votes for one member, in all its groups."""
+
+    role = RoleName.ACCEPTOR
+
+    def read(self, batch: bytes) -> bytes:
+        """Answer a client's quorum reads.
+
+        Args:
+            batch: Encoded envelopes of one client, each a QuorumRead; others are passed over.
+
+        Returns:
+            Encoded envelopes for that client, or this role's state where it does not serve.
+        """
+        if self.serving_role() is None:
+            return self.not_serving()
+        asked = [e for e in decode_envelopes(batch) if isinstance(e.message, QuorumRead)]
+        if not asked:
+            return encode_envelopes(())
+        errand = Errand(asked[0].sender)
+        for envelope in asked:
+            self.hand(Delivery(envelope, errand))
+        self.serve_now(errand)
+        self._switchboard.settle(errand)
+        return encode_envelopes([envelope for _, envelope in errand.replies])
+
+    def _handle(
+        self, opened: OpenedRole, brought: Sequence[Delivery | Arrival], errand: Errand
+    ) -> None:
+        role, store, driver = opened.role, opened.store, opened.driver
+        assert isinstance(role, Acceptor)
+        present = present_errands(brought, errand)
+        deliveries = [each for each in brought if isinstance(each, Delivery)]
+        written = 0
+        try:
+            role.storage_full = not store.reserve(sum(_room(each.envelope) for each in deliveries))
+            now_ns = self._clock()
+            records: list[Record] = []
+            for each in deliveries:
+                self._asking = each.errand
+                for action in driver.receive(each.envelope, now_ns):
+                    if isinstance(action, Write):
+                        records += action.records
+                        written = action.number
+                    else:
+                        self._execute((action,), present)
+            self._asking = None
+            if records:
+                # One append for all of them: one frame, and the room that was reserved.
+                store.write(records)
+                store.sync()
+        except PaxosError as error:
+            self._fail(driver, error)
+            return
+        if written:
+            self._execute(driver.on_durable(written, self._clock()), present)
+
+    def _execute(self, actions: Sequence[Action], present: Sequence[Errand]) -> None:
+        for action in actions:
+            match action:
+                case Transmit():
+                    self._transmit(action, present)
+                case Observe(event=event):
+                    self._events.observe(event)
+                case other:
+                    raise AssertionError(f"an acceptor does not {type(other).__name__}")
+
+    def _open_folder(
+        self, spec: ClusterSpec, genesis: Genesis, member_id: int, disk: LocalDisk
+    ) -> OpenedRole:
+        return open_acceptor(disk, genesis, member_id, settings=spec.acceptor, clock=self._clock)
+
+    def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:
+        assert isinstance(opened.role, Acceptor)
+        return {
+            group: {
+                "floor": votes.floor,
+                "votes": len(votes.votes),
+                "promise": msgspec.to_builtins(votes.promise),
+                "storage_full": opened.role.storage_full,
+                "quorum_reads": opened.role.quorum_reads.get(group, 0),
+            }
+            for group, votes in opened.role.state.groups.items()
+        }
+
+
+def _room(envelope: Envelope) -> int:
+    message = envelope.message
+    return RECORD_ROOM_BYTES + (len(message.value) if isinstance(message, Accept) else 0)

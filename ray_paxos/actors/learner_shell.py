@@ -1,0 +1,146 @@
+"""The learner's shell: applies, answers reads, seals in the background.
+
+While a machine works on a read, everything else waits for the turn, and further reads wait in Ray's
+queue, which has no bound, and clients that wait no longer ask again. So the learner measures how
+long reads wait, and refuses one that nobody can be waiting for any more without executing it: the
+queue is emptied faster than it fills (R10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ray_paxos.actors.call_delay import CallDelay
+from ray_paxos.actors.errands import Delivery, Errand
+from ray_paxos.actors.log_shell import LogShell
+from ray_paxos.actors.shell import Arrival
+from ray_paxos.actors.spec import ClusterSpec
+from ray_paxos.core.client_messages import Query, QueryFailed, QueryMany, QueryProblem
+from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.learner import Learner
+from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.role import GroupRouter
+from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.errors import ConfigurationError
+from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.storage.disk import LocalDisk
+from ray_paxos.storage.opening import OpenedRole, open_learner
+
+_READS = (Query, QueryMany)
+QUERY_WAIT_MAX_MS = 5_000
+"""A read that has waited for longer is refused, whatever it says."""
+
+
+class LearnerShell(LogShell):
+    """Learns, applies and answers reads for one member, in all its groups."""
+
+    role = RoleName.LEARNER
+    _call_delay: CallDelay | None = None
+
+    def measure_by(self, call: Callable[[], object]) -> None:
+        """Measure how long reads wait.
+
+        Args:
+            call: Makes a call that waits where reads do and comes to `came_back`; does not wait.
+        """
+        self._call_delay = CallDelay(call)
+
+    def came_back(self) -> None:
+        """The own call is handled, by which it measures how long reads wait."""
+        with self._turn:
+            if self._call_delay is not None:
+                self._call_delay.came_back(self._clock())
+
+    def digest(self, group: int) -> tuple[int, str]:
+        """(instance applied last, digest of the state after it), of one group.
+
+        Raises:
+            ConfigurationError: The group is not served here.
+        """
+        learner = self._learner(group)
+        with self._turn:
+            return learner.applied_through, learner.host.digest().hex()
+
+    def _learner(self, group: int) -> Learner:
+        opened = self.serving_role()
+        if opened is None:
+            raise ConfigurationError(f"the learner does not serve: {self.role_state}")
+        assert isinstance(opened.role, GroupRouter)
+        learner = opened.role.roles.get(group)
+        if not isinstance(learner, Learner):
+            reason = opened.stopped_groups.get(group, "no such group at this member")
+            raise ConfigurationError(f"group {group}: {reason}")
+        return learner
+
+    def _handle(
+        self, opened: OpenedRole, brought: Sequence[Delivery | Arrival], errand: Errand
+    ) -> None:
+        super()._handle(opened, self._refuse_late(brought), errand)
+
+    def _refuse_late(self, brought: Sequence[Delivery | Arrival]) -> Sequence[Delivery | Arrival]:
+        """Answer reads that waited too long with that; what is left is to be handled."""
+        if self._call_delay is None or not any(map(_is_query, brought)):
+            return brought
+        waited_ms = self._call_delay.look(self._clock()) // MILLISECOND_NS
+        left: list[Delivery | Arrival] = []
+        for each in brought:
+            if not isinstance(each, Delivery) or each.errand is None:
+                left.append(each)
+                continue
+            envelope = each.envelope
+            query = envelope.message
+            if not isinstance(query, _READS) or waited_ms < _patience_ms(query):
+                left.append(each)
+                continue
+            what = f"reads wait for {waited_ms} ms at this member"
+            failed = QueryFailed(query.request_id, 0, what, QueryProblem.OVERLOADED)
+            sender = Address(0, RoleName.LEARNER)
+            refusal = Envelope(envelope.genesis, envelope.group, sender, 0, 0, 0, failed)
+            each.errand.replies.append((RoleName.CLIENT, refusal))
+        return left
+
+    def _open_folder(
+        self, spec: ClusterSpec, genesis: Genesis, member_id: int, disk: LocalDisk
+    ) -> OpenedRole:
+        # pyarrow takes 0.2 s to import, which is the opening thread's time, not the constructor's.
+        from ray_paxos.storage.parquet import ParquetCodec
+        from ray_paxos.storage.parquet_tables import ParquetTables
+
+        return open_learner(
+            disk,
+            genesis,
+            member_id,
+            settings=spec.learner,
+            codec=ParquetCodec(),
+            tables=ParquetTables(),
+            registry=MachineRegistry(),
+            random=self._random(),
+            now_ns=self._clock(),
+        )
+
+    def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:
+        assert isinstance(opened.role, GroupRouter)
+        described = {}
+        for group, learner in opened.role.roles.items():
+            assert isinstance(learner, Learner)
+            described[group] = {
+                "learned_through": learner.learned_through,
+                "applied_through": learner.applied_through,
+                "durable_through": learner.durable_through,
+                "log_floor": learner.log_floor,
+                "stopped": learner.stopped,
+                "is_full": learner.is_full,
+                "single_source_chunks": learner.single_source_chunks,
+                "alarms": list(learner.alarms),
+            }
+        return described
+
+
+def _is_query(brought: Delivery | Arrival) -> bool:
+    return isinstance(brought, Delivery) and isinstance(brought.envelope.message, _READS)
+
+
+def _patience_ms(query: Query | QueryMany) -> int:
+    """How long a read may have waited to be worth executing."""
+    return min(query.timeout_ms or QUERY_WAIT_MAX_MS, QUERY_WAIT_MAX_MS)

@@ -1,0 +1,205 @@
+"""The proposer's shell: peers' messages and clients' requests, answered when they are applied.
+
+A client's call stays in its thread until the master's own learner has applied its commands:
+
+```
+ client ── submit ──▶ proposer ── accepts ──▶ acceptors;  chosen ──▶ learner
+        ◀── results ─────────  ◀─ votes, results ──
+```
+
+Whoever brings what completes an answer, any thread of the process, opens the gate that the call
+waits at.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ray_paxos.actors.errands import Delivery, Errand
+from ray_paxos.actors.shell import Shell
+from ray_paxos.actors.spec import ClusterSpec, decode_spec
+from ray_paxos.actors.waiting_calls import Answer, RequestKey, WaitingCalls
+from ray_paxos.core.client_messages import (
+    OpenSession,
+    ReadIndex,
+    RefusalCode,
+    Refused,
+    Submit,
+    TransferMaster,
+)
+from ray_paxos.core.driver import Action, Observe, Transmit
+from ray_paxos.core.events import MasterChanged
+from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.proposer import Proposer
+from ray_paxos.core.role import GroupRouter
+from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+from ray_paxos.storage.disk import LocalDisk
+from ray_paxos.storage.opening import OpenedRole, open_proposer
+
+WATCHERS_MAX = 64
+"""So many calls wait for another master at once; more are told at once who leads now."""
+WATCH_TIMEOUT_S = 60.0
+REPLY_TIMEOUT_S = 10.0
+"""A client's call that is not answered by then returns with nothing; clients give up sooner."""
+
+
+class ProposerShell(Shell):
+    """Proposes for one member, in all its groups."""
+
+    role = RoleName.PROPOSER
+
+    def submit(self, batch: bytes) -> bytes:
+        """Take a client's requests in, and return once all of them are answered.
+
+        Args:
+            batch: Encoded envelopes of one client, each a Submit, an OpenSession, a ReadIndex or a
+                TransferMaster.
+
+        Returns:
+            Encoded envelopes with the answers there are, or this role's state.
+        """
+        opened = self.serving_role()
+        if opened is None:
+            return self.not_serving()
+        replies: list[Envelope] = []
+        asked: list[Envelope] = []
+        waiting: dict[RequestKey, Answer] = {}
+        calls = self._calls
+        for envelope in decode_envelopes(batch):
+            message = envelope.message
+            if not isinstance(message, Submit | OpenSession | ReadIndex | TransferMaster):
+                continue
+            if not self._has_group(opened, envelope.group):
+                replies.append(self._unknown_group(envelope, message.request_id))
+                continue
+            key = (envelope.sender, message.request_id)
+            if key not in waiting:
+                waiting[key] = calls.join(key)
+            asked.append(envelope)
+        if waiting:
+            try:
+                deadline = time.monotonic() + REPLY_TIMEOUT_S
+                self._bring(asked)
+                for answer in waiting.values():
+                    answer.wait(deadline - time.monotonic())
+            finally:
+                for key, answer in waiting.items():
+                    calls.leave(key, answer)
+        replies += [a.envelope for a in waiting.values() if a.envelope is not None]
+        return encode_envelopes(replies)
+
+    def watch_master(self, group: int, known_version: int, timeout_s: float) -> tuple[int, int]:
+        """Return once a later master record than the known one is applied here, or in time.
+
+        Args:
+            group: Whose.
+            known_version: The caller's; 0 for none.
+            timeout_s: How long to wait for another.
+
+        Returns:
+            (member_id of the latest master, version of its record); zeros before the first, or
+            where this role does not serve the group.
+        """
+        opened = self.serving_role()
+        if opened is None or not self._has_group(opened, group):
+            return 0, 0
+        deadline = time.monotonic() + min(timeout_s, WATCH_TIMEOUT_S)
+        with self._changed:
+            while True:
+                master, version = self._proposer(opened, group).master_record
+                remaining_s = deadline - time.monotonic()
+                is_over = version > known_version or remaining_s <= 0
+                if is_over or self._watchers >= WATCHERS_MAX or self._is_ending:
+                    return master, version
+                self._watchers += 1
+                try:
+                    self._changed.wait(remaining_s)
+                finally:
+                    self._watchers -= 1
+
+    def _bring(self, envelopes: Sequence[Envelope]) -> None:
+        errand = Errand()
+        for envelope in envelopes:
+            self.hand(Delivery(envelope))
+        self.serve(errand)
+        self._switchboard.settle(errand)
+
+    def _started(self, opened: OpenedRole) -> None:
+        self._genesis_hash = decode_spec(self._encoded_spec).decoded_genesis().hash()
+        self._calls = WaitingCalls()
+        self._changed = threading.Condition()
+        self._watchers = 0
+        self._is_ending = False
+
+    def _end(self) -> None:
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify_all()
+
+    def _execute(self, actions: Sequence[Action], present: Sequence[Errand]) -> None:
+        for action in actions:
+            match action:
+                case Transmit():
+                    self._transmit(action, present)
+                case Observe(event=event):
+                    self._events.observe(event)
+                    if isinstance(event, MasterChanged):
+                        with self._changed:
+                            self._changed.notify_all()
+                case other:
+                    raise AssertionError(f"a proposer does not {type(other).__name__}")
+
+    def _answer_client(self, to: Address, envelope: Envelope) -> None:
+        request_id = getattr(envelope.message, "request_id", None)
+        if request_id is not None:
+            self._calls.answer((to, request_id), envelope)
+
+    @staticmethod
+    def _has_group(opened: OpenedRole, group: int) -> bool:
+        assert isinstance(opened.role, GroupRouter)
+        return group in opened.role.roles
+
+    def _unknown_group(self, envelope: Envelope, request_id: int) -> Envelope:
+        what = f"group {envelope.group} is not at this member"
+        refused = Refused(request_id, RefusalCode.UNKNOWN_GROUP, what, 0)
+        sender = Address(0, RoleName.PROPOSER)
+        return Envelope(self._genesis_hash, envelope.group, sender, 0, 0, 0, refused)
+
+    def _open_folder(
+        self, spec: ClusterSpec, genesis: Genesis, member_id: int, disk: LocalDisk
+    ) -> OpenedRole:
+        return open_proposer(
+            disk,
+            genesis,
+            member_id,
+            settings=spec.proposer,
+            random=self._random(),
+            now_ns=self._clock(),
+            priorities=spec.priorities,
+        )
+
+    @staticmethod
+    def _proposer(opened: OpenedRole, group: int) -> Proposer:
+        assert isinstance(opened.role, GroupRouter)
+        proposer = opened.role.roles[group]
+        assert isinstance(proposer, Proposer)
+        return proposer
+
+    def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:
+        assert isinstance(opened.role, GroupRouter)
+        described = {}
+        for group in opened.role.roles:
+            proposer = self._proposer(opened, group)
+            described[group] = {
+                "phase": proposer.phase.value,
+                "is_serving": proposer.is_serving,
+                "master_id": proposer.master_id,
+                "lease_ms": max(proposer.lease_until_ns - self._clock(), 0) // 1_000_000,
+                "reads": proposer.read_counts[0],
+                "read_rounds": proposer.read_counts[1],
+            }
+        return described

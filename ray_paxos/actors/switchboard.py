@@ -1,0 +1,264 @@
+"""Connects the shells of one process with each other, and with those of other processes.
+
+```
+             ┌──────────── one process ────────────┐
+ a call ────▶│ shell ── inbox ──▶ shell ── ...     │──▶ feeds ──▶ other processes
+   answer ◀──│   └──────────── replies             │◀── answers
+             └─────────────────────────────────────┘
+```
+
+What a role has for another one of its member goes into that shell's inbox as it is, without a call
+and without being encoded, where the other one is here (`roles: fused`); everything else goes by
+the feeds. In a fused cluster a feed leads to a member and carries what all of its roles get; else
+it leads to one role.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from ray_paxos.actors.addressed import (
+    Addressed,
+    address,
+    decode_addressed,
+    encode_addressed,
+    join_addressed,
+)
+from ray_paxos.actors.background import Background
+from ray_paxos.actors.errands import Delivery, Errand
+from ray_paxos.actors.feeds import BatchForm, FeedLimits
+from ray_paxos.actors.names import actor_name
+from ray_paxos.actors.outbound import Feeds
+from ray_paxos.actors.peers import Peer, find_actor
+from ray_paxos.actors.shell import Shell
+from ray_paxos.actors.spec import ClusterSpec
+from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.quorum import majority
+from ray_paxos.core.wire import (
+    decode_envelopes,
+    encode_envelope,
+    encode_envelopes,
+    join_envelopes,
+)
+
+AnyFeeds: TypeAlias = Feeds[tuple[Addressed, ...]] | Feeds[tuple[Envelope, ...]]
+
+_PLAIN = BatchForm(join_envelopes, decode_envelopes)
+_ADDRESSED = BatchForm(join_addressed, decode_addressed)
+
+
+class Switchboard:
+    """Of one process. Used by all of its threads.
+
+    Invariants: what is set by `connect` and `plug_in` does not change afterwards; an errand's
+    thread has no turn while it settles.
+    """
+
+    def __init__(self, find: Callable[[str], Peer] = find_actor) -> None:
+        """Connect nothing yet.
+
+        Args:
+            find: Turns an actor's name into a peer.
+        """
+        self._find = find
+        self._shells: dict[RoleName, Shell] = {}
+        self._member_id = 0
+        self._connecting = threading.Lock()
+        self._feeds: AnyFeeds | None = None
+        self._is_fused = False
+
+    def plug_in(self, *shells: Shell) -> None:
+        """These shells are here, and begin; before anything is delivered."""
+        self._shells = {shell.role: shell for shell in shells}
+        self._is_fused = len(shells) > 1
+        for shell in shells:
+            shell.begin()
+
+    def connect(self, spec: ClusterSpec, member: str) -> None:
+        """Learn who the others are; the second time nothing happens."""
+        with self._connecting:
+            if self._feeds is not None:
+                return
+            genesis = spec.decoded_genesis()
+            ids = {each.name: each.member_id for each in genesis.members}
+            self._member_id = ids[member]
+            names = {
+                Address(each.member_id, role): actor_name(
+                    genesis.cluster, each.name, role, is_fused=spec.is_fused
+                )
+                for each in genesis.members
+                for role in RoleName
+                if role is not RoleName.CLIENT
+            }
+            self._feeds = self._make_feeds(names)
+
+    def _make_feeds(self, names: Mapping[Address, str]) -> AnyFeeds:
+        # Most answers are for the proposer, where there is one.
+        shell = self._shells.get(RoleName.PROPOSER) or next(iter(self._shells.values()))
+        background: Background = shell.background
+        limits = FeedLimits.for_this_process()
+        if self._is_fused:
+            return Feeds(
+                names,
+                background=background,
+                form=_ADDRESSED,
+                on_answer=self._on_addressed,
+                limits=limits,
+                find=self._find,
+            )
+
+        def on_answer(envelopes: Sequence[Envelope]) -> None:
+            self._on_addressed([(shell.role, envelope) for envelope in envelopes])
+
+        return Feeds(
+            names,
+            background=background,
+            form=_PLAIN,
+            on_answer=on_answer,
+            limits=limits,
+            find=self._find,
+        )
+
+    def shell_of(self, to: Address) -> Shell | None:
+        """The shell at that address, where it is in this process."""
+        return self._shells.get(to.role) if to.member_id == self._member_id else None
+
+    def settle(self, errand: Errand) -> None:
+        """See to what an errand has left to do, until there is nothing; without a turn.
+
+        What leaves goes first: others work on it while this process does the rest.
+        """
+        while True:
+            if errand.accepts or errand.outbound or errand.patient:
+                self._send(errand)
+            if not errand.handed:
+                return
+            shell = errand.handed.pop(0)
+            if shell.role is RoleName.CHECKPOINTER or (
+                errand.is_in_background and shell.role is RoleName.ACCEPTOR
+            ):
+                # Nobody waits for the one; the other waits for the disk, which this thread must
+                # not.
+                shell.wake()
+            else:
+                shell.serve(errand)
+
+    def _send(self, errand: Errand) -> None:
+        feeds = self._feeds
+        assert feeds is not None, "who sends was opened, and so connected"
+        patient, errand.patient = errand.patient, []
+        outbound, errand.outbound = errand.outbound, []
+        accepts, errand.accepts = errand.accepts, []
+        if not self._is_fused:
+            # Each role has a feed of its own: there is nothing to leave with.
+            feeds.send(accepts + outbound + patient)
+            return
+        quickest = self._quickest(accepts)
+        patient += [each for each in accepts if quickest and each[0] not in quickest]
+        outbound += [each for each in accepts if not quickest or each[0] in quickest]
+        if patient:
+            feeds.send(_addressed(patient), is_patient=True)
+        if outbound:
+            feeds.send(_addressed(outbound))
+
+    def _quickest(self, accepts: Sequence[tuple[Address, bytes]]) -> list[Address]:
+        """Who is asked for a vote at once, where not all need be: with the own vote a majority.
+
+        A lone command asks no more members than it waits for: each call costs the caller as much
+        as a third of the whole way. The others are asked a moment later. With more than one
+        instance open, or a member that has not answered yet, all are asked at once.
+        """
+        if len(accepts) < 2 or len({to for to, _ in accepts}) < len(accepts):
+            return []
+        assert self._feeds is not None
+        return self._feeds.quickest([to for to, _ in accepts], majority(len(accepts) + 1) - 1)
+
+    # Calls.
+
+    def deliver(self, role: RoleName, batch: bytes) -> bytes:
+        """Take in what one sender has for one role, and answer it.
+
+        Args:
+            role: Of a shell here.
+            batch: Encoded envelopes of one sender.
+
+        Returns:
+            Encoded envelopes for that sender, or the role's state where it does not serve.
+        """
+        shell = self._shells[role]
+        if shell.serving_role() is None:
+            return shell.not_serving()
+        envelopes = decode_envelopes(batch)
+        if not envelopes:
+            return encode_envelopes(())
+        errand = Errand(envelopes[0].sender)
+        for envelope in envelopes:
+            shell.hand(Delivery(envelope, errand))
+        shell.serve_now(errand)
+        self.settle(errand)
+        if shell.serving_role() is None:
+            return shell.not_serving()
+        return encode_envelopes([envelope for _, envelope in errand.replies])
+
+    def deliver_addressed(self, batch: bytes) -> bytes:
+        """Take in what the roles of one member have for the roles here, and answer them.
+
+        Only the votes are waited for: what another thread is busy with may be answered by a later
+        call.
+
+        Args:
+            batch: Addressed envelopes of one member.
+
+        Returns:
+            Addressed envelopes for that member, or a state where no role serves.
+        """
+        if all(shell.serving_role() is None for shell in self._shells.values()):
+            return self._shells[RoleName.ACCEPTOR].not_serving()
+        addressed = decode_addressed(batch)
+        if not addressed:
+            return encode_addressed(())
+        errand = Errand(addressed[0][1].sender, is_for_member=True)
+        acceptor = self._shells[RoleName.ACCEPTOR]
+        is_for_acceptor = False
+        for role, envelope in addressed:
+            if role is RoleName.ACCEPTOR:
+                acceptor.hand(Delivery(envelope, errand))
+                is_for_acceptor = True
+            elif (shell := self._shells.get(role)) is not None:
+                shell.hand(Delivery(envelope))
+                errand.hand(shell)
+        if is_for_acceptor:
+            acceptor.serve_now(errand)
+            # The vote is waited for; what else came is not, and is answered later.
+            errand.wake_all()
+        self.settle(errand)
+        return self._answer(errand)
+
+    def _answer(self, errand: Errand) -> bytes:
+        """The answer to a member's call: what came of it, and what else waits for that member."""
+        caller = errand.caller
+        assert caller is not None and self._feeds is not None
+        replies = [address(r, encode_envelope(envelope)) for r, envelope in errand.replies]
+        return join_addressed(replies + self._feeds.take(caller))
+
+    def _on_addressed(self, batch: Sequence[Addressed]) -> None:
+        """Somebody answered a call of ours; on the background thread."""
+        errand = Errand(is_in_background=True)
+        for role, envelope in batch:
+            shell = self._shells.get(role)
+            if shell is not None:
+                shell.hand(Delivery(envelope))
+                errand.hand(shell)
+        self.settle(errand)
+
+    def close(self, role: RoleName) -> None:
+        """Close one shell; the last one takes the feeds along."""
+        self._shells[role].close()
+        if self._feeds is not None and all(s.is_closed for s in self._shells.values()):
+            self._feeds.close()
+
+
+def _addressed(outbound: Sequence[tuple[Address, bytes]]) -> list[tuple[Address, bytes]]:
+    return [(to, address(to.role, encoded)) for to, encoded in outbound]
