@@ -29,20 +29,19 @@ def starts_ray(path: str | Path) -> bool:
     return "ray" in path.parent.parts[-1:] or path.name.endswith("_on_ray.py")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What may start Ray is marked `ray`. It comes last; with `-n` it is begun first."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What may start Ray is marked `ray`, and comes last."""
     for item in items:
         if starts_ray(item.path):
             item.add_marker("ray")
-    is_shared = hasattr(config, "workerinput")
-    items.sort(key=lambda item: (item.get_closest_marker("ray") is not None) is not is_shared)
+    items.sort(key=lambda item: item.get_closest_marker("ray") is not None)
 
 
 class SharedFiles(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """With `-n 2` two processes share the files of tests; one of them takes all that starts Ray.
+    """With `-n 2` two processes share the files of tests; one takes all that starts Ray, at last.
 
-    It takes about as long as all others, and never two clusters at once. (xdist has groups for
-    this, which come to nothing with pytest 9.2.)
+    So Ray has the machine to itself: with other tests beside them these take twice as long, which
+    gains nothing. (xdist has groups for this, which come to nothing with pytest 9.2.)
     """
 
     def _split_scope(self, nodeid: str) -> str:

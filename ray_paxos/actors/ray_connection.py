@@ -65,14 +65,13 @@ def connect_ray(
     """
     if ray.is_initialized():
         return Connection(_own_address(), False)
-    for name, value in configuration.environment().items():
-        os.environ.setdefault(name, value)
     wanted = address or configuration.address or os.environ.get("RAY_ADDRESS")
-    found = None
+    found = recorded = None
     if wanted == "local":
         wanted = None
     elif wanted is None or wanted == "auto":
-        found = recorded_address(record_folder) or _current_address()
+        recorded = recorded_address(record_folder)
+        found = recorded or _current_address()
         if found is None and wanted == "auto":
             raise ClusterError("no Ray cluster runs on this machine; start one by `ray start`")
         wanted = found
@@ -81,6 +80,11 @@ def connect_ray(
             f"no Ray cluster answers at {wanted} within {LISTEN_TIMEOUT_S:g} s. Check the "
             "address (HOST:PORT of its GCS, as `ray start` printed it), or leave it out"
         )
+    if wanted is None or recorded is not None:
+        # Only where its other processes have them, too: a server closes links to clients that
+        # probe them more often than it does itself, and with them every call that is on its way.
+        for name, value in configuration.environment().items():
+            os.environ.setdefault(name, value)
     is_ours = wanted is None and keep
     if is_ours:
         wanted = start_head(record_folder)

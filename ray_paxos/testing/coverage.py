@@ -113,7 +113,7 @@ SITUATIONS = (
 )
 """Features that come later add their rows here: a membership entry adopted in a prepare."""
 
-SEEDS_MIN = 50
+SEEDS_MIN = 32
 """Shares are asked of runs with at least so many seeds."""
 
 

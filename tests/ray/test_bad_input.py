@@ -77,6 +77,7 @@ def test_two_clusters_in_one_directory(home: Path) -> None:
         ray_paxos.start(one_member("mixed"))
 
 
+@pytest.mark.nightly
 def test_a_directory_that_another_process_holds(
     home: Path, stopped: list[ray_paxos.Cluster]
 ) -> None:
@@ -139,6 +140,8 @@ def test_an_interrupted_first_start_is_finished(
     assert stopped[0].status().cluster_id == genesis.cluster_id
 
 
+# An emptied folder is played by default (test_checkpoints.py).
+@pytest.mark.nightly
 def test_a_lost_member_is_not_made_again(
     home: Path, stopped: list[ray_paxos.Cluster], caplog: pytest.LogCaptureFixture
 ) -> None:

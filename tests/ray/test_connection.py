@@ -65,6 +65,8 @@ def test_the_default_is_a_ray_of_the_drivers_own_whose_data_stays() -> None:
         assert box.run(EMBEDDED, "stop") == ["True False"]
 
 
+# By default the same is seen with jobs (test_submit_commands_on_ray.py).
+@pytest.mark.nightly
 def test_a_ray_that_is_kept_is_found_by_the_next_driver_and_ended_with_it() -> None:
     """Without a token, decided by the environment."""
     with sandbox() as box:

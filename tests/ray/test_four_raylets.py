@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.ray.subprocesses import sandbox
 
 PROGRAM = """
@@ -111,6 +113,7 @@ nodes.shutdown()
 """
 
 
+@pytest.mark.nightly
 def test_members_live_where_their_disks_are(arrangement: str) -> None:
     with sandbox() as box:
         box.environment["RAY_AUTH_MODE"] = "disabled"

@@ -102,18 +102,19 @@ def test_members_are_killed_one_after_the_other_under_load(
     load.check()
 
 
-def test_the_roles_may_change_while_it_is_stopped(local_ray: None) -> None:
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("fused", "separate"), pytest.param("separate", "fused", marks=pytest.mark.nightly)],
+)
+def test_the_roles_may_change_while_it_is_stopped(local_ray: None, before: str, after: str) -> None:
     text = "cluster: changing\nmembers: 3\nlogging: {level: WARNING}\nroles: "
-    cluster = ray_paxos.start(parse_configuration(text + "separate"))
+    cluster = ray_paxos.start(parse_configuration(text + before))
     with cluster.client() as client:
         put(client, "kept", b"1")
     cluster.stop()
-    cluster = ray_paxos.start(parse_configuration(text + "fused"))
+    cluster = ray_paxos.start(parse_configuration(text + after))
     with cluster.client() as client:
         assert version(put(client, "kept", b"2").value) == 2
-    cluster.stop()
-    cluster = ray_paxos.start(parse_configuration(text + "separate"))
-    with cluster.client() as client:
         assert dump(client, "kept") == {"kept": (b"2", 2)}
     cluster.stop(delete_data=True)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.ray.subprocesses import sandbox
 
 START = """
@@ -74,6 +76,7 @@ FAILURES = json.dumps(
 )
 
 
+@pytest.mark.nightly
 def test_a_retry_gets_the_first_result(arrangement: str) -> None:
     with sandbox() as box:
         box.run(START, ROLES=arrangement)

@@ -12,9 +12,9 @@ import pytest
 from ray_paxos.testing.coverage import SEEDS_MIN, SeedCoverage, missing_shares
 from ray_paxos.testing.simulate import run_seed, run_seeds
 
-SEEDS = {3: range(34), 5: range(16)}
+SEEDS = {3: range(24), 5: range(8)}
 """By the number of members; a seed of five takes twice as long."""
-NIGHTLY_SEEDS = range(16, 1_000)
+NIGHTLY_SEEDS = range(8, 1_000)
 
 
 @functools.cache
@@ -57,16 +57,15 @@ def test_a_seed_is_the_same_each_time():
     assert run_seed(3, 5).digest != first.digest
 
 
-@pytest.mark.parametrize("hash_seed", ["1", "4242"])
-def test_a_seed_is_the_same_under_another_hash_seed(hash_seed, repository):
+def test_a_seed_is_the_same_under_another_hash_seed(repository):
     """Sets and dictionaries must not decide anything by their hash order."""
     program = (
         "from ray_paxos.testing.simulate import run_seed;"
-        "print(*[run_seed(s, m).digest for s, m in ((3, 3), (7, 3), (2, 5))])"
+        "print(*[run_seed(s, m).digest for s, m in ((3, 3), (2, 5))])"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(repository)}
+    environment = {**os.environ, "PYTHONHASHSEED": "4242", "PYTHONPATH": str(repository)}
     output = subprocess.run(
         [sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True
     ).stdout
-    expected = [run_seed(s, m).digest for s, m in ((3, 3), (7, 3), (2, 5))]
+    expected = [run_seed(s, m).digest for s, m in ((3, 3), (2, 5))]
     assert output.split() == expected

@@ -1,0 +1,56 @@
+"""What a process takes over from the configuration before it connects to a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import ray
+
+from ray_paxos.actors import ray_connection
+from ray_paxos.actors.ray_connection import connect_ray
+from ray_paxos.config import RayConfiguration
+
+VARIABLES = RayConfiguration().environment()
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """One on which every address answers and no Ray is ever started or joined."""
+    for name in (*VARIABLES, "RAY_ADDRESS"):
+        # Set first, so that it is taken back after the test, whatever that sets.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_connection, "is_listening", lambda address: True)
+    monkeypatch.setattr(ray_connection, "_initialise", lambda address: None)
+    monkeypatch.setattr(ray_connection, "_own_address", lambda: "127.0.0.1:1")
+    monkeypatch.setattr(ray_connection, "_use_token_of_this_machine", lambda: None)
+    monkeypatch.setattr(ray_connection, "recorded_address", lambda folder: None)
+    monkeypatch.setattr(ray_connection, "_current_address", lambda: None)
+    return monkeypatch
+
+
+def taken(address: str | None) -> set[str]:
+    connect_ray(address, RayConfiguration(), Path("nowhere"), keep=False)
+    return {name for name in VARIABLES if name in os.environ}
+
+
+@pytest.mark.parametrize("address", [None, "local"])
+def test_a_ray_of_our_own_is_started_as_configured(
+    machine: pytest.MonkeyPatch, address: str | None
+) -> None:
+    assert taken(address) == set(VARIABLES)
+
+
+def test_one_that_was_started_so_and_kept_is_joined_likewise(machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(ray_connection, "recorded_address", lambda folder: "127.0.0.1:1")
+    assert taken(None) == set(VARIABLES)
+
+
+def test_a_ray_of_others_is_joined_with_its_own_settings(machine: pytest.MonkeyPatch) -> None:
+    assert taken("127.0.0.1:1") == set()
+    machine.setattr(ray_connection, "_current_address", lambda: "127.0.0.1:1")
+    assert taken(None) == set()
+    assert taken("auto") == set()
