@@ -40,8 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class SharedFiles(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """With `-n 2` two processes share the files of tests; one takes all that starts Ray, at last.
 
-    So Ray has the machine to itself: with other tests beside them these take twice as long, which
-    gains nothing. (xdist has groups for this, which come to nothing with pytest 9.2.)
+    So Ray has the machine to itself: with other tests beside them starts of a cluster took up to
+    twice as long, which gains nothing. (xdist's own groups come to nothing with pytest 9.2.)
     """
 
     def _split_scope(self, nodeid: str) -> str:

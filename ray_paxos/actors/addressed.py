@@ -13,19 +13,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-import google_crc32c
 import msgspec
 
 from ray_paxos.core.messages import Envelope, RoleName
-from ray_paxos.core.wire import HEADER_BYTES
-from ray_paxos.errors import WireFormatError
+from ray_paxos.core.wire import join_items, open_sealed, seal
 
 ADDRESSED_FORMAT = 2
 
 Addressed: TypeAlias = tuple[RoleName, Envelope]
 """An envelope, and the role of the receiving member that it is for."""
 
-_PREFIX = bytes([ADDRESSED_FORMAT])
 _PAIRS = {role: bytes([0x92, role]) for role in RoleName}
 # Made here, at import, by one thread: msgspec completes a decoder's types when it is made, and two
 # threads that do so at once crash the process.
@@ -40,19 +37,12 @@ def address(role: RoleName, encoded: bytes) -> bytes:
 
 def join_addressed(pairs: Sequence[bytes]) -> bytes:
     """Make one call of separately encoded and addressed envelopes."""
-    count = len(pairs)
-    if count < 16:
-        header = bytes([0x90 | count])
-    elif count < 1 << 16:
-        header = b"\xdc" + count.to_bytes(2, "big")
-    else:
-        header = b"\xdd" + count.to_bytes(4, "big")
-    return _seal(b"".join((header, *pairs)))
+    return seal(ADDRESSED_FORMAT, join_items(pairs))
 
 
 def encode_addressed(batch: Sequence[Addressed]) -> bytes:
     """Pack addressed envelopes for one call."""
-    return _seal(_encoder.encode(batch))
+    return seal(ADDRESSED_FORMAT, _encoder.encode(batch))
 
 
 def decode_addressed(data: bytes) -> tuple[Addressed, ...]:
@@ -61,23 +51,4 @@ def decode_addressed(data: bytes) -> tuple[Addressed, ...]:
     Raises:
         WireFormatError: Another format, a wrong checksum, or bytes that are none of ours.
     """
-    if data[:1] != _PREFIX:
-        found = data[0] if data else None
-        raise WireFormatError(f"wire format {found}; a fused member speaks {ADDRESSED_FORMAT}")
-    body = data[HEADER_BYTES:]
-    if data[1:HEADER_BYTES] != _checksum(body):
-        raise WireFormatError("a wrong checksum: the bytes were damaged on their way")
-    try:
-        return _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # msgspec lets the second one through where text is not UTF-8.
-        raise WireFormatError(f"not a batch of addressed envelopes: {error}") from error
-
-
-def _seal(body: bytes) -> bytes:
-    return b"".join((_PREFIX, _checksum(body), body))
-
-
-def _checksum(body: bytes) -> bytes:
-    checksum: int = google_crc32c.value(body)
-    return checksum.to_bytes(4, "little")
+    return open_sealed(ADDRESSED_FORMAT, data, _decoder.decode)

@@ -166,9 +166,10 @@ class Switchboard:
     def _quickest(self, accepts: Sequence[tuple[Address, bytes]]) -> list[Address]:
         """Who is asked for a vote at once, where not all need be: with the own vote a majority.
 
-        A lone command asks no more members than it waits for: each call costs the caller as much
-        as a third of the whole way. The others are asked a moment later. With more than one
-        instance open, or a member that has not answered yet, all are asked at once.
+        A lone command asks no more members than it waits for; the others are asked a moment later.
+        With more than one instance open, or a member that has not answered yet, all are asked at
+        once. Measured (2 cores, seven runs each, in turn): median of p50 8.2 ms (6.7 to 9.8), and
+        8.8 ms (7.4 to 10.5) where all are asked at once.
         """
         if len(accepts) < 2 or len({to for to, _ in accepts}) < len(accepts):
             return []
