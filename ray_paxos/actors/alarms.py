@@ -145,13 +145,10 @@ def _learner_alarms(learner: Mapping[str, Any]) -> Iterator[Alarm]:
     for text in learner.get("alarms", ()):
         if text != stopped:
             yield Alarm(2, text)
-    chunks = learner.get("single_source_chunks", 0)
+    chunks = learner.get("overdue_chunks", 0)
     if chunks:
-        yield Alarm(
-            5,
-            f"{chunks} parts of the log were learned on one member's word, as no second one could "
-            "confirm them",
-        )
+        parts = f"{chunks} parts of the log were" if chunks > 1 else "1 part of the log was"
+        yield Alarm(5, f"{parts} learned on one member's word, which no second one has confirmed")
 
 
 def _vote_alarms(votes: Mapping[str, Any], learner: Mapping[str, Any]) -> Iterator[Alarm]:

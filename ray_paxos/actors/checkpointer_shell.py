@@ -1,4 +1,10 @@
-"""The checkpointer's shell, with the archiver beside it."""
+"""The checkpointer's shell, with the archiver beside it.
+
+Nobody waits for a checkpointer, so its threads go behind all others of the machine: at niceness 10
+a member that comes back under 40,000 commands/s on two cores left them a p50 of 13 ms, and at 5 of
+40 ms. At 19 it is no better, and whoever waits for something of the file system that such a thread
+holds waits the longer.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +34,7 @@ class CheckpointerShell(LogShell):
     """Makes checkpoints, merges, scrubs, archives and serves others, for one member."""
 
     role = RoleName.CHECKPOINTER
-    niceness = 5
+    niceness = 10
     _archiver: ArchiverThread | None = None
 
     def close(self) -> None:

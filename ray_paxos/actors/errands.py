@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ray_paxos.actors.shell import Shell
 
 
-PATIENT = (Chosen, LearnerStatus)
+NEWS = (Chosen, LearnerStatus)
 """Other members' learners are told what is chosen, and tell how far they are, when it suits."""
 
 
@@ -40,7 +40,7 @@ class Errand:
         is_in_background: Whether the thread must not wait for a disk: others need it.
         replies: What the answer carries.
         outbound: Encoded envelopes for others,
-        patient: and those that nobody waits for,
+        news: and those that nobody waits for, unless it is the own member's role,
         accepts: and those that ask for votes, of which a majority is waited for.
         handed: Shells of this process whose inboxes have got something.
     """
@@ -50,7 +50,7 @@ class Errand:
     is_in_background: bool = False
     replies: list[Addressed] = field(default_factory=list)
     outbound: list[tuple[Address, bytes]] = field(default_factory=list)
-    patient: list[tuple[Address, bytes]] = field(default_factory=list)
+    news: list[tuple[Address, bytes]] = field(default_factory=list)
     accepts: list[tuple[Address, bytes]] = field(default_factory=list)
     handed: list[Shell] = field(default_factory=list)
     _message: Message | None = None
@@ -71,7 +71,7 @@ class Errand:
         if isinstance(message, Accept):
             leaving = self.accepts
         else:
-            leaving = self.patient if isinstance(message, PATIENT) else self.outbound
+            leaving = self.news if isinstance(message, NEWS) else self.outbound
         leaving.append((to, self._encoded))
 
     def hand(self, shell: Shell) -> None:

@@ -132,6 +132,7 @@ class LearnerShell(LogShell):
                 "stopped": learner.stopped,
                 "is_full": learner.is_full,
                 "single_source_chunks": learner.single_source_chunks,
+                "overdue_chunks": learner.overdue_chunks,
                 "alarms": list(learner.alarms),
             }
         return described

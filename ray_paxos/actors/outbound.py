@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic
 
 from ray_paxos.actors.background import Background
-from ray_paxos.actors.feeds import Batch, BatchForm, FeedLimits, PeerFeed
+from ray_paxos.actors.feeds import Batch, BatchForm, FeedLimits, Haste, PeerFeed
 from ray_paxos.actors.peers import Peer
 from ray_paxos.core.messages import Address
 
@@ -46,14 +46,14 @@ class Feeds(Generic[Batch]):
         self._making = threading.Lock()
         self._feeds: dict[str, PeerFeed[Batch]] = {}
 
-    def send(self, messages: Sequence[tuple[Address, bytes]], *, is_patient: bool = False) -> None:
+    def send(self, messages: Sequence[tuple[Address, bytes]], haste: Haste = Haste.AT_ONCE) -> None:
         """Queue encoded envelopes for their peers; one for nobody we know is dropped.
 
         What is for one actor goes in one call, unless it is too much for that.
 
         Args:
             messages: Whom each is for, and the envelope.
-            is_patient: Whether they wait for others to leave with.
+            haste: How long they may wait for others to leave with.
         """
         batches: dict[str, list[bytes]] = {}
         for to, encoded in messages:
@@ -62,7 +62,7 @@ class Feeds(Generic[Batch]):
                 batches.setdefault(name, []).append(encoded)
         for name, batch in batches.items():
             feed = self._feeds.get(name) or self._make(name)
-            feed.put(batch, is_patient=is_patient)
+            feed.put(batch, haste)
 
     def quickest(self, addresses: Sequence[Address], count: int) -> list[Address]:
         """So many of these that are ready, those that answered quickest the last time; or none."""

@@ -28,7 +28,7 @@ from ray_paxos.actors.addressed import (
 )
 from ray_paxos.actors.background import Background
 from ray_paxos.actors.errands import Delivery, Errand
-from ray_paxos.actors.feeds import BatchForm, FeedLimits
+from ray_paxos.actors.feeds import BatchForm, FeedLimits, Haste
 from ray_paxos.actors.names import actor_name
 from ray_paxos.actors.outbound import Feeds
 from ray_paxos.actors.peers import Peer, find_actor
@@ -131,7 +131,7 @@ class Switchboard:
         What leaves goes first: others work on it while this process does the rest.
         """
         while True:
-            if errand.accepts or errand.outbound or errand.patient:
+            if errand.accepts or errand.outbound or errand.news:
                 self._send(errand)
             if not errand.handed:
                 return
@@ -148,18 +148,25 @@ class Switchboard:
     def _send(self, errand: Errand) -> None:
         feeds = self._feeds
         assert feeds is not None, "who sends was opened, and so connected"
-        patient, errand.patient = errand.patient, []
+        news, errand.news = errand.news, []
         outbound, errand.outbound = errand.outbound, []
         accepts, errand.accepts = errand.accepts, []
         if not self._is_fused:
-            # Each role has a feed of its own: there is nothing to leave with.
-            feeds.send(accepts + outbound + patient)
+            # The own member's learner, which has a feed of its own here, is waited for by clients.
+            own = self._member_id
+            outbound = accepts + outbound + [each for each in news if each[0].member_id == own]
+            if outbound:
+                feeds.send(outbound)
+            feeds.send([each for each in news if each[0].member_id != own], Haste.NEWS)
             return
         quickest = self._quickest(accepts)
-        patient += [each for each in accepts if quickest and each[0] not in quickest]
+        later = [each for each in accepts if quickest and each[0] not in quickest]
         outbound += [each for each in accepts if not quickest or each[0] in quickest]
-        if patient:
-            feeds.send(_addressed(patient), is_patient=True)
+        # What leaves at once takes along what may wait.
+        if later:
+            feeds.send(_addressed(later), Haste.SOON)
+        if news:
+            feeds.send(_addressed(news), Haste.NEWS)
         if outbound:
             feeds.send(_addressed(outbound))
 

@@ -181,6 +181,11 @@ class Learner:
         return self._catch_up.single_source_chunks
 
     @property
+    def overdue_chunks(self) -> int:
+        """How many of them nobody could confirm for so long that a person should know."""
+        return self._catch_up.overdue_chunks
+
+    @property
     def alarms(self) -> tuple[str, ...]:
         """What a person should know of this group here, the gravest first."""
         told = (

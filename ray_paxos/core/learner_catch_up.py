@@ -82,6 +82,11 @@ class LearnerCatchUp:
         return self._unconfirmed.count
 
     @property
+    def overdue_chunks(self) -> int:
+        """How many of them nobody could confirm for so long that a person should know."""
+        return self._unconfirmed.overdue_count
+
+    @property
     def due_ns(self) -> int | None:
         """When something is to be asked, or asked again; None for never."""
         due = self._plan.retry_ns, self._chunks.due_ns, self._unconfirmed.due_ns

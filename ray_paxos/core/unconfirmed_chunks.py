@@ -82,6 +82,12 @@ class UnconfirmedChunks:
         """How many there are."""
         return sum(entry.count for entry in self._by_source.values())
 
+    @property
+    def overdue_count(self) -> int:
+        """How many, once asking again and again has not helped, or nobody can be asked."""
+        is_overdue = self.due_ns is None or self._interval_ns >= INTERVAL_MAX_NS
+        return self.count if is_overdue else 0
+
     def note(self, source: int, end: int, now_ns: int) -> None:
         """A chunk was learned on one member's word.
 

@@ -204,6 +204,9 @@ def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+_ZEROS = memoryview(bytes(1 << 20))
+
+
 class LocalFile:
     """A file of the operating system."""
 
@@ -243,10 +246,18 @@ class LocalFile:
         self._position = min(self._position, size)
 
     def reserve(self, size: int) -> None:
-        """Take room on the disk up to `size`."""
+        """Take room on the disk up to `size`, and fill it with zeros.
+
+        Room that was only allocated has to be marked as written with each sync, for which ext4 has
+        one worker a file system: it waits for whoever writes a checkpoint, and all journals with
+        it. With three members on one machine a member coming back made syncs of up to 180 ms;
+        those that overwrite zeros took 20 at most in the same runs.
+        """
         if size > self._size:
             os.posix_fallocate(self._descriptor, self._size, size - self._size)
-            self._size = size
+            while self._size < size:
+                zeros = _ZEROS[: size - self._size]
+                self._size += os.pwrite(self._descriptor, zeros, self._size)
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -69,7 +69,7 @@ class JournalSettings:
     """
 
     file_bytes: int = 64_000_000
-    chunk_bytes: int = 4_000_000
+    chunk_bytes: int = 1_000_000
     files_max: int = 4
 
 

@@ -94,6 +94,20 @@ def test_reserved_room_reads_as_zeros_and_is_really_taken(disk):
     assert path.stat().st_blocks * 512 >= 1_000_000
 
 
+def test_reserved_room_is_written_and_not_only_allocated(disk, monkeypatch):
+    """An overwrite needs nothing but its own sync: no extent to be marked as written."""
+    monkeypatch.setattr(os, "posix_fallocate", lambda descriptor, offset, length: None)
+    file = disk.create("f")
+    file.write(b"data")
+    file.reserve(3_000_000)
+    assert file.position == 4
+    file.sync()
+    file.close()
+    path = Path(disk.where("f"))
+    assert path.stat().st_blocks * 512 >= 3_000_000
+    assert path.read_bytes() == b"data" + bytes(2_999_996)
+
+
 def test_names_are_made_changed_listed_and_removed(disk):
     write(disk, "b", b"b")
     write(disk, "a", b"a")

@@ -79,7 +79,8 @@ def test_an_acceptor_that_stopped_for_another_reason_need_not_be_replaced() -> N
         ({"learner": {"is_full": True}}, "until its disk has room"),
         ({"votes": {"storage_full": True}}, "until its disk has room"),
         ({"learner": {"alarms": ["segment 7 is damaged"]}}, "group 1: segment 7 is damaged"),
-        ({"learner": {"single_source_chunks": 3}}, "3 parts of the log"),
+        ({"learner": {"overdue_chunks": 3}}, "3 parts of the log were"),
+        ({"learner": {"overdue_chunks": 1}}, "1 part of the log was"),
         ({"votes": {"floor": 502}}, "its log ends at instance 500"),
         ({"checkpointer": {"alarms": ["no room"]}}, "no room"),
         ({"checkpointer": {"sealed_through": 701}}, "301 instances old"),
@@ -114,10 +115,14 @@ def test_a_stopped_group_is_told_with_its_reason() -> None:
     assert text == "group 4: stopped in the learner: no checkpoint is whole"
 
 
+def test_what_may_be_confirmed_in_a_moment_is_no_alarm() -> None:
+    assert texts(member(learner={"single_source_chunks": 3, "overdue_chunks": 0})) == []
+
+
 def test_the_gravest_of_all_members_comes_first() -> None:
     damaged = RoleStatus("stopped", "journal", error="DamageError")
     alarms = {
-        "m1": member_alarms(member({"single_source_chunks": 1, "is_full": True}), SETTINGS),
+        "m1": member_alarms(member({"overdue_chunks": 1, "is_full": True}), SETTINGS),
         "m2": member_alarms(member(acceptor=damaged), SETTINGS),
     }
     found = cluster_alarms(alarms, [1])

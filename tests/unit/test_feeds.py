@@ -16,7 +16,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from ray_paxos.actors.answers import RolePhase, RoleState, encode_state
 from ray_paxos.actors.background import Background
-from ray_paxos.actors.feeds import BatchForm, FeedLimits, FeedQueue, PeerFeed
+from ray_paxos.actors.feeds import BatchForm, FeedLimits, FeedQueue, Haste, PeerFeed
 from ray_paxos.actors.peers import Peer
 from ray_paxos.core.learner_messages import VoteFloorRaised
 from ray_paxos.core.messages import (
@@ -245,7 +245,7 @@ def test_the_queue_drops_the_oldest_when_it_is_full() -> None:
 
 def test_what_is_patient_leaves_with_what_comes_next() -> None:
     with running(patience_s=30.0) as h:
-        h.feed.put([encoded(1)], is_patient=True)
+        h.feed.put([encoded(1)], Haste.SOON)
         h.turn()
         assert h.peer.calls.empty()
         h.put(2)
@@ -254,7 +254,7 @@ def test_what_is_patient_leaves_with_what_comes_next() -> None:
 
 def test_what_is_patient_leaves_alone_after_a_while() -> None:
     with running(patience_s=0.02) as h:
-        h.feed.put([encoded(1)], is_patient=True)
+        h.feed.put([encoded(1)], Haste.SOON)
         assert h.peer.next_call()[0] == [1]
 
 
@@ -262,21 +262,55 @@ def test_what_is_patient_during_a_call_does_not_wait_for_ever() -> None:
     with running(patience_s=0.02) as h:
         h.put(1)
         _, first = h.peer.next_call()
-        h.feed.put([encoded(2)], is_patient=True)
+        h.feed.put([encoded(2)], Haste.SOON)
         time.sleep(0.05)
         h.turn()
         first.set_result(answer())
         assert h.peer.next_call()[0] == [2]
 
 
+def test_news_makes_a_call_of_its_own_only_so_often() -> None:
+    with running(patience_s=0.001, news_s=0.3) as h:
+        h.feed.put([encoded(1)], Haste.NEWS)
+        taken, first = h.peer.next_call()
+        assert taken == [1], "the first one leaves soon"
+        left = time.monotonic()
+        first.set_result(answer())
+        for number in (2, 3, 4):
+            h.feed.put([encoded(number)], Haste.NEWS)
+            time.sleep(0.01)
+        assert h.peer.next_call()[0] == [2, 3, 4]
+        assert time.monotonic() - left > 0.2
+
+
+def test_what_goes_soon_does_not_wait_for_news_and_takes_it_along() -> None:
+    with running(patience_s=0.02, news_s=30.0) as h:
+        h.feed.put([encoded(1)], Haste.NEWS)
+        h.peer.next_call()[1].set_result(answer())
+        h.feed.put([encoded(2)], Haste.NEWS)
+        h.feed.put([encoded(3)], Haste.SOON)
+        assert h.peer.next_call()[0] == [2, 3]
+
+
+def test_patience_begins_anew_with_what_is_put_in_after_a_call() -> None:
+    with running(patience_s=0.2) as h:
+        h.feed.put([encoded(1)], Haste.SOON)
+        time.sleep(0.1)
+        assert h.feed.take() == [encoded(1)]
+        put = time.monotonic()
+        h.feed.put([encoded(2)], Haste.SOON)
+        assert h.peer.next_call()[0] == [2]
+        assert time.monotonic() - put >= 0.2
+
+
 def test_what_waits_may_leave_with_an_answer_unless_a_call_is_on_its_way() -> None:
     with running(patience_s=30.0) as h:
-        h.feed.put([encoded(1)], is_patient=True)
+        h.feed.put([encoded(1)], Haste.SOON)
         assert h.feed.take() == [encoded(1)]
         assert h.feed.take() == []
         h.put(2)
         _, call = h.peer.next_call()
-        h.feed.put([encoded(3)], is_patient=True)
+        h.feed.put([encoded(3)], Haste.SOON)
         assert h.feed.take() == [], "it would overtake what was sent before"
         call.set_result(answer())
         h.turn()

@@ -69,6 +69,24 @@ def test_one_answer_confirms_all_that_others_gave() -> None:
     assert chunks.answered(to, reply(), RETRY_NS) is not None
 
 
+def test_what_nobody_confirms_for_long_is_overdue_until_somebody_does() -> None:
+    chunks = noted()
+    asked_at = []
+    while not chunks.overdue_count:
+        assert chunks.due_ns is not None
+        asked_at.append(chunks.due_ns)
+        asked(chunks, now_ns=asked_at[-1])
+    assert 5_000 * MS < asked_at[-1] < 20_000 * MS
+    assert chunks.answered(learner_of(3), reply(), asked_at[-1]) == Confirmed(3, 700, 1)
+    assert chunks.overdue_count == 0
+    chunks.note(1, 900, asked_at[-1])
+    assert (chunks.count, chunks.overdue_count) == (1, 0), "it is asked for anew"
+
+
+def test_what_nobody_can_confirm_is_overdue_at_once() -> None:
+    assert noted(1, source=1).overdue_count == 1
+
+
 def test_who_gave_it_is_never_asked() -> None:
     chunks = noted(1, 3, 4)
     now_ns = 0
