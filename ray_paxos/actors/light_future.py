@@ -123,6 +123,12 @@ class LightFuture(Future[T]):
             return cast(T, self._result)
         return super().result(timeout)
 
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As of the base class."""
+        if self._state == FINISHED:
+            return self._exception
+        return super().exception(timeout)
+
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """As of the base class."""
         with _changing:

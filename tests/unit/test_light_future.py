@@ -55,8 +55,8 @@ def test_a_result_that_is_there_needs_no_condition(settle: Settle) -> None:
     assert not future.cancelled()
     assert future.result() == future.result(0) == 7
     assert heard == [future, future]
+    assert future.exception() is future.exception(0) is None
     assert "_condition" not in vars(future)
-    assert future.exception(0) is None
 
 
 def test_who_waits_is_woken(settle: Settle) -> None:
