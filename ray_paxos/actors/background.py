@@ -13,7 +13,6 @@ import itertools
 import logging
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,18 +20,6 @@ from collections.abc import Callable
 _logger = logging.getLogger(__name__)
 
 Call = Callable[[], object]
-
-SWITCH_INTERVAL_S = 0.0005
-"""A thread that computes lets go of the interpreter so soon where another one waits for it.
-
-With Python's 5 ms each step of a command may wait so long for a checkpoint being saved or a segment
-being read in the same process. At 40,000 commands/s on two cores p99 was 150 to 220 ms with fused
-roles, and is 95 to 115 ms."""
-
-
-def take_short_turns() -> None:
-    """Have the threads of this process take turns so often that none waits long for another."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def be_nicer(niceness: int) -> None:

@@ -63,7 +63,7 @@ def _set_some_results(futures: Sequence[LightFuture[T]], results: Sequence[T]) -
                 # In this order: others read them without the lock.
                 future._result = result
                 future._state = FINISHED
-                if future._done_callbacks:
+                if future._callback is not None:
                     left.append((True, future, result))
             else:
                 left.append((False, future, result))
@@ -85,8 +85,7 @@ class _MadeWhenNeeded:
             if future._is_light:
                 future._condition = threading.Condition()
                 future._waiters = []
-                if future._done_callbacks is _NONE:
-                    future._done_callbacks = []
+                future._list_callbacks()
                 future._is_light = False
             return cast(threading.Condition, future.__dict__["_condition"])
 
@@ -104,6 +103,8 @@ class LightFuture(Future[T]):
     _condition: threading.Condition = cast(threading.Condition, _MadeWhenNeeded())
     _waiters: Any = _NONE
     _done_callbacks: Any = _NONE
+    _callback: Callable[[Future[T]], object] | None = None
+    """The first one of a light future: most have one, and a list for each is dear (see `gc`)."""
     _is_light = True
 
     def __init__(self) -> None:
@@ -133,10 +134,10 @@ class LightFuture(Future[T]):
         """As of the base class."""
         with _changing:
             if self._is_light and self._state != FINISHED:
-                if self._done_callbacks is _NONE:
-                    self._done_callbacks = [fn]
+                if self._callback is None:
+                    self._callback = fn
                 else:
-                    self._done_callbacks.append(fn)
+                    self._list_callbacks().append(fn)
                 return
         super().add_done_callback(fn)
 
@@ -157,7 +158,7 @@ class LightFuture(Future[T]):
                 self._state = FINISHED
         if not is_light:
             super().set_result(result)
-        elif self._done_callbacks:
+        elif self._callback is not None:
             self._run_callbacks()
 
     def set_exception(self, exception: BaseException | None) -> None:
@@ -168,9 +169,17 @@ class LightFuture(Future[T]):
                 self._state = FINISHED
         if not is_light:
             super().set_exception(exception)
-        elif self._done_callbacks:
+        elif self._callback is not None:
             self._run_callbacks()
 
+    def _list_callbacks(self) -> list[Callable[[Future[T]], object]]:
+        """All of them, as the base class has them; under the shared lock, or when it is done."""
+        if self._done_callbacks is _NONE:
+            self._done_callbacks = [] if self._callback is None else [self._callback]
+        listed: list[Callable[[Future[T]], object]] = self._done_callbacks
+        return listed
+
     def _run_callbacks(self) -> None:
+        self._list_callbacks()
         # The base class's: it logs what a callback raises, and goes on.
         self._invoke_callbacks()  # type: ignore[attr-defined]

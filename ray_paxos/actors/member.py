@@ -30,8 +30,8 @@ import ray
 import ray_paxos.storage.checkpoint_state
 import ray_paxos.storage.journal_files  # noqa: F401
 from ray_paxos.actors.acceptor_shell import AcceptorShell
-from ray_paxos.actors.background import take_short_turns
 from ray_paxos.actors.checkpointer_shell import CheckpointerShell
+from ray_paxos.actors.interpreter import settle_in
 from ray_paxos.actors.learner_shell import LearnerShell
 from ray_paxos.actors.names import ROLE_NAMES
 from ray_paxos.actors.proposer import CLIENT_THREADS
@@ -75,7 +75,7 @@ class MemberActor:
             member: Whose roles these are.
             clock: Nanoseconds, never falling.
         """
-        take_short_turns()
+        settle_in()
         self._encoded_spec = spec
         self._member = member
         switchboard = self._switchboard = Switchboard()

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import ray
 
-from ray_paxos.actors.background import be_nicer, take_short_turns
+from ray_paxos.actors.background import be_nicer
+from ray_paxos.actors.interpreter import settle_in
 from ray_paxos.actors.shell import Clock, Shell, boot_time_ns, member_folder
 from ray_paxos.actors.spec import decode_spec
 from ray_paxos.actors.switchboard import Switchboard
@@ -55,7 +56,7 @@ class RoleActor(Generic[Own]):
         """
         # Before any other thread is started: each has its own, and inherits its maker's.
         be_nicer(self.shell_class.niceness)
-        take_short_turns()
+        settle_in()
         self._encoded_spec = spec
         self._member = member
         self._switchboard = Switchboard()
