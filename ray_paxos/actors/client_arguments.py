@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 
-from ray_paxos.actors.feeds import ENVELOPE_ROOM, inline_bytes_max
+from ray_paxos.actors.feeds import carried_bytes_max
 from ray_paxos.actors.reader import consistency_of
 from ray_paxos.actors.sender import WAIT_MAX_S, check_name
 from ray_paxos.actors.spec import ClusterSpec
@@ -78,15 +77,14 @@ def no_bytes(what: str, found: object) -> ConfigurationError:
 def client_settings(spec: ClusterSpec) -> ClientSettings:
     """Bounds of a client's commands, by those of the cluster."""
     return ClientSettings(
-        request_bytes_max=spec.proposer.batch_bytes_max,
+        request_bytes_max=carried_bytes_max(spec.proposer.batch_bytes_max),
         command_bytes_max=spec.proposer.command_bytes_max,
     )
 
 
 def query_settings() -> QuerySettings:
     """Bounds of a client's reads: calls and replies stay within Ray's inlining limit."""
-    inline = max(1, inline_bytes_max(os.environ) - ENVELOPE_ROOM)
     return QuerySettings(
-        request_bytes_max=min(QuerySettings().request_bytes_max, inline),
-        answer_bytes_max=min(ANSWER_BYTES_MAX, inline),
+        request_bytes_max=carried_bytes_max(QuerySettings().request_bytes_max),
+        answer_bytes_max=carried_bytes_max(ANSWER_BYTES_MAX),
     )

@@ -62,6 +62,11 @@ def inline_bytes_max(environment: Mapping[str, str]) -> int:
     return int(configured) if configured.isdigit() else INLINE_DEFAULT
 
 
+def carried_bytes_max(byte_count: int) -> int:
+    """So many of these bytes a call of this process carries within it, beside its envelope."""
+    return max(1, min(byte_count, inline_bytes_max(os.environ) - ENVELOPE_ROOM))
+
+
 @dataclass(frozen=True, slots=True)
 class FeedLimits:
     """Bounds of one feed.
@@ -95,8 +100,7 @@ class FeedLimits:
     @classmethod
     def for_this_process(cls) -> FeedLimits:
         """The defaults, with calls that stay within Ray's inlining limit."""
-        inline = inline_bytes_max(os.environ) - ENVELOPE_ROOM
-        return cls(call_bytes_max=max(1, min(cls().call_bytes_max, inline)))
+        return cls(call_bytes_max=carried_bytes_max(cls().call_bytes_max))
 
 
 class Haste(enum.Enum):

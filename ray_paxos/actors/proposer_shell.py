@@ -16,9 +16,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ray_paxos.actors.errands import Delivery, Errand
+from ray_paxos.actors.feeds import carried_bytes_max
 from ray_paxos.actors.shell import Shell
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.actors.waiting_calls import Answer, RequestKey, WaitingCalls
@@ -172,11 +174,13 @@ class ProposerShell(Shell):
     def _open_folder(
         self, spec: ClusterSpec, genesis: Genesis, member_id: int, disk: LocalDisk
     ) -> OpenedRole:
+        # What Ray carries within a call is known where it is called.
+        batch_bytes_max = carried_bytes_max(spec.proposer.batch_bytes_max)
         return open_proposer(
             disk,
             genesis,
             member_id,
-            settings=spec.proposer,
+            settings=replace(spec.proposer, batch_bytes_max=batch_bytes_max),
             random=self._random(),
             now_ns=self._clock(),
             priorities=spec.priorities,

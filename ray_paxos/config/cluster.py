@@ -290,12 +290,6 @@ class ClusterConfiguration(Section):
                 f"members: {count} voters survive the loss of {(count - 1) // 2}, no more than "
                 f"{count - 1} voters do, and each one more can be lost: use an odd number"
             )
-        if self.proposer.batch_bytes_max > self.ray.inline_bytes_max:
-            found.append(
-                f"proposer.batch_bytes_max: batches of {self.proposer.batch_bytes_max:,} bytes are "
-                f"over ray.inline_bytes_max ({self.ray.inline_bytes_max:,}) and go through Ray's "
-                "object store, which is slower"
-            )
         return tuple(found)
 
 

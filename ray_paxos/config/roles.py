@@ -48,7 +48,8 @@ class ProposerConfiguration(Section):
         _PROPOSER.batch_bytes_max,
         1_000,
         64_000_000,
-        "A value holds commands up to this many bytes (at least one request).",
+        "A value holds commands up to this many bytes (at least one request), and no more than "
+        "Ray carries within a call (ray.inline_bytes_max).",
     )
     command_bytes_max: int = bytes_field(
         _PROPOSER.command_bytes_max, 1_000, 64_000_000, "A longer command is refused."

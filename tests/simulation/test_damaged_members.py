@@ -199,5 +199,6 @@ def test_any_damage_at_rest_is_mended_or_named(stopped: Stopped) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_any_of_two_thousand_damages_at_rest_is_mended_or_named(stopped: Stopped) -> None:
     check(stopped, range(25, 2_025))

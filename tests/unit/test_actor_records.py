@@ -14,7 +14,8 @@ import pytest
 from ray_paxos import errors
 from ray_paxos.actors.answers import RolePhase, RoleState, encode_state, state_of
 from ray_paxos.actors.bootstrapping import check_roles, make_genesis
-from ray_paxos.actors.feeds import FeedLimits, inline_bytes_max
+from ray_paxos.actors.client_arguments import client_settings
+from ray_paxos.actors.feeds import FeedLimits, carried_bytes_max, inline_bytes_max
 from ray_paxos.actors.folders import CARRIED, error_fields, raise_error
 from ray_paxos.actors.learner_shell import LearnerShell
 from ray_paxos.actors.names import (
@@ -150,8 +151,21 @@ def test_calls_stay_within_the_inlining_limit(monkeypatch: pytest.MonkeyPatch) -
     assert inline_bytes_max({"RAY_max_direct_call_object_size": "2000000"}) == 2_000_000
     monkeypatch.delenv("RAY_max_direct_call_object_size", raising=False)
     assert FeedLimits.for_this_process().call_bytes_max < 100 * 1024
+    assert 90_000 < carried_bytes_max(800_000) < 100 * 1024
+    assert carried_bytes_max(50_000) == 50_000
     monkeypatch.setenv("RAY_max_direct_call_object_size", "2000000")
     assert FeedLimits.for_this_process().call_bytes_max == FeedLimits().call_bytes_max
+    assert carried_bytes_max(800_000) == 800_000
+
+
+def test_a_clients_requests_stay_within_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "cluster: demo\nproposer: {batch_bytes_max: 700_000}\n"
+    configuration = parse_configuration(text)
+    spec = make_spec(make_genesis(configuration), configuration)
+    monkeypatch.delenv("RAY_max_direct_call_object_size", raising=False)
+    assert client_settings(spec).request_bytes_max < 100 * 1024
+    monkeypatch.setenv("RAY_max_direct_call_object_size", "2000000")
+    assert client_settings(spec).request_bytes_max == 700_000
 
 
 def test_a_group_is_described_by_those_that_answer() -> None:

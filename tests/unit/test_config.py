@@ -144,12 +144,6 @@ def test_an_even_number_of_voters_is_allowed_with_a_warning(members: int, surviv
     assert warning.startswith(f"members: {members} voters survive the loss of {survivors},")
 
 
-def test_batches_over_the_inlining_limit_are_allowed_with_a_warning() -> None:
-    (warning,) = parse("cluster: demo\nproposer: {batch_bytes_max: 3_000_000}").warnings
-    assert "3,000,000" in warning
-    assert "ray.inline_bytes_max (2,000,000)" in warning
-
-
 # What a file must not say: file, line, field, what was found, what is allowed
 
 

@@ -14,7 +14,7 @@ import pytest
 from ray_paxos.actors.addressed import decode_addressed, encode_addressed
 from ray_paxos.actors.answers import RolePhase, state_of
 from ray_paxos.actors.errands import Delivery, Errand
-from ray_paxos.actors.feeds import FeedLimits
+from ray_paxos.actors.feeds import INLINE_VARIABLE, FeedLimits
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import Consistency, Query
 from ray_paxos.core.messages import Accept, Accepted, Address, Envelope, RoleName
@@ -93,6 +93,17 @@ def test_many_clients_of_a_cluster_in_threads(members: MemberProcesses) -> None:
         own = [line for line in lines if line.startswith(b"client %d " % number)]
         assert own == [b"client %d line %d" % (number, n) for n in range(commands)]
     members.wait_until_equal()
+
+
+def test_a_proposers_batches_stay_within_a_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where others started Ray, what it carries within a call is known by the role only."""
+    monkeypatch.delenv(INLINE_VARIABLE, raising=False)
+    with running_members(tmp_path, "proposer: {batch_bytes_max: 800_000}\n") as cluster:
+        shell: Any = cluster.members["m1"].proposer
+        proposer = shell.serving_role().role.roles[1]
+        assert 90_000 < proposer._settings.batch_bytes_max < 100 * 1024
 
 
 def test_a_lone_command_takes_one_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
