@@ -16,6 +16,8 @@ from ray_paxos.machines import kv
 from tests.ray.helpers import end_member, put, read
 from verify_log import reading, verify_group
 
+pytestmark = pytest.mark.fused_by_default
+
 # Small segments, short logs, and a scrubber that comes around within seconds.
 CONFIGURATION = """
 cluster: checkpoints

@@ -18,6 +18,8 @@ from ray_paxos.config import parse_configuration
 from ray_paxos.errors import NotAppliedError, OutcomeUnknownError, OverloadedError
 from ray_paxos.machines import log
 
+pytestmark = pytest.mark.fused_by_default
+
 # A group that takes little, so that one driver can offer ten times of it: one open instance, small
 # values, and an intake that holds a few of them.
 CONFIGURATION = """

@@ -17,6 +17,8 @@ from ray_paxos.config import parse_configuration
 from ray_paxos.errors import PaxosError
 from ray_paxos.machines import kv
 
+pytestmark = pytest.mark.fused_by_default
+
 TEXT = """
 cluster: vault
 members: 3
