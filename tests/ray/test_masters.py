@@ -18,8 +18,6 @@ from ray_paxos.errors import ConfigurationError, TransferError
 from ray_paxos.machines import kv
 from tests.ray.helpers import put, read
 
-pytestmark = pytest.mark.fused_by_default
-
 LEASE_S = 2.0
 CONFIGURATION = "cluster: masters\nmembers: 3\nlogging: {level: WARNING}\n"
 
