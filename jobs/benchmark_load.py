@@ -90,7 +90,7 @@ class Load:
 
         The thread that settles a call starts the next one. With a thread that starts calls beside
         the client's own, which settles them, the two spent more on handing the interpreter to each
-        other than on commands: 22 us of processor for each, now 12.
+        other than on commands.
 
         Args:
             in_flight: Calls.

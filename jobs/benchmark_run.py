@@ -7,7 +7,6 @@ are repeated, and the one with the median of `commands_per_s` speaks for them.
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from benchmark_latency import Summary, Window
 from benchmark_load import Load
 from benchmark_processes import Process, cpu_document, cpu_seconds
 from benchmark_target import Calls
+from ray_paxos.actors.interpreter import look_through_less
 from ray_paxos.errors import ClusterError
 
 WINDOW_S = 1.0
@@ -200,17 +200,6 @@ def measure(subject: Subject, setting: Setting, bar: Bar) -> Measured:
         cpu=cpu_document(subject.processes, before, after, acknowledged, whole_s),
         windows=load.latencies.windows(began_ns, WINDOW_S, by_begin=is_open),
     )
-
-
-def look_through_less() -> None:
-    """Keep the garbage collector from looking through what is made ahead, again and again.
-
-    As README advises every driver that has many commands in flight: with Python's own thresholds
-    the collector took 5 of the 11.5 us that a command costs its driver.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def measure_repeatedly(subject: Subject, setting: Setting, repeat: int, bar: Bar) -> list[Measured]:

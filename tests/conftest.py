@@ -18,8 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--roles",
         choices=("separate", "fused", "both"),
-        help="`roles` of the clusters in tests/ray; by default separate, and both where a test is "
-        "marked `for_both_roles`",
+        help="`roles` of the clusters in tests/ray; by default separate, fused where a test is "
+        "marked `fused_by_default`, and both where it is marked `for_both_roles`",
     )
 
 

@@ -11,8 +11,8 @@ Rules:
    `abandoned_max` such calls at a time, so that a stopped process costs a bounded amount.
 4. What need not leave at once leaves with whatever leaves next, and where nothing does, after
    `patience_s`; *news*, which nobody waits for, makes a call of its own only every `news_s`. A
-   call costs its two ends 0.5 to 0.7 ms of processor each, whatever it carries: with 100 commands
-   a second, each by itself, telling each at once who was chosen cost a third of all calls.
+   call costs its two ends 0.5 ms of processor each and more, whatever it carries: with 100 commands
+   a second, each by itself, two of seven calls of each told other learners what was chosen.
 5. A peer is found by its name. When a call says that the actor is dead, it is looked up again;
    until then, and after any other failure, the feed pauses for a moment that doubles each time.
 

@@ -131,7 +131,6 @@ class LearnerShell(LogShell):
                 "log_floor": learner.log_floor,
                 "stopped": learner.stopped,
                 "is_full": learner.is_full,
-                "single_source_chunks": learner.single_source_chunks,
                 "overdue_chunks": learner.overdue_chunks,
                 "alarms": list(learner.alarms),
             }

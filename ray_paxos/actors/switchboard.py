@@ -155,20 +155,16 @@ class Switchboard:
             # The own member's learner, which has a feed of its own here, is waited for by clients.
             own = self._member_id
             outbound = accepts + outbound + [each for each in news if each[0].member_id == own]
-            if outbound:
-                feeds.send(outbound)
+            feeds.send(outbound)
             feeds.send([each for each in news if each[0].member_id != own], Haste.NEWS)
             return
         quickest = self._quickest(accepts)
         later = [each for each in accepts if quickest and each[0] not in quickest]
         outbound += [each for each in accepts if not quickest or each[0] in quickest]
         # What leaves at once takes along what may wait.
-        if later:
-            feeds.send(_addressed(later), Haste.SOON)
-        if news:
-            feeds.send(_addressed(news), Haste.NEWS)
-        if outbound:
-            feeds.send(_addressed(outbound))
+        feeds.send(_addressed(later), Haste.SOON)
+        feeds.send(_addressed(news), Haste.NEWS)
+        feeds.send(_addressed(outbound))
 
     def _quickest(self, accepts: Sequence[tuple[Address, bytes]]) -> list[Address]:
         """Who is asked for a vote at once, where not all need be: with the own vote a majority.

@@ -248,10 +248,11 @@ class LocalFile:
     def reserve(self, size: int) -> None:
         """Take room on the disk up to `size`, and fill it with zeros.
 
-        Room that was only allocated has to be marked as written with each sync, for which ext4 has
-        one worker a file system: it waits for whoever writes a checkpoint, and all journals with
-        it. With three members on one machine a member coming back made syncs of up to 180 ms;
-        those that overwrite zeros took 20 at most in the same runs.
+        Room that was only allocated has to be marked as written with each sync. With three members
+        on one machine and one coming back, all journals' syncs then took up to 180 ms at the same
+        moments, several times a run, while no request to the disk took over 6 ms; most likely they
+        wait for ext4's one worker for such marks. Where zeros are overwritten that happens once a
+        run or not at all (60 to 100 ms).
         """
         if size > self._size:
             os.posix_fallocate(self._descriptor, self._size, size - self._size)

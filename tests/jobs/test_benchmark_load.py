@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -132,6 +133,20 @@ def test_a_closed_load_never_has_more_in_flight_and_waits_for_the_last() -> None
     # One more where the answer was counted before the thread was told of it.
     assert 1 < client.most <= 8
     assert client.open == 0
+
+
+def test_calls_that_are_made_when_they_are_started_may_be_asked_for_by_several_threads() -> None:
+    """Clients of several groups settle in threads of their own, and each starts the next call."""
+    with ThreadPoolExecutor(4) as pool:
+
+        def made() -> Iterator[Call]:
+            while True:
+                time.sleep(0.0005)
+                yield lambda: pool.submit(time.sleep, 0)
+
+        load = Load(made())
+        load.run_closed(8, count=400)
+    assert load.ended == len(load.latencies) == 400
 
 
 def test_what_never_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,10 +115,6 @@ def test_a_stopped_group_is_told_with_its_reason() -> None:
     assert text == "group 4: stopped in the learner: no checkpoint is whole"
 
 
-def test_what_may_be_confirmed_in_a_moment_is_no_alarm() -> None:
-    assert texts(member(learner={"single_source_chunks": 3, "overdue_chunks": 0})) == []
-
-
 def test_the_gravest_of_all_members_comes_first() -> None:
     damaged = RoleStatus("stopped", "journal", error="DamageError")
     alarms = {

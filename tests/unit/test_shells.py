@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ray_paxos.actors.feeds import INLINE_VARIABLE, FeedLimits
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import Consistency, Query
 from ray_paxos.core.messages import Accept, Accepted, Address, Envelope, RoleName
+from ray_paxos.core.records import VoteCast
 from ray_paxos.errors import StorageError
 from ray_paxos.machines import log
 from tests.unit.core_helpers import client as client_at
@@ -135,8 +136,20 @@ def test_a_vote_that_the_quickest_does_not_give_is_asked_of_the_others(tmp_path:
         cluster.wait_until_equal()
 
 
-def test_votes_that_wait_for_a_sync_share_the_next_one(members: MemberProcesses) -> None:
+def test_votes_that_wait_for_a_sync_share_the_next_one(
+    members: MemberProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held = HeldSync(members.members["m2"])
+    appended: list[list[int]] = []
+    write = held.store.write
+
+    def note(records: Sequence[Any]) -> None:
+        # Its floor may rise meanwhile, which is written, too.
+        votes = [r.instance_id for r in records if isinstance(r, VoteCast)]
+        appended.append([number for number in votes if number >= 100_000])
+        write(records)
+
+    monkeypatch.setattr(held.store, "write", note)
     try:
         with ThreadPoolExecutor(6) as pool:
             first = pool.submit(vote, members, "m2", 0)
@@ -151,7 +164,8 @@ def test_votes_that_wait_for_a_sync_share_the_next_one(members: MemberProcesses)
             assert first.result(PATIENCE_S) == [100_000]
             found = sorted(n for other in others for n in other.result(PATIENCE_S))
             assert found == [100_001, 100_002, 100_003, 100_004, 100_005]
-        assert held.count == 2
+        shared = [sorted(votes) for votes in appended if votes]
+        assert shared == [[100_000], [100_001, 100_002, 100_003, 100_004, 100_005]]
     finally:
         held.undo()
 
