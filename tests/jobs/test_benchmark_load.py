@@ -135,8 +135,11 @@ def test_a_closed_load_never_has_more_in_flight_and_waits_for_the_last() -> None
     assert client.open == 0
 
 
-def test_calls_that_are_made_when_they_are_started_may_be_asked_for_by_several_threads() -> None:
+def test_calls_that_are_made_when_they_are_started_may_be_asked_for_by_several_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Clients of several groups settle in threads of their own, and each starts the next call."""
+    monkeypatch.setattr(benchmark_load, "SETTLE_S", 2.0)
     with ThreadPoolExecutor(4) as pool:
 
         def made() -> Iterator[Call]:
