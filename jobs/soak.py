@@ -51,6 +51,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "checkpoint_bytes": 20_000_000,
         "merge_bytes_max": 8_000_000,
         "scrub_bytes_per_s": 5_000_000,
+        "scrub_interval_ms": 1_000,
     },
 }
 # Whole files of the journal go, once the votes in them are of no use any more.

@@ -112,7 +112,7 @@ class Client:
                 }
             ),
         )
-        # A client that is dropped without `close` ends its thread, too.
+        # A client that is dropped without `close` leaves the thread, too.
         self._finalizer = weakref.finalize(self, self._sender.drop)
 
     def __reduce__(self) -> tuple[type[Client], tuple[bytes, int, str]]:

@@ -85,6 +85,9 @@ class Administration:
 
     def actor(self, member: str, role: RoleName) -> Any:
         """The handle of a role's actor; raises ValueError where no such actor lives."""
+        if not ray.is_initialized():
+            # Ray would start a cluster, and find nothing in it.
+            raise ValueError("this process is not connected to Ray")
         name = actor_name(self._genesis.cluster, member, role, is_fused=self._is_fused)
         return ray.get_actor(name, namespace=NAMESPACE)
 

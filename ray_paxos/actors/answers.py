@@ -12,11 +12,12 @@ import enum
 import msgspec
 
 from ray_paxos.actors.addressed import ADDRESSED_FORMAT
+from ray_paxos.actors.line_answers import LINE_FORMAT
 from ray_paxos.core.wire import WIRE_FORMAT
 from ray_paxos.errors import WireFormatError
 
 _STATE_PREFIX = b"\x00"
-_ENVELOPES_PREFIXES = (bytes([WIRE_FORMAT]), bytes([ADDRESSED_FORMAT]))
+_ENVELOPES_PREFIXES = tuple(bytes([f]) for f in (WIRE_FORMAT, ADDRESSED_FORMAT, LINE_FORMAT))
 
 
 class RolePhase(enum.Enum):

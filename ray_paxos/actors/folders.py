@@ -70,7 +70,15 @@ def explain(error: RayError) -> str:
 
 
 def live_nodes() -> list[RayNode]:
-    """The live nodes of the Ray cluster this process is connected to."""
+    """The live nodes of the Ray cluster this process is connected to.
+
+    Raises:
+        ClusterError: It is connected to none.
+    """
+    if not ray.is_initialized():
+        raise ClusterError(
+            "this process is not connected to Ray any more; ray_paxos.connect or start connects it"
+        )
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [
         RayNode(

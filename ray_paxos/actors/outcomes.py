@@ -19,6 +19,7 @@ from ray_paxos.core.pending import PendingBatch
 from ray_paxos.core.results import EntryResult, Note, NoteCode
 from ray_paxos.errors import (
     CommandError,
+    ConfigurationError,
     OutcomeUnknownError,
     PaxosError,
     WithdrawnError,
@@ -61,6 +62,28 @@ def error_of(note: Note) -> PaxosError | None:
             )
 
 
+class _Callbacks(threading.local):
+    """Of this thread: whether it runs the callbacks of futures."""
+
+    are_run_here = False
+
+
+_callbacks = _Callbacks()
+
+
+def run_callbacks_here() -> None:
+    """This thread settles futures, so nobody may wait for one in it."""
+    _callbacks.are_run_here = True
+
+
+def _check_may_wait(timeout: float | None) -> None:
+    if _callbacks.are_run_here and (timeout is None or timeout > 0):
+        raise ConfigurationError(
+            "a callback of a future must not wait for another one: add a callback to that, or go "
+            "on in another thread"
+        )
+
+
 class CommandFuture(LightFuture[Result]):
     """The outcome of one command.
 
@@ -77,6 +100,9 @@ class CommandFuture(LightFuture[Result]):
     def begin(self) -> bool:
         """The command is about to be sent."""
         return self.set_running_or_notify_cancel()
+
+    def _check_may_wait(self, timeout: float | None) -> None:
+        _check_may_wait(timeout)
 
     def deliver(self, start: int, entry: EntryResult, offset: int, count: int) -> None:
         """Settle with the command's own part of the entry."""
@@ -99,8 +125,16 @@ class CommandFuture(LightFuture[Result]):
             self.set_exception(error)
 
 
-def deliver(batch: PendingBatch, entry: EntryResult) -> None:
-    """Hand a batch's results to its receivers; quicker where all are futures of one command."""
+def deliver(
+    batch: PendingBatch, entry: EntryResult, between: Callable[[], object] = lambda: None
+) -> None:
+    """Hand a batch's results to its receivers; quicker where all are futures of one command.
+
+    Args:
+        batch: Whose receivers.
+        entry: Has the results.
+        between: Called now and then, where there are many.
+    """
     receivers = [part[0] for part in batch.receivers]
     if entry.notes or set(map(type, receivers)) != {CommandFuture}:
         batch.deliver(entry)
@@ -108,7 +142,7 @@ def deliver(batch: PendingBatch, entry: EntryResult) -> None:
     futures = cast(list[CommandFuture], receivers)
     places = itertools.count(entry.index)
     results = map(Result, entry.results, itertools.repeat(entry.instance_id), places)
-    set_results(futures, list(results))
+    set_results(futures, list(results), between)
 
 
 class ManyResults(Sequence[Result]):
@@ -222,6 +256,22 @@ class ManyFuture(Future[ManyResults]):
     def begin(self) -> bool:
         """The first command is about to be sent."""
         return self.set_running_or_notify_cancel()
+
+    def result(self, timeout: float | None = None) -> ManyResults:
+        """As of the base class.
+
+        Raises:
+            ConfigurationError: Waited for in a callback of a future.
+        """
+        if not self.done():
+            _check_may_wait(timeout)
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As of the base class, and `result`."""
+        if not self.done():
+            _check_may_wait(timeout)
+        return super().exception(timeout)
 
     def deliver(self, start: int, entry: EntryResult, offset: int, count: int) -> None:
         """Take some of the outcomes."""

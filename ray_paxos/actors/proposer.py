@@ -34,6 +34,11 @@ class ProposerActor(RoleActor[ProposerShell]):
         """Take a client's requests in, as `ProposerShell.submit`."""
         return self._shell.submit(batch)
 
+    @ray.method(concurrency_group=CLIENTS)
+    def exchange(self, line: int, batch: bytes) -> bytes:
+        """Take a line's requests in and give it answers, as `ProposerShell.exchange`."""
+        return self._shell.exchange(line, batch)
+
     @ray.method(concurrency_group=WATCHERS)
     def watch_master(self, group: int, known_version: int, timeout_s: float) -> tuple[int, int]:
         """Wait for another master, as `ProposerShell.watch_master`."""

@@ -15,7 +15,8 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 
 from ray_paxos.actors.answers import state_of
-from ray_paxos.actors.names import NAMESPACE, actor_name
+from ray_paxos.actors.found_actor import FoundActor
+from ray_paxos.actors.names import actor_name
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
 from ray_paxos.core.read_problems import ReadProblem
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
@@ -73,7 +74,7 @@ class ReadCalls:
         self._group = group
         self._address = Address(client_id, RoleName.CLIENT)
         self._is_fused = is_fused
-        self._methods: dict[tuple[int, RoleName], Any] = {}
+        self._actors: dict[tuple[int, RoleName], FoundActor] = {}
 
     def start(self, role: RoleName, message: Message, *members: int) -> list[Started]:
         """Send a message to a role of each of these members."""
@@ -83,7 +84,7 @@ class ReadCalls:
 
     def _start(self, member: int, role: RoleName, batch: bytes) -> Started:
         try:
-            return ReadCall(member, self._method(member, role).remote(batch))
+            return ReadCall(member, self._actor(member, role).call(METHODS[role], batch))
         except ValueError as error:
             # Ray's word for a name that no actor has.
             return ReadProblem(str(error))
@@ -103,7 +104,8 @@ class ReadCalls:
         deadline = time.monotonic() + patience_s
         references = [call.reference for call in started if isinstance(call, ReadCall)]
         try:
-            answers = iter(ray.get(references, timeout=patience_s))
+            # Asked for nothing, without a connection, Ray would start a cluster.
+            answers = iter(ray.get(references, timeout=patience_s) if references else ())
         except (GetTimeoutError, RayError):
             # Of one of them; the others may have answered, or still will.
             return [self._finish(call, deadline) for call in started]
@@ -125,7 +127,7 @@ class ReadCalls:
 
     def knows(self, role: RoleName, member: int) -> bool:
         """Whether a call needs no look-up, for which it would wait for the GCS."""
-        return (member, role) in self._methods
+        return (member, role) in self._actors
 
     def read(self, member: int, answer: bytes) -> Envelope | ReadProblem:
         """What a member's answer to a call says.
@@ -146,13 +148,12 @@ class ReadCalls:
         """What it means that a call failed; a role that is gone is looked up again."""
         if isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError):
             for role in METHODS:
-                self._methods.pop((member, role), None)
+                self._actors.pop((member, role), None)
         return ReadProblem(f"member {self.names[member]}: {type(error).__name__}")
 
-    def _method(self, member: int, role: RoleName) -> Any:
-        method = self._methods.get((member, role))
-        if method is None:
+    def _actor(self, member: int, role: RoleName) -> FoundActor:
+        actor = self._actors.get((member, role))
+        if actor is None:
             name = actor_name(self._cluster, self.names[member], role, is_fused=self._is_fused)
-            handle = ray.get_actor(name, namespace=NAMESPACE)
-            method = self._methods[member, role] = getattr(handle, METHODS[role])
-        return method
+            actor = self._actors[member, role] = FoundActor(name)
+        return actor

@@ -1,10 +1,11 @@
-"""Sends one client's commands to the master's proposer: the calls, the clock and the threads.
+"""Sends one client's commands to the master's proposer.
 
 ```
- user's threads                       sender's thread                    proposer of the master
-  submit ──▶ requests (lock) ──wake──▶ next call ─────────────────────────▶
-                                       ◀── event ◀── answer ──────────────
-  future ◀───────────────── settle ───┘
+ user's threads                      thread of all clients           proposer of the master
+  submit ──▶ requests (lock) ──wake──▶ next request ── line ─────────▶
+  future ◀────────────── settle ◀───── answer ◀───────────────────────
+  submit_alone ── call of its own ───────────────────────────────────▶
+  future ◀─────────────────────────────────────────────────────────────
 ```
 
 `ClientRequests` decides what goes out and what is sent again. It is guarded by one lock, which is
@@ -13,31 +14,31 @@ caller's own thread makes the call and takes the answer in, which saves two chan
 (0.15 to 0.3 ms of a call's 0.6).
 
 Nothing here grows without bound (R10): commands are let in as far as there is room, and their
-callers wait; events are one for each call that may be owed, and one that wakes the thread.
+callers wait; the thread is woken once, however often it is asked for meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayError
 
 from ray_paxos.actors.answers import state_of
-from ray_paxos.actors.names import NAMESPACE
+from ray_paxos.actors.command_thread import join_thread
+from ray_paxos.actors.found_actor import FoundActor
 from ray_paxos.actors.outcomes import deliver
+from ray_paxos.actors.proposer_line import NOT_MADE, Proposers
 from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.pending import Outcomes, Receiver
 from ray_paxos.core.requests import ClientRequests
-from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+from ray_paxos.core.wire import decode_envelopes, encode_envelope, encode_envelopes
 from ray_paxos.errors import (
     ClientClosedError,
     CommandTooLargeError,
@@ -46,22 +47,8 @@ from ray_paxos.errors import (
     WireFormatError,
 )
 
-_logger = logging.getLogger(__name__)
-
-Event = Callable[[Outcomes], None]
-
 WAIT_MAX_S = 1e6
 """As good as for ever, which locks do not take."""
-
-
-class Proposers(Protocol):
-    """How the sender reaches the members' proposers."""
-
-    def find(self, member_id: int) -> Any:
-        """The member's proposer; waits for the GCS. Raises ValueError where there is none."""
-
-    def call(self, proposer: Any, batch: bytes) -> Any:
-        """Hand a batch over; gives the reference of the answer."""
 
 
 class ActorProposers:
@@ -71,20 +58,34 @@ class ActorProposers:
         """Know their names, by member."""
         self._names = names
 
-    def find(self, member_id: int) -> Any:
+    def find(self, member_id: int) -> FoundActor:
         """Look the actor up."""
-        return ray.get_actor(self._names[member_id], namespace=NAMESPACE)
+        return FoundActor(self._names[member_id])
 
-    def call(self, proposer: Any, batch: bytes) -> Any:
+    def call(self, proposer: FoundActor, batch: bytes) -> Any:
         """Call the actor's `submit`."""
-        return proposer.submit.remote(batch)
+        return proposer.call("submit", batch)
+
+    def exchange(self, proposer: FoundActor, line: int, batch: bytes) -> Any:
+        """Call the actor's `exchange`."""
+        return proposer.call("exchange", line, batch)
+
+
+class _LoneCall(NamedTuple):
+    """A call that a caller has made itself."""
+
+    call: Call
+    proposer: Any
+    reference: Any
 
 
 class CommandSender:
     """Owns one session and its calls.
 
-    Invariants: `_requests` is touched under `_lock` only; calls are made by the sender's thread
-    and by a caller on the short way, never under the lock.
+    Invariants: `_requests` is touched under `_lock` only; calls are not made under it.
+
+    Attributes:
+        client_id: The address that answers are for.
     """
 
     def __init__(
@@ -112,34 +113,27 @@ class CommandSender:
         self._requests = requests
         self._session = requests.session
         self._command_bytes_max = settings.command_bytes_max
+        self.client_id = client_id
         self._address = Address(client_id, RoleName.CLIENT)
         self._settings = settings
         self._proposers = proposers
-        self._handles: dict[int, Any] = {}
         self._checked_machine = ""
-        self._lookup = ThreadPoolExecutor(1, thread_name_prefix="ray_paxos-lookup")
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         # Apart, since entering a lock is several times cheaper than entering its condition.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._is_awake = False
         self._is_closed = False
-        self._thread = threading.Thread(target=self._run, name="ray_paxos-client", daemon=True)
-        self._thread.start()
+        self._thread = join_thread(self, genesis, proposers)
 
     # The user's side.
 
     def check_may_wait(self) -> None:
-        """Refuse to wait in a callback of a future, which the sender's own thread runs.
+        """Refuse to wait in a callback of a future, as `CommandThread.check_may_wait`.
 
         Raises:
-            ConfigurationError: This is that thread: what it waited for could never come.
+            ConfigurationError: What it waited for could never come.
         """
-        if threading.current_thread() is self._thread:
-            raise ConfigurationError(
-                "a callback of a future must not wait for another command or read: use "
-                "propose_async, or go on in another thread"
-            )
+        self._thread.check_may_wait()
 
     def submit(
         self, machine: str, commands: Sequence[bytes], receiver: Receiver, timeout_s: float
@@ -200,40 +194,44 @@ class CommandSender:
         """
         commands = (command,)
         byte_count = self._check(machine, commands)
-        call = None
+        call = proposer = None
         with self._lock:
             self._wait_for_room(1, byte_count, timeout_s)
-            is_idle = self._requests.is_idle
-            self._requests.session.enqueue(machine, commands, receiver)
-            if is_idle:
-                call = self._requests.next_call(time.monotonic_ns())
-        reference = self._start(call) if call is not None else None
-        if call is None or reference is None:
+            requests = self._requests
+            if requests.is_idle:
+                proposer = self._thread.proposer_of(requests.guess.member_id)
+            requests.session.enqueue(machine, commands, receiver)
+            if proposer is not None:
+                call = requests.next_call(time.monotonic_ns())
+                # Where the member owes too many answers another one is asked, in a moment.
+        if call is None:
             self._wake()
             return
+        lone = self._call_alone(call, proposer)
+        if lone is not None:
+            self._see_through(lone, timeout_s)
+
+    def _see_through(self, lone: _LoneCall, timeout_s: float) -> None:
+        """Wait for the answer of a lone command's call, and settle its future."""
         patience_s = min(timeout_s, self._settings.call_timeout_ns / 1e9)
         is_answered = False
         try:
-            answer = ray.get(reference, timeout=patience_s)
+            answer = ray.get(lone.reference, timeout=patience_s)
             is_answered = True
         except GetTimeoutError:
             return
         except RayError as error:
-            self._post_failure(call, error)
+            self._thread.on_lone_failed(self, lone.call, error, lone.proposer)
             is_answered = True
             return
         finally:
             if not is_answered:
-                # Also where the user interrupts: the sender's thread goes on with it.
-                self._watch(call, reference)
+                # Also where the user interrupts: the thread of the clients goes on with it.
+                self._watch(lone)
                 self._wake()
         outcomes = Outcomes()
-        with self._lock:
-            self._on_answer(call, answer, outcomes)
-            is_idle = self._requests.is_idle
+        self._on_lone_answer(lone, answer, outcomes)
         outcomes.settle(deliver)
-        if not is_idle:
-            self._wake()
 
     def ask(self, number: int, receiver: Receiver, *, withdraw: bool) -> None:
         """Have a receiver told what became of a command whose outcome was said to be unknown.
@@ -280,24 +278,31 @@ class CommandSender:
         Args:
             timeout_s: How long to wait.
         """
+        may_wait = not self._thread.is_current()
+        deadline = time.monotonic() + min(timeout_s, WAIT_MAX_S)
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
             self._changed.notify_all()
-            if threading.current_thread() is not self._thread:
-                patience_s = min(timeout_s, WAIT_MAX_S)
+            if may_wait:
+                patience_s = deadline - time.monotonic()
                 self._changed.wait_for(lambda: not self._requests.session.has_work, patience_s)
             call = self._requests.last_call(time.monotonic_ns())
-        if call is not None and call.member_id in self._handles:
+        proposer = self._thread.proposer_of(call.member_id) if call is not None else None
+        if call is not None and proposer is not None:
             # Nobody waits for the answer: if this is lost, the group forgets the session later.
             with contextlib.suppress(RayError):
-                self._call(self._handles[call.member_id], call)
-        self._events.put(None)
+                self._proposers.call(proposer, encode_envelopes((self._envelope(call),)))
+        is_told = threading.Event()
+        self._thread.leave(self, is_told)
+        if may_wait:
+            # What became known may not have been told yet.
+            is_told.wait(max(deadline - time.monotonic(), 0.0))
 
     def drop(self) -> None:
         """End without waiting; takes no lock, so that it may be called by garbage collection."""
-        self._events.put(None)
+        self._thread.leave(self)
 
     def _check(self, machine: str, commands: Sequence[bytes]) -> int:
         """Refuse what could not be sent; gives the bytes of all commands."""
@@ -325,7 +330,7 @@ class CommandSender:
         def is_over() -> bool:
             return self._is_closed or requests.has_room(count, byte_count)
 
-        if threading.current_thread() is self._thread:
+        if self._thread.is_current():
             # A callback of a future: only its return makes room.
             timeout_s = 0.0
         if not is_over() and not self._changed.wait_for(is_over, min(timeout_s, WAIT_MAX_S)):
@@ -340,122 +345,106 @@ class CommandSender:
             raise ClientClosedError("the client is closed; the command was not sent")
 
     def _wake(self) -> None:
-        # A race here costs one more turn of the thread and never loses a wake-up: the thread
+        # A race here costs one more round of the thread and never loses a wake-up: the thread
         # clears the flag before it looks at the requests.
         if not self._is_awake:
             self._is_awake = True
-            self._events.put(_nothing)
+            self._thread.wake(self)
 
-    # The sender's thread.
+    # The thread of the clients.
 
-    def _run(self) -> None:
-        try:
-            while self._take_event():
-                self._send_all()
-        finally:
-            # Also where a bug ended the loop: nobody waits for ever.
-            outcomes = Outcomes()
-            with self._lock:
-                self._is_closed = True
-                self._requests.give_up(outcomes)
-                self._changed.notify_all()
-            outcomes.settle(deliver)
-            self._lookup.shutdown(wait=False)
-
-    def _take_event(self) -> bool:
-        """Wait for something to happen and take it in; False where it is the end."""
-        try:
-            event = self._events.get(timeout=self._patience_s())
-        except queue.Empty:
-            event = _nothing
-        if event is None:
-            return False
+    def next_request(self, now_ns: int) -> tuple[Call, bytes] | None:
+        """What to send now, and its envelope; None where there is nothing, or it has to wait."""
+        # Before the requests are looked at: a race makes one round too many, never one too few.
         self._is_awake = False
-        outcomes = Outcomes()
         with self._lock:
-            event(outcomes)
-            self._requests.on_deadline(time.monotonic_ns(), outcomes)
+            call = self._requests.next_call(now_ns)
+        return (call, encode_envelope(self._envelope(call))) if call is not None else None
+
+    def on_time(self, now_ns: int, outcomes: Outcomes) -> None:
+        """Give up on calls that took too long, and tell receivers whose time is over."""
+        with self._lock:
+            self._requests.on_deadline(now_ns, outcomes)
             self._changed.notify_all()
-        outcomes.settle(deliver)
-        return True
 
-    def _patience_s(self) -> float | None:
-        now_ns = time.monotonic_ns()
+    def due_ns(self, now_ns: int) -> int | None:
+        """When something is due next; None for never."""
         with self._lock:
-            due_ns = self._requests.due_ns(now_ns)
-        return max(due_ns - now_ns, 0) / 1e9 if due_ns is not None else None
+            return self._requests.due_ns(now_ns)
 
-    def _send_all(self) -> None:
-        while True:
-            with self._lock:
-                call = self._requests.next_call(time.monotonic_ns())
-            if call is None:
-                return
-            reference = self._start(call)
-            if reference is None:
-                return
-            self._watch(call, reference)
+    def on_answer(self, call: Call, envelope: Envelope, outcomes: Outcomes) -> None:
+        """The proposer has answered a request."""
+        with self._lock:
+            self._requests.on_answer(call, (envelope,), time.monotonic_ns(), outcomes)
+            self._changed.notify_all()
+        self._thread.wake(self)
 
-    def _start(self, call: Call) -> Any:
-        """Make the call; None where the proposer has to be looked up first, or is gone."""
-        handle = self._handles.get(call.member_id)
-        if handle is None:
-            self._lookup.submit(self._look_up, call)
-            return None
+    def on_not_taken(self, call: Call, what: str) -> None:
+        """The proposer has certainly not seen a request."""
+        with self._lock:
+            self._requests.on_not_serving(call, what, time.monotonic_ns())
+        self._thread.wake(self)
+
+    def on_lost(self, call: Call, what: str) -> None:
+        """No answer will come to a request, whatever became of it."""
+        with self._lock:
+            self._requests.on_lost(call, time.monotonic_ns(), what=what)
+        self._thread.wake(self)
+
+    def end(self, outcomes: Outcomes) -> None:
+        """Nothing is sent or taken in any more: fail what is left."""
+        with self._lock:
+            self._is_closed = True
+            self._requests.give_up(outcomes)
+            self._changed.notify_all()
+
+    # A lone command's call.
+
+    def _call_alone(self, call: Call, proposer: Any) -> _LoneCall | None:
+        """Make the call in the caller's thread; None where it fails at once."""
         try:
-            return self._call(handle, call)
+            batch = encode_envelopes((self._envelope(call),))
+            return _LoneCall(call, proposer, self._proposers.call(proposer, batch))
         except RayError as error:
-            self._post_failure(call, error)
+            was_made = not isinstance(error, NOT_MADE)
+            self._thread.on_lone_failed(self, call, error, proposer, was_made=was_made)
             return None
 
-    def _call(self, handle: Any, call: Call) -> Any:
-        envelope = Envelope(self._genesis, self._group, self._address, 0, 0, 0, call.message)
-        return self._proposers.call(handle, encode_envelopes((envelope,)))
+    def _envelope(self, call: Call) -> Envelope:
+        return Envelope(self._genesis, self._group, self._address, 0, 0, 0, call.message)
 
-    def _look_up(self, call: Call) -> None:
-        try:
-            self._handles[call.member_id] = self._proposers.find(call.member_id)
-        except (ValueError, RayError) as error:
-            self._post_failure(call, error)
-        else:
-            self._events.put(lambda outcomes: self._requests.on_not_made(call, time.monotonic_ns()))
+    def _watch(self, lone: _LoneCall) -> None:
+        """Have the thread take the answer in, whenever it comes."""
 
-    def _watch(self, call: Call, reference: Any) -> None:
         def post(future: Future[bytes]) -> None:
             try:
                 answer = future.result()
             except RayError as error:
-                self._post_failure(call, error)
+                self._thread.on_lone_failed(self, lone.call, error, lone.proposer)
             else:
-                self._events.put(lambda outcomes: self._on_answer(call, answer, outcomes))
+                self._thread.post(lambda outcomes: self._on_lone_answer(lone, answer, outcomes))
 
-        reference.future().add_done_callback(post)
+        lone.reference.future().add_done_callback(post)
 
-    def _post_failure(self, call: Call, error: Exception) -> None:
-        self._events.put(lambda outcomes: self._on_failure(call, error))
-
-    # Events; with the lock held.
-
-    def _on_answer(self, call: Call, answer: bytes, outcomes: Outcomes) -> None:
-        now_ns = time.monotonic_ns()
+    def _on_lone_answer(self, lone: _LoneCall, answer: bytes, outcomes: Outcomes) -> None:
+        """Take an answer in; wakes nobody, as most leave nothing to do."""
         try:
             state = state_of(answer)
             envelopes = decode_envelopes(answer) if state is None else ()
         except WireFormatError as error:
-            self._on_failure(call, error)
+            self._thread.on_lone_failed(self, lone.call, error, lone.proposer)
             return
-        if state is not None:
-            self._requests.on_not_serving(call, f"a member is {state}", now_ns)
-        else:
-            self._requests.on_answer(call, envelopes, now_ns, outcomes)
-        self._changed.notify_all()
-
-    def _on_failure(self, call: Call, error: Exception) -> None:
-        _logger.debug("call to member %d: %s: %s", call.member_id, type(error).__name__, error)
-        if isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError):
-            self._handles.pop(call.member_id, None)
-        what = f"a member's proposer cannot be reached ({type(error).__name__})"
-        self._requests.on_lost(call, time.monotonic_ns(), what=what)
+        call = lone.call
+        with self._lock:
+            now_ns = time.monotonic_ns()
+            if state is not None:
+                self._requests.on_not_serving(call, f"a member is {state}", now_ns)
+            else:
+                self._requests.on_answer(call, envelopes, now_ns, outcomes)
+            is_idle = self._requests.is_idle
+            self._changed.notify_all()
+        if not is_idle:
+            self._thread.wake(self)
 
 
 def check_name(what: str, name: object) -> None:
@@ -470,7 +459,3 @@ def check_name(what: str, name: object) -> None:
         name.encode()
     except UnicodeEncodeError as error:
         raise ConfigurationError(f"{what}: found {name!r}; allowed: UTF-8 text") from error
-
-
-def _nothing(outcomes: Outcomes) -> None:
-    """The event that only wakes the thread."""

@@ -1,90 +1,61 @@
-"""Clients' calls at a proposer that wait for an answer.
+"""Which mailboxes wait for the answer to a client's request, by the client and its number.
 
-A client that hears nothing sends a request again, so several calls may wait for one answer. Each
-has its own patience: one that gives up takes nothing away from the others.
+Several copies of a request may be under way, since clients send again what is not answered in
+time. An answer is for those copies that were handled before it was given, and for no later one:
+that one may be proposed although an earlier one was refused. So a copy joins in the turn of the
+role that handles it, directly before, and the answer says how many it is for.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TypeAlias
 
-from ray_paxos.core.messages import Address, Envelope
-
-RequestKey: TypeAlias = tuple[Address, int]
-"""Which client's request of which number."""
-
-
-class Answer:
-    """What one or several threads wait for.
-
-    A bare lock, since a `Future` or an `Event` costs several times as much, once a command.
-
-    Attributes:
-        envelope: The answer; None until there is one.
-        calls: How many wait; guarded by the lock of `WaitingCalls`.
-    """
-
-    __slots__ = ("_gate", "calls", "envelope")
-
-    def __init__(self) -> None:
-        """Not answered yet."""
-        self.envelope: Envelope | None = None
-        self.calls = 0
-        self._gate = threading.Lock()
-        self._gate.acquire()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for the answer; False where there was none in time."""
-        if not self._gate.acquire(timeout=max(timeout_s, 0.0)):
-            return False
-        # The next one that waits goes through as well.
-        self._gate.release()
-        return True
-
-    def set(self, envelope: Envelope) -> None:
-        """Let all through that wait; once."""
-        self.envelope = envelope
-        self._gate.release()
+from ray_paxos.actors.mailbox import Mailbox, RequestKey
+from ray_paxos.core.messages import Envelope
 
 
 class WaitingCalls:
-    """The calls of one proposer, by request; used by all threads.
+    """The requests of one proposer that are not answered; used by all threads.
 
-    Invariants: a request is here exactly while a call waits for its answer.
+    Invariants: a request is here exactly while a mailbox waits for its answer.
     """
 
     def __init__(self) -> None:
         """Start with none."""
         self._lock = threading.Lock()
-        self._waiting: dict[RequestKey, Answer] = {}
+        self._waiting: dict[RequestKey, list[Mailbox]] = {}
 
     def __len__(self) -> int:
         """How many requests are waited for."""
         return len(self._waiting)
 
-    def join(self, key: RequestKey) -> Answer:
-        """A call waits for the answer to a request; it has to `leave` in the end."""
-        with self._lock:
-            waiting = self._waiting.get(key)
-            if waiting is None:
-                waiting = self._waiting[key] = Answer()
-            waiting.calls += 1
-            return waiting
+    def join(self, key: RequestKey, mailbox: Mailbox) -> None:
+        """One copy more of a request, whose answer is to be put into a mailbox, unless it is left.
 
-    def leave(self, key: RequestKey, answer: Answer) -> None:
-        """A call that joined waits no longer, answered or not."""
+        Who leaves a mailbox first says so there: what joins then, finds that out.
+        """
         with self._lock:
-            waiting = self._waiting.get(key)
-            if waiting is not answer:
-                return
-            waiting.calls -= 1
-            if not waiting.calls:
-                del self._waiting[key]
+            if not mailbox.is_left:
+                self._waiting.setdefault(key, []).append(mailbox)
 
-    def answer(self, key: RequestKey, envelope: Envelope) -> None:
-        """Answer all calls that wait for a request."""
+    def leave(self, key: RequestKey, mailbox: Mailbox) -> None:
+        """A mailbox that joined waits no longer, answered or not."""
         with self._lock:
-            waiting = self._waiting.pop(key, None)
-        if waiting is not None:
-            waiting.set(envelope)
+            left = [each for each in self._waiting.get(key, ()) if each is not mailbox]
+            if left:
+                self._waiting[key] = left
+            else:
+                self._waiting.pop(key, None)
+
+    def answer(self, key: RequestKey, envelope: Envelope) -> list[Mailbox]:
+        """Put an answer into all mailboxes that wait for it.
+
+        Returns:
+            These, which are to be opened.
+        """
+        with self._lock:
+            waiting = self._waiting.pop(key, [])
+        mailboxes = list(dict.fromkeys(waiting))
+        for mailbox in mailboxes:
+            mailbox.put(key, envelope, waiting.count(mailbox))
+        return mailboxes

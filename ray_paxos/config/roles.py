@@ -144,7 +144,9 @@ class LearnerConfiguration(Section):
         "Learned values go into a Parquet segment at this many bytes,",
     )
     seal_age_ms: float = milliseconds_field(
-        _LEARNER.seal_age_ns, "or when the oldest of them is this old."
+        _LEARNER.seal_age_ns,
+        "or when the oldest of them is this old (of 30 groups three times as old, of 100 ten "
+        "times, up to 10 s: a member makes no more segments than it has time for).",
     )
     memory_bytes: int = bytes_field(
         _LEARNER.memory_bytes,
@@ -245,7 +247,10 @@ class CheckpointerConfiguration(Section):
         _CHECKPOINTER.scrub_bytes_per_s,
         0,
         16 * GIBIBYTE,
-        "So fast what lies on the disk is read and verified in the background; 0: not at all.",
+        "So fast what lies on the disk is read and verified in the background; 0: not at all,",
+    )
+    scrub_interval_ms: float = milliseconds_field(
+        _CHECKPOINTER.scrub_interval_ns, "and no file again before this is over."
     )
 
     def settings(self) -> CheckpointerSettings:

@@ -133,7 +133,9 @@ class Checkpointer:
         """
         self.schedule = CheckpointSchedule(settings, checkpoints, now_ns)
         self.fetch = CheckpointFetch(group, genesis, settings)
-        self.scrubbing = Scrubbing(group, settings.scrub_bytes_per_s, now_ns)
+        self.scrubbing = Scrubbing(
+            group, settings.scrub_bytes_per_s, settings.scrub_interval_ns, now_ns
+        )
         self._group = group
         self._settings = settings
         self._learner = Address(member_id, RoleName.LEARNER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -253,9 +254,9 @@ def _is_overdue(part: Part, now_ns: int) -> bool:
 class Outcomes:
     """What became known of commands, to be handed out once no lock is held."""
 
-    _resolved: list[tuple[PendingBatch, EntryResult]] = field(default_factory=list)
-    _failed: list[tuple[Part, PaxosError]] = field(default_factory=list)
-    _told: list[tuple[Receiver, EntryResult]] = field(default_factory=list)
+    _resolved: deque[tuple[PendingBatch, EntryResult]] = field(default_factory=deque)
+    _failed: deque[tuple[Part, PaxosError]] = field(default_factory=deque)
+    _told: deque[tuple[Receiver, EntryResult]] = field(default_factory=deque)
 
     def resolve(self, batch: PendingBatch, result: EntryResult) -> None:
         """A batch has its results."""
@@ -277,9 +278,12 @@ class Outcomes:
         Args:
             deliver: Hands a batch's results to its receivers, where there is a quicker way.
         """
-        for batch, result in self._resolved:
-            deliver(batch, result)
-        for (receiver, start, count), error in self._failed:
+        # Each is told once, also where this broke off and is called again.
+        while self._resolved:
+            deliver(*self._resolved.popleft())
+        while self._failed:
+            (receiver, start, count), error = self._failed.popleft()
             receiver.fail(start, error, count)
-        for receiver, entry in self._told:
+        while self._told:
+            receiver, entry = self._told.popleft()
             receiver.deliver(0, entry, 0, 1)

@@ -215,13 +215,6 @@ class ClientRequests:
         self._note_untouched(call)
         self.on_lost(call, now_ns, what=what)
 
-    def on_not_made(self, call: Call, now_ns: int) -> None:
-        """A call could not be made yet, but can be now."""
-        self._calls.discard(call)
-        self._note_untouched(call)
-        if call.epoch == self._epoch:
-            self._start_over(now_ns, 0)
-
     def _start_over(self, now_ns: int, pause_ns: int) -> None:
         self._epoch += 1
         self._opening_id = None

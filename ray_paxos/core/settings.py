@@ -128,7 +128,8 @@ class CheckpointerSettings:
             got no answer.
         chunk_bytes: Of a checkpoint's file asked of another member at once.
         transfer_bytes_per_s: So fast others are given checkpoints and sealed instances.
-        scrub_bytes_per_s: So fast what lies on the disk is read and verified; 0: not at all.
+        scrub_bytes_per_s: So fast what lies on the disk is read and verified; 0: not at all,
+        scrub_interval_ns: and no file again before this is over.
     """
 
     merge_count: int = 8
@@ -141,3 +142,4 @@ class CheckpointerSettings:
     chunk_bytes: int = 1_000_000
     transfer_bytes_per_s: int = 20_000_000
     scrub_bytes_per_s: int = 2_000_000
+    scrub_interval_ns: int = 600_000 * MILLISECOND_NS

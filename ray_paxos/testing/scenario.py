@@ -64,7 +64,7 @@ CALM = Options(
         learner_gap_ns=300 * MILLISECOND_NS,
     ),
     learner=LearnerSettings(seal_age_ns=50 * MILLISECOND_NS),
-    checkpointer=CheckpointerSettings(merge_count=1_000),
+    checkpointer=CheckpointerSettings(merge_count=1_000, scrub_interval_ns=0),
 )
 
 

@@ -153,4 +153,5 @@ def _draw_checkpointer(draw: random.Random, *, is_damaged: bool) -> Checkpointer
         transfer_bytes_per_s=draw.choice((50_000, 1_000_000)),
         # What nobody looks at is mended by nobody.
         scrub_bytes_per_s=draw.choice((20_000 if is_damaged else 0, 20_000, 1_000_000)),
+        scrub_interval_ns=0,
     )

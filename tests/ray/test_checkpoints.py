@@ -24,7 +24,7 @@ cluster: checkpoints
 members: 3
 logging: {level: WARNING}
 learner: {seal_bytes: 20_000, seal_age_ms: 100, memory_bytes: 10_000, hold_count: 10}
-checkpointer: {checkpoint_instances: 40, scrub_bytes_per_s: 100_000_000}
+checkpointer: {checkpoint_instances: 40, scrub_bytes_per_s: 100_000_000, scrub_interval_ms: 100}
 """
 PATIENCE_S = 40.0
 

@@ -20,6 +20,40 @@ if "stop" in sys.argv:
     cluster.stop(shutdown_ray=True)
 """
 
+LEFT = """
+import ray
+import ray_paxos
+from ray_paxos.config import parse_configuration
+from ray_paxos.errors import PaxosError
+from ray_paxos.machines import kv
+
+configuration = parse_configuration("cluster: own\\nmembers: 1\\nroles: fused\\n")
+ray_paxos.start(configuration)
+cluster = ray_paxos.connect("own")
+client = cluster.client()
+client.propose(kv.encode_put("a", b"1"))
+client.query(kv.encode_get("a"))
+ray.shutdown()
+for call in (
+    lambda: client.propose(kv.encode_put("a", b"2"), timeout_s=2),
+    lambda: client.propose_async(kv.encode_put("a", b"3"), timeout_s=2).result(20),
+    lambda: client.query(kv.encode_get("a"), timeout_s=2),
+    lambda: client.query_async(kv.encode_get("a"), timeout_s=2).result(20),
+):
+    try:
+        call()
+    except PaxosError as error:
+        print(type(error).__name__)
+try:
+    cluster.status()
+except PaxosError as error:
+    print(error)
+print(ray.is_initialized())
+ray_paxos.start(configuration)
+print(kv.decode_result(client.propose(kv.encode_put("a", b"4")).value).version)
+print(kv.decode_result(client.query(kv.encode_get("a"))).value)
+"""
+
 KEEPING = """
 import sys
 import ray_paxos
@@ -63,6 +97,20 @@ def test_the_default_is_a_ray_of_the_drivers_own_whose_data_stays() -> None:
         assert (box.folder / ".ray" / "auth_token").exists()
         assert (box.data / "own" / "m1" / "identity.json").exists()
         assert box.run(EMBEDDED, "stop") == ["True False"]
+
+
+def test_a_client_whose_driver_leaves_ray_says_so_and_goes_on_in_the_next_one() -> None:
+    with sandbox() as box:
+        assert box.run(LEFT) == [
+            "NoMasterError",
+            "NoMasterError",
+            "QueryError",
+            "QueryError",
+            "this process is not connected to Ray any more; ray_paxos.connect or start connects it",
+            "False",
+            "2",
+            "b'4'",
+        ]
 
 
 # By default the same is seen with jobs (test_submit_commands_on_ray.py).

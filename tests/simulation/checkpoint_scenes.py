@@ -26,6 +26,7 @@ CHECKPOINTER = CheckpointerSettings(
     checkpoint_retry_ns=100 * MILLISECOND_NS,
     chunk_bytes=100,
     scrub_bytes_per_s=0,
+    scrub_interval_ns=0,
 )
 
 

@@ -32,6 +32,7 @@ STEADY = replace(
         checkpoint_instances=100,
         checkpoints_kept=2,
         scrub_bytes_per_s=20_000,
+        scrub_interval_ns=0,
     ),
     journal_bytes=10_000,
     journal_files=2,

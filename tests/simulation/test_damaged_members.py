@@ -43,6 +43,7 @@ OPTIONS = replace(
         checkpoint_instances=30,
         checkpoint_retry_ns=100 * MILLISECOND_NS,
         scrub_bytes_per_s=50_000_000,
+        scrub_interval_ns=0,
     ),
     learner=LearnerSettings(
         seal_age_ns=20 * MILLISECOND_NS,

@@ -35,6 +35,7 @@ class CheckpointerBench:
             "checkpoint_bytes": 10**12,
             "checkpoint_age_ns": 10**6 * SECOND,
             "scrub_bytes_per_s": 0,
+            "scrub_interval_ns": 0,
         }
         self.settings = CheckpointerSettings(**{**quiet, **other})
         self.now_ns = now_ns

@@ -44,7 +44,7 @@ from ray_paxos.core.messages import (
     Address,
     Message,
 )
-from ray_paxos.core.scrubbing import REST_NS
+from ray_paxos.core.scrubbing import LOOK_NS, REST_NS
 from ray_paxos.core.tasks import (
     BeginTransfer,
     ChainRead,
@@ -371,6 +371,17 @@ def test_everything_is_scrubbed_and_damage_goes_to_whom_it_concerns() -> None:
             bench.comes_to(made(7))
     assert found == [Scrub(GROUP, (1, 4)), Scrub(GROUP, (5, 7)), Scrub(GROUP, None, 7)]
     assert (bench.role.scrubbing.files, bench.role.scrubbing.found) == (3, 3)
+
+
+def test_what_was_scrubbed_is_left_alone_until_its_interval_is_over() -> None:
+    interval_ns = 600 * SECOND
+    bench = CheckpointerBench(
+        checkpoints=(7,), scrub_bytes_per_s=10**9, scrub_interval_ns=interval_ns
+    )
+    assert tasks_of(bench.tick(REST_NS / MS), Scrub) == [Scrub(GROUP, None, 7)]
+    bench.comes_to(Scrubbed("", 10))
+    assert tasks_of(bench.tick(interval_ns / MS - 1), Scrub) == []
+    assert tasks_of(bench.tick(LOOK_NS / MS), Scrub) == [Scrub(GROUP, None, 7)]
 
 
 def test_a_file_that_cannot_be_read_is_no_damage_and_others_follow() -> None:

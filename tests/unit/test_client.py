@@ -6,6 +6,7 @@ import gc
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -16,6 +17,7 @@ from ray.exceptions import GetTimeoutError
 from ray_paxos import client as client_module
 from ray_paxos.actors import sender
 from ray_paxos.actors.bootstrapping import make_genesis
+from ray_paxos.actors.line_answers import ClientAnswer, encode_answers
 from ray_paxos.actors.sender import WAIT_MAX_S
 from ray_paxos.actors.spec import make_spec
 from ray_paxos.client import Client
@@ -54,19 +56,39 @@ class Reference(Future[bytes]):
         return self
 
 
+class Line:
+    """What a proposer has for one line, and the calls that wait there: the last one only."""
+
+    def __init__(self) -> None:
+        self.answers: list[ClientAnswer] = []
+        self.open: deque[Reference] = deque()
+
+    def take(self) -> None:
+        """Let the call that has waited longest return with what there is."""
+        reference = self.open.popleft()
+        answers, self.answers = self.answers, []
+        reference.set_result(encode_answers(answers))
+
+    def put(self, answer: ClientAnswer) -> None:
+        self.answers.append(answer)
+        if self.open:
+            self.take()
+
+
 class Group:
     """Answers calls at once, from the caller's thread, or keeps them until it is told to.
 
     Attributes:
-        mode: What becomes of a call: it is applied; applied and not answered; kept unseen; or
+        mode: What becomes of a request: it is applied; applied and not answered; kept unseen; or
             answered with what the name says.
     """
 
     def __init__(self) -> None:
         self.mode = "apply"
         self.log = GroupLog()
-        self.kept: list[tuple[bytes, Reference]] = []
+        self.kept: list[tuple[Envelope, int, Reference | Line]] = []
         self.submits: list[Submit] = []
+        self._lines: dict[tuple[int, int], Line] = {}
         self._lock = threading.Lock()
 
     def find(self, member_id: int) -> Any:
@@ -75,21 +97,35 @@ class Group:
     def call(self, proposer: Any, batch: bytes) -> Reference:
         reference = Reference()
         with self._lock:
-            self.kept.append((batch, reference))
-            if self.mode != "keep":
-                self._handle(proposer)
+            self._take_in(proposer, batch, reference)
+        return reference
+
+    def exchange(self, proposer: Any, line: int, batch: bytes) -> Reference:
+        reference = Reference()
+        with self._lock:
+            waiting = self._lines.setdefault((proposer, line), Line())
+            waiting.open.append(reference)
+            if len(waiting.open) > 1:
+                waiting.take()
+            self._take_in(proposer, batch, waiting)
         return reference
 
     def release(self) -> None:
         """Apply what was kept, and go on."""
         with self._lock:
             self.mode = "apply"
-            while self.kept:
-                self._handle(0)
+            self._handle_kept()
 
-    def _handle(self, member_id: int) -> None:
-        batch, reference = self.kept.pop(0)
-        (envelope,) = decode_envelopes(batch)
+    def _take_in(self, member_id: int, batch: bytes, answer_to: Reference | Line) -> None:
+        self.kept += [(envelope, member_id, answer_to) for envelope in decode_envelopes(batch)]
+        if self.mode != "keep":
+            self._handle_kept()
+
+    def _handle_kept(self) -> None:
+        while self.kept:
+            self._handle(*self.kept.pop(0))
+
+    def _handle(self, envelope: Envelope, member_id: int, answer_to: Reference | Line) -> None:
         message = envelope.message
         assert isinstance(message, Submit | OpenSession)
         answer: Submitted | Redirected | Refused
@@ -108,10 +144,14 @@ class Group:
                     self.submits.append(message)
                     results = self.log.append(*message.batches)
                 answer = Submitted(message.request_id, results)
-        if self.mode != "lose":
-            address = Address(member_id, RoleName.PROPOSER)
-            reply = Envelope(envelope.genesis, 1, address, 0, 1, 0, answer)
-            reference.set_result(encode_envelopes((reply,)))
+        if self.mode == "lose":
+            return
+        address = Address(member_id, RoleName.PROPOSER)
+        reply = Envelope(envelope.genesis, 1, address, 0, 1, 0, answer)
+        if isinstance(answer_to, Line):
+            answer_to.put((envelope.sender.member_id, 1, reply))
+        else:
+            answer_to.set_result(encode_envelopes((reply,)))
 
 
 class FakeRay:
@@ -417,5 +457,4 @@ def test_a_dropped_client_ends_its_thread(group: Group) -> None:
     thread = dropped._sender._thread
     del dropped
     gc.collect()
-    thread.join(10)
-    assert not thread.is_alive()
+    assert thread.wait_ended(10)

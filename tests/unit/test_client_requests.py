@@ -348,15 +348,6 @@ def test_an_idle_client_wants_no_call_and_no_time() -> None:
     assert client.requests.due_ns(client.now_ns) is None
 
 
-def test_a_call_that_was_not_made_is_made_at_once_to_the_same_member() -> None:
-    client = Client()
-    client.open()
-    client.submit()
-    call = client.call()
-    client.requests.on_not_made(call, client.now_ns)
-    assert client.call().member_id == call.member_id
-
-
 # What is certain, and what is not.
 
 

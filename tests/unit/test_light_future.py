@@ -198,6 +198,48 @@ def test_many_are_settled_in_order_whoever_waits_for_which() -> None:
     assert heard == list(range(1, count, 3))
 
 
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, []),
+        (SETTLED_AT_ONCE, []),
+        (SETTLED_AT_ONCE + 1, [SETTLED_AT_ONCE]),
+        (2 * SETTLED_AT_ONCE, [SETTLED_AT_ONCE]),
+        (2 * SETTLED_AT_ONCE + 1, [SETTLED_AT_ONCE, 2 * SETTLED_AT_ONCE]),
+    ],
+)
+def test_between_many_that_are_settled_something_else_is_done(
+    count: int, expected: list[int]
+) -> None:
+    futures: list[LightFuture[int]] = [LightFuture() for _ in range(count)]
+    heard: list[Future[int]] = []
+    for future in futures:
+        future.add_done_callback(heard.append)
+    seen: list[tuple[int, int]] = []
+
+    def between() -> None:
+        seen.append((sum(future.done() for future in futures), len(heard)))
+
+    set_results(futures, list(range(count)), between)
+    assert seen == [(settled, settled) for settled in expected]
+    assert heard == futures
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), KeyboardInterrupt()])
+def test_all_are_settled_though_what_is_done_between_breaks_off(error: BaseException) -> None:
+    futures: list[LightFuture[int]] = [LightFuture() for _ in range(3 * SETTLED_AT_ONCE)]
+    heard: list[Future[int]] = []
+    futures[-1].add_done_callback(heard.append)
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        set_results(futures, list(range(len(futures))), fail)
+    assert [future.result(0) for future in futures] == list(range(len(futures)))
+    assert heard == futures[-1:]
+
+
 def test_threads_that_wait_and_threads_that_settle_miss_nothing() -> None:
     """Conditions are made while futures are settled, again and again."""
     for _ in range(20):

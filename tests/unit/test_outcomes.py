@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
+
 import pytest
 
-from ray_paxos.actors.outcomes import CommandFuture, ManyFuture, ManyResults, Result
+from ray_paxos.actors.outcomes import (
+    CommandFuture,
+    ManyFuture,
+    ManyResults,
+    Result,
+    run_callbacks_here,
+)
+from ray_paxos.core.pending import Outcomes, PendingBatch
 from ray_paxos.core.results import EntryResult, Note, NoteCode
 from ray_paxos.errors import (
     CommandError,
+    ConfigurationError,
     NotAppliedError,
     OutcomeUnknownError,
     PaxosError,
@@ -144,3 +158,126 @@ def test_parts_that_are_settled_meanwhile_do_not_settle_the_future_twice() -> No
     future.deliver(0, EntryResult(9, 0, (b"a",), {}), 0, 1)
     assert heard == [1, 2]
     assert sorted(future.result(0).errors) == [1]
+
+
+# Waiting in a callback.
+
+
+def command() -> CommandFuture:
+    return CommandFuture(0)
+
+
+def many() -> ManyFuture:
+    return ManyFuture(1, 0, None)
+
+
+def where_callbacks_run(do: Callable[..., Any], *arguments: Any) -> Any:
+    """Do this in a thread that runs callbacks; gives what comes of it."""
+    outcome: Future[Any] = Future()
+
+    def run() -> None:
+        run_callbacks_here()
+        try:
+            outcome.set_result(do(*arguments))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    # A daemon, so that one that waits nevertheless keeps nobody from ending.
+    threading.Thread(target=run, daemon=True).start()
+    return outcome.result(5)
+
+
+@pytest.mark.parametrize("make", [command, many])
+@pytest.mark.parametrize("kind", ["result", "exception"])
+def test_in_a_thread_that_runs_callbacks_nobody_waits_for_a_future(
+    make: Callable[[], Future[Any]], kind: str
+) -> None:
+    future = make()
+    wait = getattr(future, kind)
+    for arguments in ((), (None,), (0.001,), (60,)):
+        with pytest.raises(ConfigurationError, match="must not wait for another one"):
+            where_callbacks_run(wait, *arguments)
+    with pytest.raises(FutureTimeoutError):
+        where_callbacks_run(wait, 0)
+    with pytest.raises(FutureTimeoutError):
+        wait(0.001)
+
+
+@pytest.mark.parametrize("timeout", [None, 0, 5])
+def test_a_future_that_is_done_may_be_asked_in_any_thread(
+    timeout: float | None,
+) -> None:
+    error = OutcomeUnknownError("no answer")
+    has_result, has_error, is_cancelled = command(), command(), command()
+    has_result.set_result(Result(None, 1, 0))
+    has_error.fail(0, error, 1)
+    is_cancelled.cancel()
+    assert where_callbacks_run(has_result.result, timeout) == Result(None, 1, 0)
+    assert where_callbacks_run(has_result.exception, timeout) is None
+    assert where_callbacks_run(has_error.exception, timeout) is error
+    with pytest.raises(OutcomeUnknownError, match="no answer"):
+        where_callbacks_run(has_error.result, timeout)
+    for wait in (is_cancelled.result, is_cancelled.exception):
+        with pytest.raises(CancelledError):
+            where_callbacks_run(wait, timeout)
+
+
+@pytest.mark.parametrize("timeout", [None, 0, 5])
+def test_many_that_are_done_may_be_asked_in_any_thread(
+    timeout: float | None,
+) -> None:
+    done, is_cancelled = many(), many()
+    done.begin()
+    done.fail(0, OutcomeUnknownError("no answer"), 1)
+    is_cancelled.cancel()
+    assert len(where_callbacks_run(done.result, timeout).errors) == 1
+    assert where_callbacks_run(done.exception, timeout) is None
+    with pytest.raises(CancelledError):
+        where_callbacks_run(is_cancelled.result, timeout)
+
+
+# Telling everyone.
+
+
+def test_each_is_told_once_though_telling_one_broke_off() -> None:
+    told: list[object] = []
+
+    class Listener:
+        deadline_ns = 0
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def begin(self) -> bool:
+            return True
+
+        def deliver(self, start: int, entry: EntryResult, offset: int, count: int) -> None:
+            self._note()
+
+        def fail(self, start: int, error: PaxosError, count: int) -> None:
+            self._note()
+
+        def _note(self) -> None:
+            told.append(self.name)
+            if self.name.startswith("breaks"):
+                raise ZeroDivisionError
+
+    entry = EntryResult(9, 0, (None,), {})
+    outcomes = Outcomes()
+    names = ("1", "breaks 2", "3")
+    for name in names:
+        part = (Listener(name), 0, 1)
+        outcomes.resolve(PendingBatch("kv", 1, [b"x"], [part], 1), entry)
+        outcomes.fail([part, part], OutcomeUnknownError("no answer"))
+        outcomes.tell(part[0], entry)
+    breaks = 0
+    while True:
+        try:
+            outcomes.settle()
+            break
+        except ZeroDivisionError:
+            breaks += 1
+    assert told == [*names, *(name for name in names for _ in range(2)), *names]
+    assert breaks == 4
+    outcomes.settle()
+    assert len(told) == 12

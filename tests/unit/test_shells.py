@@ -6,21 +6,29 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ray_paxos.actors import learner_shell
 from ray_paxos.actors.addressed import decode_addressed, encode_addressed
 from ray_paxos.actors.answers import RolePhase, state_of
+from ray_paxos.actors.bootstrapping import make_genesis
 from ray_paxos.actors.errands import Delivery, Errand
 from ray_paxos.actors.feeds import INLINE_VARIABLE, FeedLimits
+from ray_paxos.actors.learner_shell import LearnerShell
+from ray_paxos.actors.spec import make_spec
+from ray_paxos.config import parse_configuration
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import Consistency, Query
 from ray_paxos.core.messages import Accept, Accepted, Address, Envelope, RoleName
 from ray_paxos.core.records import VoteCast
+from ray_paxos.core.settings import LearnerSettings
 from ray_paxos.errors import StorageError
 from ray_paxos.machines import log
+from tests.unit.core_helpers import MS
 from tests.unit.core_helpers import client as client_at
 from tests.unit.member_processes import MemberProcesses, in_threads, running_members
 
@@ -105,6 +113,40 @@ def test_a_proposers_batches_stay_within_a_call(
         shell: Any = cluster.members["m1"].proposer
         proposer = shell.serving_role().role.roles[1]
         assert 90_000 < proposer._settings.batch_bytes_max < 100 * 1024
+
+
+@pytest.mark.parametrize(
+    ("groups", "configured_ms", "expected_ms"),
+    [
+        (1, 100, 100),
+        (10, 1_000, 1_000),
+        (30, 100, 300),
+        (100, 1_000, 10_000),
+        (1_000, 1_000, 10_000),
+        (100, 20_000, 20_000),
+    ],
+)
+def test_with_many_groups_each_is_sealed_less_often(
+    groups: int, configured_ms: int, expected_ms: int
+) -> None:
+    configured = LearnerSettings(seal_age_ns=configured_ms * MS)
+    settings = learner_shell._with_seals_of_many_groups(configured, groups)
+    assert settings == replace(configured, seal_age_ns=expected_ms * MS)
+
+
+@pytest.mark.parametrize(
+    ("groups", "age_ms"), [(1, 1_000), (10, 1_000), (50, 5_000), (100, 10_000)]
+)
+def test_a_learner_seals_as_often_as_its_groups_allow(
+    monkeypatch: pytest.MonkeyPatch, groups: int, age_ms: int
+) -> None:
+    monkeypatch.setattr(learner_shell, "open_learner", lambda *_, settings, **__: settings)
+    configuration = parse_configuration(f"cluster: demo\ngroups: {groups}\n")
+    genesis = make_genesis(configuration)
+    shell: Any = LearnerShell.__new__(LearnerShell)
+    shell._random = shell._clock = lambda: None
+    settings = shell._open_folder(make_spec(genesis, configuration), genesis, 1, None)
+    assert settings.seal_age_ns == age_ms * MS
 
 
 def test_a_lone_command_takes_one_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
