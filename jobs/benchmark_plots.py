@@ -63,9 +63,11 @@ def _throughput_latency(medians: Mapping[str, Measured]) -> Any:
         for name, run in medians.items()
         if run.latency is not None
     )
-    rates = [point[0] for point in points]
-    axes.plot(rates, [point[1] for point in points], marker="o", label="p50")
-    axes.plot(rates, [point[2] for point in points], marker="^", label="p99")
+    rates, p50s, p99s = ([point[n] for point in points] for n in range(3))
+    # One bar a load: those side by side may have nothing else in common.
+    axes.vlines(rates, p50s, p99s, color="0.7", zorder=1)
+    axes.plot(rates, p50s, marker="o", linestyle="none", label="p50")
+    axes.plot(rates, p99s, marker="^", linestyle="none", label="p99")
     for rate, p50_ms, _, name in points:
         axes.annotate(name, (rate, p50_ms), textcoords="offset points", xytext=(6, -10), fontsize=7)
     axes.set_xlabel("commands a second")
