@@ -52,7 +52,7 @@ NEVER_NS = 1 << 62
 
 
 class Sender(Caller, Protocol):
-    """One client; all but `wake` and `leave` are called by the thread."""
+    """One client; called by the thread only."""
 
     def next_request(self, now_ns: int) -> tuple[Call, bytes] | None:
         """What to send now, and its envelope; None where there is nothing, or it has to wait."""
@@ -111,11 +111,6 @@ class CommandThread:
     def is_current(self) -> bool:
         """Whether the caller is this thread."""
         return threading.current_thread() is self._thread
-
-    def wait_ended(self, timeout_s: float) -> bool:
-        """Wait until the thread has ended, after the last client has left; whether it has."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def wake(self, sender: Sender) -> None:
         """A client has something to send."""

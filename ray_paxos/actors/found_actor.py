@@ -67,8 +67,8 @@ class FoundActor:
             raise ActorDiedError
         try:
             return getattr(self._handle, method).remote(*arguments)
-        except RayError:
-            raise
         except Exception as error:
-            # Ray's own bare one, where the connection was lost just now.
-            raise CallFailedError(str(error)) from error
+            # Ray has a bare one of its own, where the connection was lost just now.
+            if type(error) is Exception:
+                raise CallFailedError(str(error)) from error
+            raise

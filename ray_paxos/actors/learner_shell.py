@@ -33,8 +33,9 @@ QUERY_WAIT_MAX_MS = 5_000
 """A read that has waited for longer is refused, whatever it says."""
 GROUPS_SEALED = 10
 """So many groups are sealed as often as configured; with more, each is sealed so much less often. A
-segment takes 4 ms of a processor, whatever is in it: with 100 groups that took commands, each
-sealing once a second, it was half of all that learners did."""
+segment costs much the same whatever is in it: with 100 groups that took commands, each sealing once
+a second, it was 45 % of what a learner's interpreter did. With this they took 19,100 commands/s
+instead of 12,100, and 20 groups 40,100 instead of 32,400."""
 SEAL_AGE_MAX_MS = 10_000
 """Up to which the time is stretched."""
 

@@ -33,7 +33,8 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 SETTLED_AT_ONCE = 1_024
-"""So many futures change under the lock at most, before others have their turn."""
+"""So many futures change under the lock at most, before others have their turn, and before a client
+sends what their callbacks have proposed."""
 
 _CANCELLED = (CANCELLED, CANCELLED_AND_NOTIFIED)
 _DONE = (FINISHED, *_CANCELLED)

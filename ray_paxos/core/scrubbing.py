@@ -77,7 +77,9 @@ class Scrubbing:
         self.files += 1
         self.found += bool(outcome.damage)
         self._round += 1
-        self._read[scrub] = now_ns + self._interval_ns, self._round
+        # What is damaged is read again in its turn, until it is mended.
+        enough_ns = 0 if outcome.damage else self._interval_ns
+        self._read[scrub] = now_ns + enough_ns, self._round
         if self._pace is None:
             return
         wait_ns = self._pace.take(outcome.byte_count, now_ns) * MILLISECOND_NS

@@ -45,6 +45,7 @@ from ray_paxos.errors import (
     OverloadedError,
 )
 from tests.unit.group_log import GroupLog
+from tests.unit.thread_bench import has_ended
 
 HELD_MAX = ClientSettings().held_commands_max
 
@@ -457,4 +458,4 @@ def test_a_dropped_client_ends_its_thread(group: Group) -> None:
     thread = dropped._sender._thread
     del dropped
     gc.collect()
-    assert thread.wait_ended(10)
+    assert has_ended(thread)

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 
-from ray_paxos import client as client_module
-from ray_paxos.actors import sender
 from ray_paxos.actors.found_actor import CallFailedError, NotConnectedError
 from ray_paxos.actors.light_future import SETTLED_AT_ONCE
 from ray_paxos.core.client_calls import Call
@@ -26,10 +24,11 @@ from ray_paxos.errors import (
 from tests.unit.core_helpers import submit
 from tests.unit.thread_bench import (
     Clients,
-    FakeRay,
     FakeSender,
     Group,
+    clients_of,
     done_in_a_callback,
+    has_ended,
     hold,
     in_a_callback,
     some_spec,
@@ -45,14 +44,7 @@ def group() -> Group:
 
 @pytest.fixture
 def clients(group: Group, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
-    monkeypatch.setattr(client_module, "ActorProposers", lambda names: group)
-    monkeypatch.setattr(sender, "ray", FakeRay)
-    clients = Clients(group)
-    yield clients
-    for client in clients.made:
-        client.close(timeout_s=0)
-    for client in clients.made:
-        assert thread_of(client).wait_ended(10)
+    yield from clients_of(group, monkeypatch)
 
 
 def commands_of(carried: tuple[int, Submit | OpenSession]) -> list[bytes]:
@@ -164,7 +156,7 @@ def test_a_callback_may_close_a_client_and_does_not_wait_for_its_commands(
     with pytest.raises(OutcomeUnknownError, match="closed"):
         future.result(10)
     in_a_callback(one, one.close)
-    assert thread_of(one).wait_ended(10)
+    assert has_ended(thread_of(one))
 
 
 # Lone commands, whose callers make the calls themselves.

@@ -84,7 +84,10 @@ def test_a_bare_exception_of_ray_is_an_error_of_ray_like_any_other(ray: FakeRay)
     assert not isinstance(caught.value, NOT_MADE), "nobody knows"
 
 
-@pytest.mark.parametrize("error", [ActorDiedError(), ActorUnavailableError("restarting", None)])
+@pytest.mark.parametrize(
+    "error",
+    [ActorDiedError(), ActorUnavailableError("restarting", None), TypeError("a bug of ours")],
+)
 def test_errors_that_say_what_happened_are_left_as_they_are(ray: FakeRay, error: Exception) -> None:
     actor = FoundActor("demo/m1/proposer")
     ray.error = error

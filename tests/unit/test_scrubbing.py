@@ -116,3 +116,12 @@ def test_a_file_that_could_not_be_read_is_tried_again_at_once() -> None:
         scrub = scrubbing.take_due(SEGMENTS, [7], turn * REST_NS)
         assert scrub == ALL[1 + turn % 2]
         scrubbing.gave_up(scrub, turn * REST_NS)
+
+
+def test_a_damaged_file_is_read_again_at_once_until_it_is_mended() -> None:
+    scrubbing = Scrubbing(GROUP, 10**9, 600 * SECOND, 0)
+    for turn, damage in ((1, "page 3"), (2, "page 3"), (3, "")):
+        scrub = scrubbing.take_due([], [7], turn * REST_NS)
+        assert scrub == ALL[2]
+        scrubbing.done(scrub, Scrubbed(damage, 10), turn * REST_NS)
+    assert scrubbing.take_due([], [7], 4 * REST_NS) is None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+import pytest
 from ray.exceptions import ActorDiedError
 
+from ray_paxos import client as client_module
+from ray_paxos.actors import sender
 from ray_paxos.actors.bootstrapping import make_genesis
 from ray_paxos.actors.command_thread import CommandThread, join_thread
 from ray_paxos.actors.line_answers import ClientAnswer, encode_answers
@@ -257,7 +260,7 @@ class Joined:
         for thread, fake in self._all:
             thread.leave(fake)
         for thread, _ in self._all:
-            assert thread.wait_ended(10)
+            assert has_ended(thread)
 
 
 def done_in_a_callback(future: Future[Any], do: Callable[[], T]) -> Future[T]:
@@ -288,3 +291,21 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def clients_of(group: Group, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
+    """Clients of a group in this process; all are closed and their threads over in the end."""
+    monkeypatch.setattr(client_module, "ActorProposers", lambda names: group)
+    monkeypatch.setattr(sender, "ray", FakeRay)
+    clients = Clients(group)
+    yield clients
+    for client in clients.made:
+        client.close(timeout_s=0)
+    for client in clients.made:
+        assert has_ended(thread_of(client))
+
+
+def has_ended(thread: CommandThread) -> bool:
+    """Whether the thread ends by itself, which it may take some time for."""
+    thread._thread.join(10)
+    return not thread._thread.is_alive()
