@@ -24,6 +24,7 @@ from ray_paxos.actors.checkpoints import take_checkpoints
 from ray_paxos.actors.folders import live_nodes
 from ray_paxos.actors.launching import running_spec, wait_until_serving
 from ray_paxos.actors.masters import Master, Masters, MasterWatch
+from ray_paxos.actors.memberships import Memberships
 from ray_paxos.actors.quorum_reader import QuorumReadTurn
 from ray_paxos.actors.ray_connection import Connection, connect_ray, connect_running_ray
 from ray_paxos.actors.ray_head import end_head, recorded_address
@@ -41,6 +42,7 @@ from ray_paxos.errors import (
     PaxosError,
     PlacementError,
 )
+from ray_paxos.group import Group
 from ray_paxos.storage.data_dir import resolve_data_dir
 
 _logger = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class Cluster:
         self._connection = connection
         self._administration = Administration(self._genesis, is_fused=spec.is_fused)
         self._masters = Masters(self._genesis, self._administration)
+        self._memberships = Memberships(self._genesis, self._administration)
         self._turns = {spec.group: QuorumReadTurn() for spec in self._genesis.groups}
         self.name = self._genesis.cluster
         self.members = tuple(member.name for member in self._genesis.members)
@@ -253,6 +256,17 @@ class Cluster:
                 nobody answered as the master in time.
         """
         self._masters.hand_over(self._group(group), self._checked(member), timeout_s)
+
+    def group(self, group: int | None = None) -> Group:
+        """One group, to see and change who has it.
+
+        Args:
+            group: Its number; by default as of `client`.
+
+        Raises:
+            ConfigurationError: No such group.
+        """
+        return Group(self._group(group), self._memberships, self.members)
 
     def stop(
         self, *, delete_data: bool = False, shutdown_ray: bool = False, timeout_s: float = 30.0

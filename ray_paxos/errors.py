@@ -264,6 +264,10 @@ class TransferError(ClusterError):
     """The lead of a group was not handed over; the master goes on, or is being elected."""
 
 
+class MembershipError(ClusterError):
+    """The members of a group were not changed as ordered; its message says what stands."""
+
+
 class WireFormatError(PaxosError):
     """Bytes of another format or version: processes of different releases were mixed."""
 

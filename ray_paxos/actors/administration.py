@@ -91,7 +91,8 @@ class Administration:
         name = actor_name(self._genesis.cluster, member, role, is_fused=self._is_fused)
         return ray.get_actor(name, namespace=NAMESPACE)
 
-    def _call(self, member: str, role: RoleName, method: str, *arguments: Any) -> Any:
+    def call(self, member: str, role: RoleName, method: str, *arguments: Any) -> Any:
+        """Call a role's method; gives Ray's reference of the answer, raises as `actor`."""
         handle = self.actor(member, role)
         return role_method(handle, role, method, is_fused=self._is_fused)(*arguments)
 
@@ -99,7 +100,7 @@ class Administration:
         """What every role says of itself."""
         keys = [(name, role) for name in self._ids for role in ROLE_NAMES]
         answers = ask_all(
-            {key: partial(self._call, *key, "state") for key in keys},
+            {key: partial(self.call, *key, "state") for key in keys},
             ANSWER_TIMEOUT_S,
         )
         return tuple(
@@ -118,7 +119,7 @@ class Administration:
             ClusterError: Its learner does not answer.
         """
         answer = ask_all(
-            {member: partial(self._call, member, RoleName.LEARNER, "folder")},
+            {member: partial(self.call, member, RoleName.LEARNER, "folder")},
             ANSWER_TIMEOUT_S,
         )[member]
         if isinstance(answer, Exception):
@@ -174,7 +175,7 @@ class Administration:
         """
         sender = Address(1, RoleName.CLIENT)
         envelope = Envelope(self._genesis.hash(), group, sender, 0, 0, 0, message)
-        return self._call(member, role, "deliver", encode_envelopes((envelope,)))
+        return self.call(member, role, "deliver", encode_envelopes((envelope,)))
 
     def digests(self, group: int, deadline: float) -> dict[str, MemberDigest]:
         """The members' digests, once all that answer have applied what the furthest has.
@@ -186,7 +187,7 @@ class Administration:
         while True:
             answers = ask_all(
                 {
-                    name: partial(self._call, name, RoleName.LEARNER, "digest", group)
+                    name: partial(self.call, name, RoleName.LEARNER, "digest", group)
                     for name in self._ids
                 },
                 # Were it less, only those that happen to be quick would be compared in the end.
@@ -212,7 +213,7 @@ class Administration:
         """Close all roles, cleanly where they answer, and end their actors for good."""
         for role in CLOSING_ORDER:
             answers = ask_all(
-                {name: partial(self._call, name, role, "close") for name in self._ids},
+                {name: partial(self.call, name, role, "close") for name in self._ids},
                 max(deadline - time.monotonic(), PAUSE_S),
             )
             for name, answer in answers.items():

@@ -57,8 +57,7 @@ class ArchiverThread:
 
     def describe(self, group: int) -> dict[str, Any]:
         """How far a group's archive is, as plain data."""
-        archiver = self._archiver
-        progress = archiver.progress[group] if archiver is not None else ArchiveProgress()
+        progress = self._progress(group)
         return {
             "archived_through": progress.archived_through,
             "lag": progress.lag,
@@ -69,11 +68,13 @@ class ArchiverThread:
 
     def alarms(self, group: int) -> list[str]:
         """What a person should know of a group's archive."""
-        archiver = self._archiver
         found = [f"the archive is behind: {self._problem}"] if self._problem else []
-        if archiver is not None:
-            found += [f"not archived: {text}" for text in archiver.progress[group].problems]
-        return found
+        return found + [f"not archived: {text}" for text in self._progress(group).problems]
+
+    def _progress(self, group: int) -> ArchiveProgress:
+        """Nothing yet of a group that its member has just been given."""
+        found = self._archiver.progress.get(group) if self._archiver is not None else None
+        return found or ArchiveProgress()
 
     def _run(self) -> None:
         pause_s = RETRY_S

@@ -70,6 +70,18 @@ class LearnerShell(LogShell):
         with self._turn:
             return learner.applied_through, learner.host.digest().hex()
 
+    def configuration(self, group: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        """(config_id, ids of the voters, ids of the followers) that one group's log has come to.
+
+        Raises:
+            ConfigurationError: The group is not served here.
+        """
+        learner = self._learner(group)
+        with self._turn:
+            found = learner.configuration
+        voters = tuple(each.member_id for each in found.voters)
+        return found.config_id, voters, tuple(each.member_id for each in found.followers)
+
     def _learner(self, group: int) -> Learner:
         opened = self.serving_role()
         if opened is None:

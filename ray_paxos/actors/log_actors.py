@@ -40,6 +40,11 @@ class LearnerActor(RoleActor[LearnerShell]):
         """State of one group, as `LearnerShell.digest`."""
         return self._shell.digest(group)
 
+    @ray.method(concurrency_group=CONTROL)
+    def configuration(self, group: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        """Members of one group, as `LearnerShell.configuration`."""
+        return self._shell.configuration(group)
+
 
 class CheckpointerActor(RoleActor[CheckpointerShell]):
     """Makes checkpoints, merges, scrubs, archives and serves others, for one member."""

@@ -143,7 +143,8 @@ class MemberActor:
 
         Args:
             role: Its name.
-            method: `close`, `deliver`, `digest`, `folder`, `state` or `wait_open`.
+            method: `close`, `configuration`, `deliver`, `digest`, `folder`, `state` or
+                `wait_open`.
             arguments: Of the method.
 
         Returns:
@@ -159,6 +160,7 @@ class MemberActor:
         methods: dict[str, Callable[..., Any]] = {
             "close": lambda: self._switchboard.close(name),
             "deliver": lambda batch: self._switchboard.deliver(name, batch),
+            "configuration": self._learner.configuration,
             "digest": self._learner.digest,
             "folder": lambda: str(member_folder(decode_spec(self._encoded_spec), self._member)),
             "state": lambda wait_open_s=0.0: self._state(shell, wait_open_s),

@@ -39,16 +39,19 @@ from ray_paxos.core.client_messages import (
     Submit,
     TransferMaster,
 )
-from ray_paxos.core.driver import Action, Driver, Observe, Transmit
+from ray_paxos.core.driver import Action, Driver, Observe, Run, Transmit, Write
 from ray_paxos.core.events import MasterChanged
 from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.membership_messages import ChangeMembership
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.role import GroupRouter
+from ray_paxos.core.tasks import Task
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.storage.disk import LocalDisk
 from ray_paxos.storage.opening import OpenedRole, open_proposer
 
+REQUESTS = (Submit, OpenSession, ReadIndex, TransferMaster, ChangeMembership)
 WATCHERS_MAX = 64
 """So many calls wait for another master at once; more are told at once who leads now."""
 WATCH_TIMEOUT_S = 60.0
@@ -66,8 +69,7 @@ class ProposerShell(Shell):
         """Take a client's requests in, and return once all of them are answered.
 
         Args:
-            batch: Encoded envelopes of one client, each a Submit, an OpenSession, a ReadIndex or a
-                TransferMaster.
+            batch: Encoded envelopes of one client, each with one of `REQUESTS`.
 
         Returns:
             Encoded envelopes with the answers there are, or this role's state.
@@ -132,7 +134,7 @@ class ProposerShell(Shell):
         refused: list[tuple[RequestKey, Envelope]] = []
         for envelope in decode_envelopes(batch):
             message = envelope.message
-            if not isinstance(message, Submit | OpenSession | ReadIndex | TransferMaster):
+            if not isinstance(message, REQUESTS):
                 continue
             if self._has_group(opened, envelope.group):
                 asked.append(envelope)
@@ -220,8 +222,18 @@ class ProposerShell(Shell):
                     if isinstance(event, MasterChanged):
                         with self._changed:
                             self._changed.notify_all()
-                case other:
-                    raise AssertionError(f"a proposer does not {type(other).__name__}")
+                case Run(task=task):
+                    # Rare, and over in a moment: the member was given a group, or has left one.
+                    self.background.post(partial(self._run, task))
+                case Write():
+                    raise AssertionError("a proposer writes nothing")
+
+    def _run(self, task: Task) -> None:
+        opened = self.serving_role()
+        if opened is None:
+            return
+        outcome = opened.store.run(task)
+        self.arrive(lambda driver, now_ns: driver.on_outcome(task, outcome, now_ns))
 
     def _answer_client(self, to: Address, envelope: Envelope) -> None:
         request_id = getattr(envelope.message, "request_id", None)
@@ -282,5 +294,5 @@ class ProposerShell(Shell):
 def _key(envelope: Envelope) -> RequestKey:
     """Which client's request of which number."""
     message = envelope.message
-    assert isinstance(message, Submit | OpenSession | ReadIndex | TransferMaster)
+    assert isinstance(message, REQUESTS)
     return envelope.sender, message.request_id

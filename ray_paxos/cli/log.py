@@ -27,6 +27,7 @@ from ray_paxos.cli.log_text import (
 )
 from ray_paxos.cli.member import FORMATS, Member, find_disk, open_member
 from ray_paxos.cli.statuses import DAMAGED, statuses
+from ray_paxos.core.genesis import group_spec
 from ray_paxos.core.records import SealedInstance
 from ray_paxos.errors import ConfigurationError, DamageError
 from ray_paxos.machines.registry import MachineRegistry
@@ -36,6 +37,7 @@ from ray_paxos.storage.inspection import ChosenLogView, summarize
 from ray_paxos.storage.log_export import FORMATS as EXPORT_FORMATS
 from ray_paxos.storage.log_rows import rows_of
 from ray_paxos.storage.output_files import writing_whole
+from ray_paxos.storage.parts import held_groups
 from ray_paxos.storage.repair import carry_out, plan_repair
 from ray_paxos.storage.running import running_roles
 from ray_paxos.storage.state_document import state_document
@@ -107,7 +109,7 @@ def show(
             _follow(member, member.group(group), first, limit, as_json)
             return
         instances: list[dict[str, Any]] = []
-        for number in member.identity.groups if chosen is None else (chosen,):
+        for number in held_groups(member.disk, member.identity) if chosen is None else (chosen,):
             try:
                 view = member.log(number)
                 # Asked for all groups, one without instances is nothing to complain of.
@@ -226,7 +228,11 @@ def state(
         member = open_member(folder)
         number = member.group(group)
         rebuilt, start, problems = rebuild_at(
-            member.log(number), member.checkpoints(number), MachineRegistry(), instance_id
+            member.log(number),
+            member.checkpoints(number),
+            MachineRegistry(),
+            group_spec(member.identity.genesis, number).configuration,
+            instance_id,
         )
         for problem in problems:
             click.echo(f"not used: {problem}", err=True)

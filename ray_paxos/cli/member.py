@@ -15,6 +15,7 @@ from ray_paxos.storage.inspection import ChosenLogView
 from ray_paxos.storage.member_files import FileFormats, checkpoint_place
 from ray_paxos.storage.parquet import ParquetCodec
 from ray_paxos.storage.parquet_tables import ParquetTables
+from ray_paxos.storage.parts import held_groups
 from ray_paxos.storage.running import running_roles
 
 FORMATS = FileFormats(ParquetCodec(), ParquetTables())
@@ -42,7 +43,7 @@ class Member:
         Raises:
             ConfigurationError: The member does not vote in it.
         """
-        own = self.identity.groups
+        own = held_groups(self.disk, self.identity)
         if wanted is None:
             return next((group for group in own if group != SYSTEM_GROUP), SYSTEM_GROUP)
         if wanted not in own:

@@ -78,7 +78,7 @@ def _recover_group(
         FolderSource(left.members, FORMATS, group),
         FORMATS.segments,
         MachineRegistry(),
-        genesis=left.genesis.hash(),
+        genesis=left.genesis,
         group=group,
         progress=partial(click.echo, err=True),
     )

@@ -109,7 +109,7 @@ def _restore_group(
         source,
         FORMATS.segments,
         MachineRegistry(),
-        genesis=survey.genesis.hash(),
+        genesis=survey.genesis,
         group=group,
         progress=partial(click.echo, err=True),
     )

@@ -10,7 +10,8 @@ Rules ("Paxos Made Simple", section 2.2, with the whole open log under one promi
 4. Below its vote floor everything is chosen and durable at a majority, and the votes are gone.
    It answers `BelowFloor` there: never "no vote", never accepted.
 5. It answers under one configuration. A sender with an older one is told so; with a newer one it
-   has to wait until this member has learned that one (R5).
+   has to wait until this member has learned that one (R5). It takes another one only from its own
+   member's learner, which holds everything through the entry that made it durably.
 6. While a lease that it granted runs, it promises no other member anything; after a restart it
    promises nobody anything for as long as it ever granted (`lease`). Accepts are never barred: who
    sends them has a majority's promises. It confirms a round, and grants, only at or above its
@@ -28,7 +29,7 @@ from collections.abc import Sequence
 
 from ray_paxos.core.acceptor_state import AcceptorState, GroupVotes
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.client_messages import QuorumRead, QuorumReadAnswer
+from ray_paxos.core.client_messages import QuorumRead, QuorumReadAnswer, RefusalCode, Refused
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import (
     AcceptRejected,
@@ -43,6 +44,7 @@ from ray_paxos.core.learner_messages import (
     VoteFloorRaised,
 )
 from ray_paxos.core.lease import LeaseGrants, held_ms
+from ray_paxos.core.membership_messages import ConfigurationFollowed, FollowConfiguration
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
@@ -66,6 +68,7 @@ from ray_paxos.core.messages import (
     Vote,
 )
 from ray_paxos.core.records import (
+    ConfigurationSet,
     GroupCreated,
     GroupRemoved,
     JournalRecord,
@@ -143,10 +146,17 @@ class Acceptor:
         if isinstance(message, RemoveGroup):
             self._on_remove_group(envelope, message, effects)
             return effects
+        if isinstance(message, FollowConfiguration):
+            self._on_follow_configuration(envelope, message, effects)
+            return effects
         votes = self.state.groups.get(envelope.group)
         if votes is None:
             refused = MessageRefused(envelope.group, "no such group at this member")
             effects.events.append(refused)
+            if isinstance(message, QuorumRead):
+                why = f"group {envelope.group} is not at this member"
+                unknown = Refused(message.request_id, RefusalCode.UNKNOWN_GROUP, why, 0)
+                self._reply(envelope, unknown, effects)
             return effects
         match message:
             case Accept():
@@ -198,6 +208,8 @@ class Acceptor:
         refused = ""
         if votes is not None and votes.replica_id > order.replica_id:
             refused = f"here as the later replica {votes.replica_id}"
+        elif votes is not None and votes.configuration.config_id > order.config_id:
+            refused = f"here under the later configuration {votes.configuration.config_id}"
         elif votes is None and self.state.tombstones.get(group, 0) >= order.replica_id:
             refused = ""
         elif self.storage_full:
@@ -207,6 +219,33 @@ class Acceptor:
             self._leases.pop(group, None)
             self._first_promises.pop(group, None)
         self._reply(envelope, OrderDone(order.replica_id, refused), effects)
+
+    def _on_follow_configuration(
+        self, envelope: Envelope, message: FollowConfiguration, effects: Effects
+    ) -> None:
+        """The own log has come to this configuration: answer under it, or begin to vote.
+
+        One that its log does not name any more goes on under what it had, until `RemoveGroup`.
+        """
+        group, configuration = envelope.group, message.configuration
+        if envelope.sender != Address(self._member_id, RoleName.LEARNER):
+            refused = MessageRefused(group, "a configuration from another than our learner")
+            effects.events.append(refused)
+            return
+        voter, votes = configuration.voter(self._member_id), self.state.groups.get(group)
+        if voter is not None and not self.storage_full:
+            replica_id, config_id = voter.replica_id, configuration.config_id
+            if votes is None and replica_id > self.state.tombstones.get(group, 0):
+                self._emit(GroupCreated(group, replica_id, configuration, config_id + 1), effects)
+            elif (
+                votes is not None
+                and votes.replica_id == replica_id
+                and votes.configuration.config_id < config_id
+            ):
+                self._emit(ConfigurationSet(group, configuration), effects)
+        replica_id, config_id = self.stamp(group)
+        asked_id = configuration.config_id
+        self._reply(envelope, ConfigurationFollowed(config_id, replica_id, asked_id), effects)
 
     # The protocol.
 

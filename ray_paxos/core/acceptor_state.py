@@ -12,6 +12,7 @@ from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.messages import Vote
 from ray_paxos.core.records import (
+    ConfigurationSet,
     GroupCreated,
     GroupOpening,
     GroupRemoved,
@@ -92,6 +93,8 @@ class AcceptorState:
             case LeaseLengthened(group=group, held_ms=held_ms):
                 votes = self.groups[group]
                 votes.longest_lease_ms = max(votes.longest_lease_ms, held_ms)
+            case ConfigurationSet(group=group, configuration=configuration):
+                self.groups[group].configuration = configuration
             case GroupCreated(group=group):
                 self.groups[group] = GroupVotes(
                     record.replica_id, record.configuration, record.floor

@@ -47,6 +47,9 @@ from ray_paxos.core.messages import (
 from ray_paxos.core.phase_one import PhaseOne
 from ray_paxos.core.settings import MILLISECOND_NS, ProposerSettings
 
+CONFIGURATION_WAIT_NS = 20 * MILLISECOND_NS
+"""After how long to ask an acceptor again whose member has not learned the configuration yet."""
+
 
 class Step(enum.Enum):
     """How far an attempt is; see the picture above."""
@@ -115,9 +118,10 @@ class Candidacy:
         settings: ProposerSettings,
         round_seen: int,
         released: Ballot | None,
+        asks_around: bool,
         now_ns: int,
     ) -> None:
-        """Prepare to stand; `begin` sends the first messages.
+        """Prepare to stand; `begin`, or `prepare`, sends the first messages.
 
         Args:
             group: Whose log.
@@ -127,7 +131,8 @@ class Candidacy:
             configuration: Who votes.
             settings: Times.
             round_seen: The highest round of a ballot heard of, or used.
-            released: A ballot whose holder has asked this member to lead; None to ask around first.
+            released: A ballot whose holder has asked this member to lead; None for none.
+            asks_around: Whether to ask first who would promise.
             now_ns: The clock.
         """
         self.step = Step.PROBING
@@ -139,7 +144,8 @@ class Candidacy:
         self._settings = settings
         self._released = released
         self._own_learner = Address(member_id, RoleName.LEARNER)
-        self._pre_votes = _PreVotes(self.ballot) if released is None else None
+        self._pre_votes = _PreVotes(self.ballot) if asks_around else None
+        self._knows_own_disk = asks_around
         self._status: LearnerStatus | None = None
         self._phase_one: PhaseOne | None = None
         self._retry_ns = now_ns + settings.retransmit_ns
@@ -263,7 +269,7 @@ class Candidacy:
             self._send_prepare(phase_one, voter, effects)
         if self.step is not Step.PREPARING or not phase_one.is_promised:
             return None
-        if self._released is not None and self._replica_id not in phase_one.complete:
+        if not self._knows_own_disk and self._replica_id not in phase_one.complete:
             # It asked around for nothing, so it does not know yet whether its own disk works.
             return None
         self.step = Step.LEARNING
@@ -325,7 +331,9 @@ class Candidacy:
             effects: Takes what is to be done.
         """
         if nack.reason in (NackReason.CONFIGURATION_OLD, NackReason.NOT_A_VOTER):
-            return Lost("an acceptor counts another configuration")
+            # Of an earlier ballot it may be about a configuration that is over.
+            is_of_now = nack.ballot == self.ballot
+            return Lost("an acceptor counts another configuration") if is_of_now else None
         pre_votes = self._pre_votes
         if pre_votes is not None and nack.ballot == pre_votes.ballot:
             return self._on_pre_vote_refused(pre_votes, voter, nack, round_seen, now_ns, effects)
@@ -336,6 +344,9 @@ class Candidacy:
             return Lost("an acceptor has promised a higher ballot")
         if nack.reason is NackReason.STORAGE_FULL and voter.replica_id == self._replica_id:
             return Lost("the own disk is full")
+        if nack.reason is NackReason.CONFIGURATION_NEW:
+            # Its member learns of the configuration just now.
+            self._retry_ns = min(self._retry_ns, now_ns + CONFIGURATION_WAIT_NS)
         if nack.reason is NackReason.LEASED:
             # Granted since its pre-vote, or to the master that is handing over: again, soon.
             again_ns = now_ns + nack.wait_ms * MILLISECOND_NS
@@ -360,6 +371,8 @@ class Candidacy:
         wait_ns = self._settings.election_timeout_ns
         if nack.reason is NackReason.LEASED:
             wait_ns = nack.wait_ms * MILLISECOND_NS
+        elif nack.reason is NackReason.CONFIGURATION_NEW:
+            wait_ns = CONFIGURATION_WAIT_NS
         pre_votes.refused[voter.replica_id] = wait_ns
         return self._prepare_if_welcome(now_ns, effects) or self._lost_if_hopeless(pre_votes)
 

@@ -41,11 +41,12 @@ class CatchUpPlan:
 
         Args:
             member_id: Its own member, which is never asked.
-            members: All members that have the group.
+            members: All members that have the group, as of any time.
             settings: Sizes and times.
             random: Chooses among members; not shared.
         """
-        self._others = sorted(m for m in members if m != member_id)
+        self._member_id = member_id
+        self._members = members
         self._settings = settings
         self._random = random
         self._preferred: list[int] = []
@@ -55,11 +56,16 @@ class CatchUpPlan:
         self.target = 0
         self.retry_ns: int | None = None
 
+    @property
+    def _others(self) -> list[int]:
+        return [m for m in self._members if m != self._member_id]
+
     def aim(self, through: int, sources: Sequence[int]) -> None:
         """Somebody has everything up to `through`; `sources` are to be asked first."""
         if through > self.target:
             self.target = through
-            self._preferred = [m for m in sources if m in self._others]
+            # Also one that has the group by a later configuration than this member knows.
+            self._preferred = [m for m in sources if m != self._member_id]
 
     def ask(self, learned_through: int, now_ns: int) -> tuple[Address, LearnRequest] | None:
         """The next question, if one is due.

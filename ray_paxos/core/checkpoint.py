@@ -224,10 +224,16 @@ def _to_json(manifest: Manifest) -> _Json:
         "result_chain": cut.result_chain.hex(),
         "ballot": [cut.ballot.round, cut.ballot.member_id, cut.ballot.incarnation],
         "config_id": cut.configuration.config_id,
-        "voters": [[voter.member_id, voter.replica_id] for voter in cut.configuration.voters],
+        "voters": _pairs(cut.configuration.voters),
+        "followers": _pairs(cut.configuration.followers),
+        "replicas_given": cut.configuration.replicas_given,
         "machines": [[spec.name, spec.kind, spec.version] for spec in manifest.machines],
         "files": [[file.path, file.size, f"{file.crc32c:08x}"] for file in manifest.files],
     }
+
+
+def _pairs(among: Iterable[Voter]) -> list[list[int]]:
+    return [[each.member_id, each.replica_id] for each in among]
 
 
 def _from_json(found: _Json) -> Manifest:
@@ -246,7 +252,12 @@ def _from_json(found: _Json) -> Manifest:
             binary("chain"),
             binary("result_chain"),
             msgspec.convert(found["ballot"], Ballot),
-            Configuration(number("config_id"), msgspec.convert(found["voters"], tuple[Voter, ...])),
+            Configuration(
+                number("config_id"),
+                msgspec.convert(found["voters"], tuple[Voter, ...]),
+                msgspec.convert(found["followers"], tuple[Voter, ...]),
+                number("replicas_given"),
+            ),
         ),
         msgspec.convert(found["machines"], tuple[MachineSpec, ...]),
         tuple(CheckpointFile(path, size, int(crc32c, 16)) for path, size, crc32c in files),

@@ -74,7 +74,7 @@ class ChunkCheck:
         """Wait for none.
 
         Args:
-            members: All others that have the group.
+            members: All others that have the group, as of any time.
             settings: For how long to wait for an answer.
         """
         self._members = members

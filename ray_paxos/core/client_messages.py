@@ -111,6 +111,7 @@ class RefusalCode(enum.IntEnum):
     APPLY_STOPPED = 6
     """A machine failed at this member (R12), and no other member is known to lead."""
     NOT_TRANSFERRED = 20
+    NOT_CHANGED = 21
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
@@ -297,6 +298,8 @@ class QueryProblem(enum.IntEnum):
     """This member does not lead; `master` does, as far as it knows."""
     OVERLOADED = 7
     """Too many reads wait here."""
+    NO_GROUP = 8
+    """This member has not the group; others have."""
 
 
 class QueryFailed(msgspec.Struct, frozen=True, array_like=True, tag="query_failed"):

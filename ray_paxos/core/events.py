@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.messages import NackReason
 
 
@@ -58,6 +59,20 @@ class HoleFilled(msgspec.Struct, frozen=True):
 
     group: int
     instance_id: int
+
+
+class GroupNotOpened(msgspec.Struct, frozen=True):
+    """A role could not begin to play its part in a group that its member was given."""
+
+    group: int
+    why: str
+
+
+class ConfigurationLearned(msgspec.Struct, frozen=True):
+    """A learner's log has come to another configuration of its group."""
+
+    group: int
+    configuration: Configuration
 
 
 class MasterStarted(msgspec.Struct, frozen=True):
@@ -263,6 +278,8 @@ Event: TypeAlias = (
     | PrepareStarted
     | ValueAdopted
     | HoleFilled
+    | ConfigurationLearned
+    | GroupNotOpened
     | MasterStarted
     | MasterChanged
     | MasterStopped

@@ -20,11 +20,11 @@ GENESIS_CONFIG_ID = 0
 
 
 class Voter(msgspec.Struct, frozen=True, order=True, array_like=True):
-    """A member's identity as a voter of one group.
+    """A member's identity in one group, as a voter or as a follower.
 
     Attributes:
         member_id: The member.
-        replica_id: Given by the entry that made it a voter; never reused within the group.
+        replica_id: Given by the entry that made it what it is; never reused within the group.
     """
 
     member_id: int
@@ -32,28 +32,52 @@ class Voter(msgspec.Struct, frozen=True, order=True, array_like=True):
 
 
 class Configuration(msgspec.Struct, frozen=True, array_like=True):
-    """The voters of one group from one instance on.
+    """Who has one group from one instance on, and who votes in it.
 
     Attributes:
         config_id: The instance of the membership entry that made it; 0 for the genesis. It
             governs the instances above `config_id`, never at or below.
         voters: In ascending order of member_id; at most one a member.
+        followers: Who learns and serves reads without voting; in the same order.
+        replicas_given: The highest replica_id that was ever given in the group, where that is
+            higher than those of `voters` and `followers`.
     """
 
     config_id: int
     voters: tuple[Voter, ...]
+    followers: tuple[Voter, ...] = ()
+    replicas_given: int = 0
 
     @property
     def majority(self) -> int:
         """How many voters make a quorum."""
         return majority(len(self.voters))
 
+    @property
+    def member_ids(self) -> tuple[int, ...]:
+        """All members that have the group, ascending."""
+        return tuple(sorted(each.member_id for each in (*self.voters, *self.followers)))
+
+    @property
+    def next_replica_id(self) -> int:
+        """For the next one that joins, or becomes something else."""
+        given = (each.replica_id for each in (*self.voters, *self.followers))
+        return max(self.replicas_given, *given, 0) + 1
+
     def voter(self, member_id: int) -> Voter | None:
         """The voter that `member_id` is, or None where it does not vote."""
-        for voter in self.voters:
-            if voter.member_id == member_id:
-                return voter
-        return None
+        return _find(self.voters, member_id)
+
+    def follower(self, member_id: int) -> Voter | None:
+        """The follower that `member_id` is, or None where it is none."""
+        return _find(self.followers, member_id)
+
+
+def _find(among: tuple[Voter, ...], member_id: int) -> Voter | None:
+    for each in among:
+        if each.member_id == member_id:
+            return each
+    return None
 
 
 class MemberSpec(msgspec.Struct, frozen=True, array_like=True):
@@ -81,17 +105,19 @@ class GroupSpec(msgspec.Struct, frozen=True, array_like=True):
         begins_after: Everything through this instance was decided before there was the cluster,
             and is in the checkpoint that its members are made with: nobody votes there, whatever
             he has. 0 for a new group.
+        followers: The first ones.
     """
 
     group: int
     voters: tuple[Voter, ...]
     machines: tuple[MachineSpec, ...]
     begins_after: int = 0
+    followers: tuple[Voter, ...] = ()
 
     @property
     def configuration(self) -> Configuration:
         """The group's first configuration."""
-        return Configuration(GENESIS_CONFIG_ID, self.voters)
+        return Configuration(GENESIS_CONFIG_ID, self.voters, self.followers)
 
 
 class Genesis(msgspec.Struct, frozen=True, array_like=True):
@@ -132,6 +158,18 @@ class Genesis(msgspec.Struct, frozen=True, array_like=True):
 
 
 _decoder = msgspec.msgpack.Decoder(Genesis)
+
+
+def group_spec(genesis: Genesis, group: int) -> GroupSpec:
+    """A group of the genesis.
+
+    Raises:
+        KeyError: No such group in it.
+    """
+    for spec in genesis.groups:
+        if spec.group == group:
+            return spec
+    raise KeyError(group)
 
 
 def first_voters(members: Iterable[MemberSpec]) -> tuple[Voter, ...]:

@@ -64,6 +64,15 @@ def acceptor_forgot(before: AcceptorState, after: AcceptorState) -> str:
             if after.tombstones.get(group, 0) < held.replica_id:
                 return f"group {group} is gone without a tombstone"
             continue
+        if found.replica_id != held.replica_id:
+            if found.replica_id < held.replica_id:
+                return f"group {group}: replica {held.replica_id} is now {found.replica_id}"
+            if after.tombstones.get(group, 0) < held.replica_id:
+                return f"group {group}: replica {held.replica_id} is gone without a tombstone"
+            continue
+        held_id, found_id = held.configuration.config_id, found.configuration.config_id
+        if found_id < held_id:
+            return f"group {group}: configuration {held_id} is now {found_id}"
         if held.promise is not None and is_below(found.promise, held.promise):
             return f"group {group}: promise {held.promise} is now {found.promise}"
         if found.floor < held.floor:

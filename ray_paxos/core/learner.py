@@ -5,7 +5,8 @@
                       ├─ LearnerCatchUp       what was missed, here and elsewhere
                       ├─ LearnerCheckpoints   fetched, installed, saved
                       ├─ LearnerSegments      sealed, merged, mended, cut off
-                      └─ VoteFloor            of the own acceptor
+                      ├─ VoteFloor            of the own acceptor
+                      └─ VotingPart           what the own acceptor votes as
 ```
 
 Rules:
@@ -16,7 +17,8 @@ Rules:
 2. It applies instances in order, once each (R6), and tells its own member's proposer the results.
 3. It alone publishes segments of the chosen log; what it reports durable is in sealed segments.
 4. It raises its acceptor's vote floor only over what is contiguous, durable here, and by the
-   master's word durable at a majority.
+   master's word durable at a majority. What that one votes as, and under which configuration, it
+   tells it as the log has it (`voting_part`).
 5. It answers reads, as fresh as they ask for, from what it has applied (`learner_reads`).
 6. A machine that fails, or chains that differ from the master's, stop *applying*, with an alarm;
    learning and sealing go on (R12).
@@ -57,16 +59,18 @@ from ray_paxos.core.learner_messages import (
 )
 from ray_paxos.core.learner_segments import LearnerSegments
 from ray_paxos.core.learner_state import LearnerState
+from ray_paxos.core.membership_messages import ConfigurationFollowed
 from ray_paxos.core.messages import (
     Address,
     Envelope,
     Heartbeat,
     LeaseNotice,
+    OrderDone,
     RevokeLease,
     RoleName,
 )
 from ray_paxos.core.records import Record, SealedInstance, SealSegment
-from ray_paxos.core.settings import LearnerSettings
+from ray_paxos.core.settings import MILLISECOND_NS, LearnerSettings
 from ray_paxos.core.tasks import (
     CutLog,
     DropSaved,
@@ -79,7 +83,11 @@ from ray_paxos.core.tasks import (
     Task,
 )
 from ray_paxos.core.vote_floor import VoteFloor
+from ray_paxos.core.voting_part import VotingPart
 from ray_paxos.machines.host import MachineHost
+
+LOOK_AROUND_NS = 1_000 * MILLISECOND_NS
+"""At least so long between two questions of one that hears of no master."""
 
 
 class Learner:
@@ -94,9 +102,8 @@ class Learner:
         *,
         group: int,
         member_id: int,
-        replica_id: int,
         configuration: Configuration,
-        members: tuple[int, ...],
+        ordered: Configuration | None = None,
         host: MachineHost,
         base: Cut | None,
         settings: LearnerSettings,
@@ -112,9 +119,8 @@ class Learner:
         Args:
             group: Whose log.
             member_id: Of this member.
-            replica_id: As a voter; 0 where it does not vote.
-            configuration: Who votes.
-            members: All members that have the group.
+            configuration: Who has the group, and who votes, at the genesis.
+            ordered: The configuration by which this member was given the group; None for the first.
             host: The group's machines here, as of the checkpoint, or with nothing applied.
             base: The own member's checkpoint; None for none.
             settings: Limits and times.
@@ -129,6 +135,7 @@ class Learner:
             group=group,
             member_id=member_id,
             configuration=configuration,
+            ordered=ordered or configuration,
             host=host,
             base=base,
             settings=settings,
@@ -136,14 +143,14 @@ class Learner:
             incarnation=incarnation,
         )
         self._group = group
-        self._replica_id = replica_id
-        self._configuration = configuration
         self._proposer = self._state.proposer
-        others = [member for member in members if member != member_id]
-        self._checkpoints = LearnerCheckpoints(self._state, others)
-        self._segments = LearnerSegments(self._state, self._checkpoints, others)
-        self._catch_up = LearnerCatchUp(self._state, self._checkpoints, members, random)
-        self._vote_floor = VoteFloor(replica_id, settings)
+        self._checkpoints = LearnerCheckpoints(self._state)
+        self._segments = LearnerSegments(self._state, self._checkpoints)
+        self._catch_up = LearnerCatchUp(self._state, self._checkpoints, random)
+        self._vote_floor = VoteFloor(settings)
+        self._voting_part = VotingPart(member_id, settings)
+        self._look_ns = now_ns
+        self._looked = 0
         self._alarms = self._state.replay(sealed)
         self._state.sealing.replayed(segments())
         self.problems = tuple(problems())
@@ -154,6 +161,21 @@ class Learner:
     def host(self) -> MachineHost:
         """The group's machines here."""
         return self._state.host
+
+    @property
+    def configuration(self) -> Configuration:
+        """Who has the group and who votes, as of `learned_through`."""
+        return self._state.configuration
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the log names this member no more, and its acceptor votes no more."""
+        state = self._state
+        return (
+            state.is_own
+            and state.member_id not in state.configuration.member_ids
+            and self._voting_part.is_in_step(state.configuration)
+        )
 
     @property
     def applied_through(self) -> int:
@@ -210,11 +232,11 @@ class Learner:
     def lease_point(self, now_ns: int) -> int | None:
         """From which instance on it may answer by its own member's lease now; None: not at all."""
         lease, ballot = self._state.reads.lease, self._state.ballot
-        return lease.read_point(now_ns, self._configuration.config_id, ballot)
+        return lease.read_point(now_ns, self._state.lease_config_id, ballot)
 
     def stamp(self, group: int) -> tuple[int, int]:
         """(replica_id, config_id) it follows."""
-        return self._replica_id, self._configuration.config_id
+        return self._state.replica_id, self.configuration.config_id
 
     @property
     def deadline_ns(self) -> int | None:
@@ -225,6 +247,7 @@ class Learner:
             self._checkpoints.due_ns,
             self._segments.due_ns,
             self._vote_floor.due_ns,
+            self._voting_part.due_ns,
         )
         return min((each for each in due if each is not None), default=None)
 
@@ -242,6 +265,7 @@ class Learner:
         self._state.now_ns = now_ns
         if sender == self._proposer:
             self._state.reads.lease.heard(envelope.incarnation)
+            self._state.proposer_config_id = envelope.config_id
         match message:
             case Chosen():
                 self._on_chosen(envelope, message, now_ns, effects)
@@ -258,6 +282,8 @@ class Learner:
                 self._catch_up.wait_for(through, sources)
                 self._go_on(now_ns, effects)
                 self._tell_status(sender, effects)
+                if sender == self._proposer and not self._state.replica_id:
+                    self._look_around(now_ns, effects)
             case LearnRequest():
                 self._catch_up.on_learn_request(sender, message, now_ns, effects)
             case LearnReply():
@@ -275,6 +301,9 @@ class Learner:
                 | SavedTaken()
             ):
                 self._on_own_checkpointer(sender, message, now_ns, effects)
+            case ConfigurationFollowed() | OrderDone() | LearnerStatus():
+                self._on_voting_part(envelope, message)
+                self._go_on(now_ns, effects)
             case VoteFloorRaised(floor=floor):
                 self._vote_floor.raised(floor)
             case SegmentMerged():
@@ -295,7 +324,7 @@ class Learner:
         return self._state.status()
 
     def _tell_status(self, to: Address, effects: Effects) -> None:
-        self._state.send(to, self._state.status(), effects)
+        self._state.tell_status(to, effects)
 
     def _refuse(self, what: str, effects: Effects) -> None:
         effects.events.append(MessageRefused(self._group, what))
@@ -334,7 +363,7 @@ class Learner:
 
     def _counts(self, envelope: Envelope) -> bool:
         """Whether its sender's majorities are still majorities; what is chosen stays chosen."""
-        return envelope.config_id >= self._configuration.config_id
+        return envelope.config_id >= self.configuration.config_id
 
     def _note_majority_durable(self, envelope: Envelope, message: Chosen | Heartbeat) -> None:
         if self._counts(envelope):
@@ -376,6 +405,31 @@ class Learner:
                 effects.tasks.append(DropSaved(self._group))
         self._go_on(now_ns, effects)
 
+    def _on_voting_part(
+        self, envelope: Envelope, message: ConfigurationFollowed | OrderDone | LearnerStatus
+    ) -> None:
+        match message:
+            case ConfigurationFollowed():
+                self._voting_part.on_followed(envelope.sender, message, self.configuration)
+                self._catch_up.aim(self._voting_part.ahead_through, ())
+            case OrderDone():
+                self._voting_part.on_order_done(envelope.sender, message, self.configuration)
+            case LearnerStatus() if envelope.sender.role is RoleName.LEARNER:
+                self._voting_part.on_status(envelope, message, self.configuration)
+                self._catch_up.aim(message.learned_through, (envelope.sender.member_id,))
+
+    def _look_around(self, now_ns: int, effects: Effects) -> None:
+        """The own proposer, which does not vote, hears of no master: ask a member how far it is.
+
+        Whoever was removed while it was away is told nothing any more, and would stay for ever.
+        """
+        peers = self._state.peers
+        if peers and now_ns >= self._look_ns:
+            self._look_ns = now_ns + LOOK_AROUND_NS
+            self._looked += 1
+            peer = Address(peers[self._looked % len(peers)], RoleName.LEARNER)
+            self._state.send(peer, CatchUp(0, ()), effects)
+
     # Reads.
 
     def _on_lease_notice(self, envelope: Envelope, message: LeaseNotice, effects: Effects) -> None:
@@ -394,7 +448,7 @@ class Learner:
             stopped=self.stopped,
             applied_through=self.applied_through,
             now_ns=now_ns,
-            config_id=self._configuration.config_id,
+            config_id=self._state.lease_config_id,
             learned=self._state.ballot,
         )
         self._state.send(sender, reply, effects)
@@ -413,11 +467,19 @@ class Learner:
         self._catch_up.go_on(now_ns, effects)
         self._segments.mend(now_ns, effects)
         self._segments.seal_if_due(now_ns, effects)
+        if self._state.is_own:
+            for to, order in self._voting_part.take_due(
+                self.configuration, self.durable_through, now_ns
+            ):
+                self._state.send(to, order, effects)
         self._raise_floor(now_ns, effects)
         self._segments.clean_if_due(now_ns, effects)
         self._segments.tell(effects)
 
     def _raise_floor(self, now_ns: int, effects: Effects) -> None:
+        if not self._state.replica_id:
+            self._vote_floor.rest()
+            return
         order = self._vote_floor.take_due(self.durable_through, now_ns)
         if order is not None:
             acceptor = Address(self._state.member_id, RoleName.ACCEPTOR)
@@ -431,6 +493,7 @@ class Learner:
         for record in records:
             if isinstance(record, SealSegment):
                 self._segments.sealed(record, effects)
+                self._state.tell_of_configuration(record, effects)
         self._go_on(now_ns, effects)
         return effects
 

@@ -53,7 +53,6 @@ class LearnerCatchUp:
         self,
         state: LearnerState,
         checkpoints: LearnerCheckpoints,
-        members: Sequence[int],
         random: random.Random,
     ) -> None:
         """Be in step with everybody.
@@ -61,18 +60,16 @@ class LearnerCatchUp:
         Args:
             state: Of the learner.
             checkpoints: Fetched where instances are no longer to be had.
-            members: All that have the group.
             random: Chooses whom to ask; not shared.
         """
-        others = [member for member in members if member != state.member_id]
         self.differences: tuple[str, ...] = ()
         self._state = state
         self._checkpoints = checkpoints
         self._plan = CatchUpPlan(
-            member_id=state.member_id, members=members, settings=state.settings, random=random
+            member_id=state.member_id, members=state.peers, settings=state.settings, random=random
         )
-        self._chunks = ChunkCheck(others, state.settings)
-        self._unconfirmed = UnconfirmedChunks(others, state.settings)
+        self._chunks = ChunkCheck(state.peers, state.settings)
+        self._unconfirmed = UnconfirmedChunks(state.peers, state.settings)
         self._pace = Pace(state.settings.catch_up_bytes_per_s)
         self._awaited_through = 0
 

@@ -8,8 +8,6 @@ they are for the next start.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ray_paxos.core.checkpoint import Cut
 from ray_paxos.core.checkpoint_install import CheckpointInstall
 from ray_paxos.core.checkpoint_messages import (
@@ -38,15 +36,13 @@ class LearnerCheckpoints:
     behind it (`bars_sealing`); nothing is on its way into segments at the switch.
     """
 
-    def __init__(self, state: LearnerState, others: Sequence[int]) -> None:
+    def __init__(self, state: LearnerState) -> None:
         """Know of none, and want none.
 
         Args:
             state: Of the learner.
-            others: The other members that have the group.
         """
         self._state = state
-        self._others = tuple(others)
         self._install = CheckpointInstall(state.group)
         # The newest checkpoint of those that are left does not reach to the log: the state here is
         # whole, but a restart would have less to begin from.
@@ -90,7 +86,7 @@ class LearnerCheckpoints:
         Returns:
             False where one is on its way, or none could be had a moment ago.
         """
-        sources = sorted(self._others, key=lambda member: member != first)
+        sources = sorted(self._state.peers, key=lambda member: member != first)
         order = self._install.want(above, sources, now_ns)
         self._fetch(order, effects)
         return order is not None
@@ -138,7 +134,7 @@ class LearnerCheckpoints:
         if loaded is None:
             return None
         cut = loaded.cut
-        state.install(loaded)
+        state.install(loaded, effects)
         effects.tasks.append(self._install.cut(loaded))
         installed = CheckpointInstalled(state.group, cut.instance_id, cut.chain, cut.result_chain)
         effects.events.append(installed)

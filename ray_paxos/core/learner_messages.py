@@ -17,7 +17,7 @@ from __future__ import annotations
 import msgspec
 
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.genesis import MachineSpec
+from ray_paxos.core.genesis import Configuration, MachineSpec
 from ray_paxos.core.results import EntryResult
 
 
@@ -75,6 +75,8 @@ class LearnerStatus(msgspec.Struct, frozen=True, array_like=True, tag="learner_s
         master_version: That record's instance: the fencing token.
         proposer_incarnation: The latest life of the own member's proposer that it heard of.
         revoked: The highest ballot whose lease notices are void; None for none.
+        configuration: That the log has come to, with `learned_through`; to the own proposer, where
+            that counts under an older one; else None.
     """
 
     learned_through: int
@@ -91,6 +93,7 @@ class LearnerStatus(msgspec.Struct, frozen=True, array_like=True, tag="learner_s
     master_version: int = 0
     proposer_incarnation: int = 0
     revoked: Ballot | None = None
+    configuration: Configuration | None = None
 
 
 class Applied(msgspec.Struct, frozen=True, array_like=True, tag="applied"):

@@ -11,8 +11,6 @@ The learner alone renames and removes in its log; its checkpointer reads it, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ray_paxos.core.checkpoint_messages import LogCleaned
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import (
@@ -43,20 +41,17 @@ class LearnerSegments:
     about to go on after an install, nothing is sealed, merged or cut.
     """
 
-    def __init__(
-        self, state: LearnerState, checkpoints: LearnerCheckpoints, others: Sequence[int]
-    ) -> None:
+    def __init__(self, state: LearnerState, checkpoints: LearnerCheckpoints) -> None:
         """Begin with what was replayed.
 
         Args:
             state: Of the learner.
             checkpoints: Cover what is cut off.
-            others: The other members that have the group.
         """
         self._state = state
         self._checkpoints = checkpoints
         self._cleaning = LogCleaning(state.group, state.settings)
-        self._repair = SegmentRepair(state.group, others, state.settings)
+        self._repair = SegmentRepair(state.group, state.peers, state.settings)
         self._is_told = False
 
     @property

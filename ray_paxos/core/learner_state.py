@@ -13,28 +13,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from ray_paxos.core.applying import Applying
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.checkpoint import Cut
 from ray_paxos.core.chosen_log import ChosenLog
 from ray_paxos.core.effects import Effects, Send
-from ray_paxos.core.events import ApplyingStopped, InvariantBroken
-from ray_paxos.core.genesis import Configuration
+from ray_paxos.core.events import ApplyingStopped, ConfigurationLearned, InvariantBroken
+from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration
 from ray_paxos.core.learner_messages import (
     Applied,
     ChosenValue,
     LearnerStatus,
 )
 from ray_paxos.core.learner_reads import LearnerReads
+from ray_paxos.core.membership import changed
 from ray_paxos.core.messages import (
     Address,
     Message,
     RoleName,
 )
-from ray_paxos.core.records import SealedInstance
+from ray_paxos.core.peers import Peers
+from ray_paxos.core.records import SealedInstance, SealSegment
 from ray_paxos.core.sealing import Sealing
 from ray_paxos.core.settings import LearnerSettings
 from ray_paxos.core.tasks import CheckpointLoaded
+from ray_paxos.core.values import membership_entry
 from ray_paxos.machines.host import MachineHost
 
 
@@ -46,7 +51,9 @@ class LearnerState:
     Attributes:
         group: Whose log.
         member_id: Of this member.
-        configuration: Who votes.
+        configuration: Who votes, as of `log.learned_through`.
+        peers: The other members that have the group.
+        proposer_config_id: Under which the own proposer counted when it was last heard.
         settings: Limits and times.
         proposer: The own member's.
         checkpointer: The own member's.
@@ -64,6 +71,7 @@ class LearnerState:
         group: int,
         member_id: int,
         configuration: Configuration,
+        ordered: Configuration,
         host: MachineHost,
         base: Cut | None,
         settings: LearnerSettings,
@@ -75,7 +83,9 @@ class LearnerState:
         Args:
             group: Whose log.
             member_id: Of this member.
-            configuration: Who votes.
+            configuration: Who votes at the genesis.
+            ordered: That named this member when it was given the group: until the log has come to
+                it, the log is that of others, and says nothing of what this member is.
             host: The group's machines here, as of the checkpoint, or with nothing applied.
             base: The own member's checkpoint; None for none.
             settings: Limits and times.
@@ -84,7 +94,10 @@ class LearnerState:
         """
         self.group = group
         self.member_id = member_id
-        self.configuration = configuration
+        self.configuration = base.configuration if base is not None else configuration
+        self._ordered = ordered
+        self.peers = Peers(self._other_members())
+        self.proposer_config_id = GENESIS_CONFIG_ID
         self.settings = settings
         self.proposer = Address(member_id, RoleName.PROPOSER)
         self.checkpointer = Address(member_id, RoleName.CHECKPOINTER)
@@ -97,6 +110,7 @@ class LearnerState:
         self.reads = LearnerReads(incarnation)
         self.ballot: Ballot | None = base.ballot if base is not None else None
         self.now_ns = now_ns
+        self._followed_through = self.log.learned_through
 
     def replay(self, sealed: Iterable[SealedInstance]) -> list[ApplyingStopped]:
         """Learn and apply what is sealed after the checkpoint.
@@ -114,6 +128,7 @@ class LearnerState:
             added = self.log.add(instance.chosen)
             assert added and self.log.learned_through == instance.chosen.instance_id
             self._note_ballot(instance.chosen.ballot)
+            self._follow(effects)
             self.apply_learned(effects)
             self.sealing.note_replayed()
             self.applying.forget_all()
@@ -131,6 +146,17 @@ class LearnerState:
     def log_floor(self) -> int:
         """The lowest instance in the log."""
         return min(self.sealing.floor, self.log.memory_floor)
+
+    @property
+    def replica_id(self) -> int:
+        """This member's identity as a voter; 0 where it does not vote."""
+        voter = self.configuration.voter(self.member_id) if self.is_own else None
+        return voter.replica_id if voter is not None else 0
+
+    @property
+    def lease_config_id(self) -> int:
+        """Under which a lease of the own member counts; -1 for none: the log is that of others."""
+        return self.configuration.config_id if self.is_own else -1
 
     @property
     def master(self) -> int:
@@ -172,7 +198,34 @@ class LearnerState:
                 continue
             self._note_ballot(chosen.ballot)
             self.sealing.note_learned(now_ns)
+            self._follow(effects)
             self.apply_learned(effects)
+
+    def _follow(self, effects: Effects) -> None:
+        """Follow the log's membership as far as it is learned, also where applying stopped."""
+        while self._followed_through < self.log.learned_through:
+            self._followed_through += 1
+            entry = membership_entry(self.log.value(self._followed_through).value)
+            if entry is not None:
+                self._take(changed(self.configuration, entry, self._followed_through), effects)
+
+    def _take(self, configuration: Configuration, effects: Effects) -> None:
+        if configuration == self.configuration:
+            return
+        self.configuration = configuration
+        self.peers.replace(self._other_members())
+        # At once: nobody votes under it before it is durable.
+        self.sealing.flush()
+        effects.events.append(ConfigurationLearned(self.group, configuration))
+
+    def _other_members(self) -> list[int]:
+        latest = self.configuration if self.is_own else self._ordered
+        return [m for m in latest.member_ids if m != self.member_id]
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the log has come to where this member was given the group, or beyond."""
+        return self.configuration.config_id >= self._ordered.config_id
 
     def _note_ballot(self, ballot: Ballot) -> None:
         if self.ballot is None or ballot > self.ballot:
@@ -211,23 +264,48 @@ class LearnerState:
             ):
                 self.send(self.proposer, Applied(instance_id, chosen.ballot, results), effects)
 
-    def install(self, loaded: CheckpointLoaded) -> None:
+    def install(self, loaded: CheckpointLoaded, effects: Effects) -> None:
         """Go on from a checkpoint beyond all that is learned; values above it stay.
 
         Nothing may be on its way into segments. What waited above the checkpoint is learned with
         it; `apply_learned` applies it.
+
+        Args:
+            loaded: The checkpoint.
+            effects: Takes what is to be told of it.
         """
         cut = loaded.cut
         self.log.rebase(cut.instance_id, cut.chain)
         self.applying.install(loaded.host, cut)
         self._note_ballot(cut.ballot)
         self.sealing.rebase()
+        self._take(cut.configuration, effects)
+        self._followed_through = cut.instance_id
+        self._follow(effects)
 
     # Sending.
 
     def tell_proposer(self, effects: Effects) -> None:
         """Send the status to the own proposer."""
-        self.send(self.proposer, self.status(), effects)
+        self.tell_status(self.proposer, effects)
+
+    def tell_of_configuration(self, sealed: SealSegment, effects: Effects) -> None:
+        """Tell the own proposer, where the entry that made the configuration is durable now."""
+        last = sealed.instances[-1].chosen.instance_id
+        if sealed.instances[0].chosen.instance_id <= self.configuration.config_id <= last:
+            self.tell_proposer(effects)
+
+    def tell_status(self, to: Address, effects: Effects) -> None:
+        """Send the status to somebody; to an own proposer that is behind, with who votes.
+
+        Not before that is durable: a learner that lost the entry could not teach it to anybody, and
+        a proposer that goes by it would be refused for ever.
+        """
+        status, config_id = self.status(), self.configuration.config_id
+        is_behind = self.proposer_config_id < config_id <= self.sealing.durable_through
+        if to == self.proposer and is_behind:
+            status = msgspec.structs.replace(status, configuration=self.configuration)
+        self.send(to, status, effects)
 
     def send(self, to: Address, message: Message, effects: Effects) -> None:
         """Send one message; whatever a learner says rests on what was durable before."""

@@ -13,7 +13,8 @@ Proposer ── LeaseNotice, RevokeLease ─▶ Learner (own)
 ```
 
 Those to and from learners are in `learner_messages`, those about chains and checkpoints in
-`checkpoint_messages`, those of clients in `client_messages`. A handler assumes nothing about order,
+`checkpoint_messages`, those of clients in `client_messages`, those about who votes in
+`membership_messages`. A handler assumes nothing about order,
 and every message may be lost, repeated or late. Whoever counts a reply checks the ballot and the
 config_id it was given under.
 """
@@ -80,6 +81,13 @@ from ray_paxos.core.learner_messages import (
     SegmentsWanted,
     VoteFloorRaised,
 )
+from ray_paxos.core.membership_messages import (
+    ChangeMembership,
+    ConfigurationFollowed,
+    FollowConfiguration,
+    MembershipChanged,
+)
+from ray_paxos.core.parts_messages import PartsChanged, PartsFollowed, TakePart
 
 
 class RoleName(enum.IntEnum):
@@ -333,9 +341,15 @@ class CreateGroup(msgspec.Struct, frozen=True, array_like=True, tag="create_grou
 
 
 class RemoveGroup(msgspec.Struct, frozen=True, array_like=True, tag="remove_group"):
-    """The explicit order that ends a member's part in a group and leaves a tombstone."""
+    """The explicit order that ends a member's vote in a group and leaves a tombstone.
+
+    Attributes:
+        replica_id: That goes, and no order for it or a lower one brings back.
+        config_id: Of the configuration by which it does not vote: under a later one it may.
+    """
 
     replica_id: int
+    config_id: int = 0
 
 
 class OrderDone(msgspec.Struct, frozen=True, array_like=True, tag="order_done"):
@@ -382,6 +396,13 @@ Message: TypeAlias = (
     | CreateGroup
     | RemoveGroup
     | OrderDone
+    | FollowConfiguration
+    | ConfigurationFollowed
+    | ChangeMembership
+    | MembershipChanged
+    | TakePart
+    | PartsChanged
+    | PartsFollowed
     | ChainRequest
     | ChainReply
     | CheckpointsKept

@@ -24,6 +24,10 @@ Rules:
 5. Clients are answered by what the own learner applied, or told to ask elsewhere; what becomes of
    a request that was in flight is found by sending it again under the same number.
 6. A ballot whose lease was released is dead: the reign ends with the release.
+7. It takes another configuration only from its own learner, which has the whole log up to the entry
+   that made it. Whatever it holds above that entry, and every promise, is worth nothing from there
+   on: it prepares again, at a new ballot, from the instance after the entry (R5). Who led when the
+   entry was chosen does so at once, and keeps the requests that wait.
 
 A proposer keeps nothing on disk but its incarnation, so nothing it sends waits for a sync.
 """
@@ -50,13 +54,14 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import MasterChanged, MasterStopped, MessageRefused
-from ray_paxos.core.genesis import Configuration, MachineSpec, Voter
+from ray_paxos.core.genesis import Configuration, GroupSpec, Voter
 from ray_paxos.core.intake import Intake, Request
 from ray_paxos.core.learner_messages import (
     Applied,
     CatchUp,
     LearnerStatus,
 )
+from ray_paxos.core.membership_messages import ChangeMembership
 from ray_paxos.core.messages import (
     Accepted,
     Address,
@@ -67,6 +72,7 @@ from ray_paxos.core.messages import (
     Message,
     Nack,
     NackReason,
+    OrderDone,
     PreVoteGranted,
     Promise,
     RoleName,
@@ -116,42 +122,35 @@ class Proposer:
     def __init__(
         self,
         *,
-        group: int,
+        spec: GroupSpec,
         member_id: int,
         incarnation: int,
-        replica_id: int,
-        configuration: Configuration,
-        members: tuple[int, ...],
-        machines: tuple[MachineSpec, ...],
         settings: ProposerSettings,
         random: random.Random,
         now_ns: int,
         priorities: Mapping[int, int] | None = None,
+        configuration: Configuration | None = None,
     ) -> None:
         """Start as a follower.
 
         Args:
-            group: Whose log.
+            spec: The group, and what it starts from: its first voters, and the machines that the
+                first master mounts.
             member_id: Of this member.
             incarnation: Of the proposer's folder, from 1; a part of every ballot.
-            replica_id: This member's identity as a voter; 0 where it does not vote.
-            configuration: Who votes.
-            members: All members that have the group, voters and followers.
-            machines: Of the group at its genesis; mounted by the first master.
             settings: Limits and times.
             random: For time-outs; not shared.
             now_ns: This process's clock.
             priorities: Of the members that have another one than 1; who has the highest of all
                 stands first, and is handed the lead.
+            configuration: In force, where that is not the group's first one any more.
         """
         self.master_record = (0, 0)
-        self._group = group
+        self._spec = spec
+        self._group = spec.group
         self._member_id = member_id
         self._incarnation = incarnation
-        self._replica_id = replica_id
-        self._configuration = configuration
-        self._members = tuple(sorted(members))
-        self._machines = machines
+        self._configuration = configuration or spec.configuration
         self._settings = settings
         self._random = random
         self._priorities = dict(priorities or {})
@@ -167,8 +166,9 @@ class Proposer:
         self._reign: Reign | None = None
         self._election_ns = now_ns
         self._arm_election(now_ns)
-        if incarnation == 1:
-            # The first life of a new cluster: there is no master to wait for.
+        if incarnation == 1 or not self._replica_id:
+            # The first life of a new cluster: there is no master to wait for. And one that did not
+            # vote at the genesis may do so by now: its learner knows.
             self._election_ns = now_ns + random.randrange(settings.election_timeout_ns // 2)
 
     # The role's interface.
@@ -176,6 +176,25 @@ class Proposer:
     def stamp(self, group: int) -> tuple[int, int]:
         """(replica_id, config_id) it counts under."""
         return self._replica_id, self._configuration.config_id
+
+    @property
+    def configuration(self) -> Configuration:
+        """Who has the group and who votes, as far as it has taken it from its learner."""
+        return self._configuration
+
+    @property
+    def round_seen(self) -> int:
+        """At least the round of every ballot that it has used or heard of."""
+        return self._round_seen
+
+    def go_on_from(self, round_seen: int) -> None:
+        """Use no ballot of this round or below: another proposer of this process may have."""
+        self._round_seen = max(self._round_seen, round_seen)
+
+    @property
+    def _replica_id(self) -> int:
+        voter = self._configuration.voter(self._member_id)
+        return voter.replica_id if voter is not None else 0
 
     def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
         """A proposer emits no records."""
@@ -198,7 +217,7 @@ class Proposer:
         if self._candidacy is not None:
             return self._candidacy.deadline_ns
         if self._reign is None:
-            return self._election_ns if self._replica_id else None
+            return self._election_ns
         due_ns, deadline_ns = self._order.due_ns, self._reign.deadline_ns
         return deadline_ns if due_ns is None else min(deadline_ns, due_ns)
 
@@ -215,8 +234,8 @@ class Proposer:
                 self._on_request(envelope.sender, message, now_ns, effects)
             case ReadIndex(request_id=request_id):
                 self._on_read_index(envelope.sender, request_id, now_ns, effects)
-            case TransferMaster():
-                self._on_transfer(envelope.sender, message, now_ns, effects)
+            case TransferMaster() | ChangeMembership():
+                self._on_order(envelope.sender, message, now_ns, effects)
             case Applied():
                 if self._reign is not None and envelope.sender == self._own_learner:
                     reason = self._reign.on_applied(message, now_ns, effects)
@@ -235,6 +254,9 @@ class Proposer:
                 member_id, RoleName.PROPOSER
             ):
                 self._on_take_over(message, now_ns, effects)
+            case OrderDone():
+                # Of a member that has its part, or had it before; its learner tells of itself.
+                pass
             case _:
                 refused = MessageRefused(self._group, f"{type(message).__name__} to a proposer")
                 effects.events.append(refused)
@@ -251,8 +273,12 @@ class Proposer:
             self._end_or_go_on(reason, now_ns, effects)
         elif self._candidacy is not None:
             self._go_on_standing(self._candidacy.on_deadline(now_ns, effects), now_ns, effects)
-        elif self._replica_id and now_ns >= self._election_ns:
-            self._stand(None, now_ns, effects)
+        elif now_ns >= self._election_ns:
+            if self._replica_id:
+                self._stand(None, now_ns, effects)
+            else:
+                self._ask_learner(0, (), effects)
+                self._arm_election(now_ns)
         return effects
 
     # Clients.
@@ -326,13 +352,21 @@ class Proposer:
         failed = QueryFailed(request_id, 0, why, QueryProblem.NOT_MASTER, master)
         self._send(client, failed, effects)
 
-    def _on_transfer(
-        self, client: Address, message: TransferMaster, now_ns: int, effects: Effects
+    def _on_order(
+        self,
+        client: Address,
+        message: TransferMaster | ChangeMembership,
+        now_ns: int,
+        effects: Effects,
     ) -> None:
-        if self._reign is None:
+        reign = self._reign
+        if reign is None:
             self._redirect(client, message.request_id, effects)
             return
-        reason = self._reign.hand_over(client, message, now_ns, effects)
+        if isinstance(message, TransferMaster):
+            reason = reign.hand_over(client, message, now_ns, effects)
+        else:
+            reason = reign.change_membership(client, message, now_ns, effects)
         self._end_or_go_on(reason, now_ns, effects)
 
     def _redirect(
@@ -363,10 +397,18 @@ class Proposer:
     def _preference_ns(self) -> int:
         """How much later it stands than a proposer of the highest priority."""
         own = self._priorities.get(self._member_id, 1)
-        highest = max(self._priorities.get(v.member_id, 1) for v in self._configuration.voters)
+        voters = self._configuration.voters
+        highest = max((self._priorities.get(v.member_id, 1) for v in voters), default=own)
         return self._settings.preferred_delay_ns if own < highest else 0
 
-    def _stand(self, released: Ballot | None, now_ns: int, effects: Effects) -> None:
+    def _stand(
+        self,
+        released: Ballot | None,
+        now_ns: int,
+        effects: Effects,
+        *,
+        asks_around: bool = True,
+    ) -> None:
         self._master = None
         self._successor = 0
         self._candidacy = Candidacy(
@@ -378,9 +420,14 @@ class Proposer:
             settings=self._settings,
             round_seen=self._round_seen,
             released=released,
+            asks_around=asks_around and released is None,
             now_ns=now_ns,
         )
-        self._candidacy.begin(effects)
+        if self._candidacy.asks_around or released is not None or self._status is None:
+            self._candidacy.begin(effects)
+        else:
+            self._candidacy.prepare(self._status, now_ns, effects)
+            self._round_seen = self._candidacy.ballot.round
 
     def _go_on_standing(self, outcome: Won | Lost | None, now_ns: int, effects: Effects) -> None:
         candidacy = self._candidacy
@@ -420,11 +467,10 @@ class Proposer:
         self._master = phase_one.ballot
         self._reign = Reign(
             Seat(
-                self._group,
+                self._spec,
                 self._member_id,
                 phase_one.ballot,
                 self._configuration,
-                self._members,
                 self._settings,
             ),
             priorities=self._priorities,
@@ -434,7 +480,7 @@ class Proposer:
             learned_through=learned_through,
             now_ns=now_ns,
         )
-        self._reign.begin(phase_one, learned_through, self._machines, now_ns, effects)
+        self._reign.begin(phase_one, learned_through, now_ns, effects)
 
     def _step_down(self, reason: str, now_ns: int, effects: Effects) -> None:
         """Stop leading or trying to; whatever was in flight is for the clients to ask again."""
@@ -449,7 +495,7 @@ class Proposer:
         elif reign is not None:
             effects.events.append(MasterStopped(self._group, reign.seat.ballot, reason))
             reign.succession.give_up("the master lost the lead meanwhile", effects)
-            pending = reign.end()
+            pending = reign.end(self._configuration, effects)
             self._successor = reign.succession.successor
             if reign.succession.stands_back or reign.is_stuck:
                 self._election_ns += STAND_BACK_TIMEOUTS * self._settings.election_timeout_ns
@@ -475,13 +521,60 @@ class Proposer:
             self._step_down(reason, now_ns, effects)
             if reign.has_gap:
                 self._stand(None, now_ns, effects)
+        elif reign.is_over:
+            self._lead_on(now_ns, effects)
+
+    def _lead_on(self, now_ns: int, effects: Effects) -> None:
+        """The reign's last instance is learned, and its entry taken: lead on at a new ballot.
+
+        Nobody is asked first who would promise: the leases that this member was granted bar only
+        the others. Requests that wait go on waiting.
+        """
+        reign, status = self._led, self._status
+        assert status is not None, "its status said that it is learned"
+        if not self._replica_id:
+            self._step_down("this member votes no more", now_ns, effects)
+            return
+        self._reign = None
+        effects.events.append(MasterStopped(self._group, reign.seat.ballot, "members changed"))
+        self._redirect_all(reign.end(self._configuration, effects), effects)
+        for read in self._reads.drain():
+            self._refuse_read(read.client, read.request_id, effects)
+        self._stand(None, now_ns, effects, asks_around=False)
+
+    def _take_configuration(self, status: LearnerStatus, now_ns: int, effects: Effects) -> bool:
+        """Take the configuration that the own learner's log has come to, where it is a later one.
+
+        Returns:
+            Whether that changed anything.
+        """
+        configuration = status.configuration
+        if configuration is None or configuration.config_id <= self._configuration.config_id:
+            return False
+        self._configuration = configuration
+        reign = self._reign
+        if self._candidacy is not None:
+            self._step_down("the members have changed", now_ns, effects)
+            if self._replica_id:
+                self._stand(None, now_ns, effects)
+        elif reign is not None and configuration.config_id != reign.change.instance_id:
+            self._step_down("another master has changed the members", now_ns, effects)
+        return True
+
+    def _ask_learner(self, through: int, sources: tuple[int, ...], effects: Effects) -> None:
+        self._send(self._own_learner, CatchUp(through, sources), effects)
 
     def _on_nack(self, envelope: Envelope, nack: Nack, now_ns: int, effects: Effects) -> None:
+        if nack.reason is NackReason.CONFIGURATION_NEW:
+            self._teach(envelope.sender, nack, effects)
         voter = self._voter(envelope, any_configuration=True)
         if voter is None:
             return
         if nack.promised is not None:
             self._round_seen = max(self._round_seen, nack.promised.round)
+        if nack.config_id > self._configuration.config_id:
+            # Its member has the entry, and all before it.
+            self._ask_learner(nack.config_id, (voter.member_id,), effects)
         candidacy, reign = self._candidacy, self._reign
         if candidacy is not None:
             outcome = candidacy.on_nack(voter, nack, self._round_seen, now_ns, effects)
@@ -493,10 +586,18 @@ class Proposer:
             if nack.reason is NackReason.PROMISED:
                 reason = "an acceptor has promised a higher ballot"
             elif nack.reason in (NackReason.CONFIGURATION_OLD, NackReason.NOT_A_VOTER):
-                reason = "an acceptor counts another configuration"
+                if nack.config_id != reign.change.instance_id:
+                    reason = "an acceptor counts another configuration"
             elif nack.reason is NackReason.STORAGE_FULL and voter.member_id == self._member_id:
                 reason = "the own disk is full"
             self._end_or_go_on(reason, now_ns, effects)
+
+    def _teach(self, acceptor: Address, nack: Nack, effects: Effects) -> None:
+        """An acceptor's member has not learned the configuration: nobody else may tell it."""
+        config_id = self._configuration.config_id
+        if acceptor.role is RoleName.ACCEPTOR and nack.config_id < config_id:
+            learner = Address(acceptor.member_id, RoleName.LEARNER)
+            self._send(learner, CatchUp(config_id, (self._member_id,)), effects)
 
     def _on_heartbeat(self, heartbeat: Heartbeat, now_ns: int, effects: Effects) -> None:
         ballot = heartbeat.ballot
@@ -515,7 +616,7 @@ class Proposer:
             self._step_down("another proposer leads", now_ns, effects)
         if ballot != self._master:
             # How far the own learner is, and what it knows of this reign, is told once.
-            self._send(self._own_learner, CatchUp(0, ()), effects)
+            self._ask_learner(0, (), effects)
         self._master = ballot
         self._successor = 0
         if heartbeat.confirmed:
@@ -562,13 +663,15 @@ class Proposer:
         if envelope.sender.role is not RoleName.LEARNER:
             return
         reign = self._reign
-        # What counts is the voter's own log, not that of an earlier or later replica there.
         own = Voter(envelope.sender.member_id, envelope.replica_id)
         if reign is not None:
             reign.authority.note_heard(own.member_id, envelope.incarnation, status.sent_ns)
-            if own in self._configuration.voters:
-                reign.note_voter_status(own.member_id, status, now_ns)
+            reign.note_status(own, status, now_ns)
         if envelope.sender != self._own_learner:
+            return
+        if status.configuration is None and envelope.config_id > self._configuration.config_id:
+            # How far it is says nothing without the configuration that it has come to, which it
+            # tells once that is durable.
             return
         if status.master_version > self.master_record[1]:
             self.master_record = (status.master, status.master_version)
@@ -576,14 +679,17 @@ class Proposer:
         self._status = status
         if status.ballot is not None:
             self._round_seen = max(self._round_seen, status.ballot.round)
-        if self._candidacy is not None:
+        is_changed = self._take_configuration(status, now_ns, effects)
+        if self._candidacy is not None and not is_changed:
             outcome = self._candidacy.on_status(status, now_ns, effects)
             self._go_on_standing(outcome, now_ns, effects)
-        elif reign is not None:
+        elif self._reign is not None:
             if status.stopped:
                 reason = f"the own learner stopped: {status.stopped}"
             else:
-                reason = reign.on_own_status(status, envelope.incarnation, now_ns, effects)
+                reason = self._led.on_own_status(status, envelope.incarnation, now_ns, effects)
+            if is_changed and not (reason or self._led.is_over):
+                reason = "the members have changed"
             self._end_or_go_on(reason, now_ns, effects)
 
     # Parts.

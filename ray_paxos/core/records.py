@@ -13,6 +13,7 @@ import msgspec
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.learner_messages import ChosenValue
+from ray_paxos.core.parts import PartRecord
 
 
 class GroupCreated(msgspec.Struct, frozen=True, array_like=True, tag="created"):
@@ -66,8 +67,21 @@ class LeaseLengthened(msgspec.Struct, frozen=True, array_like=True, tag="lease")
     held_ms: int
 
 
+class ConfigurationSet(msgspec.Struct, frozen=True, array_like=True, tag="configured"):
+    """The acceptor answers under this configuration from here on, as the replica that it was."""
+
+    group: int
+    configuration: Configuration
+
+
 JournalRecord: TypeAlias = (
-    GroupCreated | GroupRemoved | PromiseMade | VoteCast | VoteFloorSet | LeaseLengthened
+    GroupCreated
+    | GroupRemoved
+    | PromiseMade
+    | VoteCast
+    | VoteFloorSet
+    | LeaseLengthened
+    | ConfigurationSet
 )
 
 
@@ -124,4 +138,4 @@ class SealSegment(msgspec.Struct, frozen=True):
     instances: tuple[SealedInstance, ...]
 
 
-Record: TypeAlias = JournalRecord | SealSegment
+Record: TypeAlias = JournalRecord | SealSegment | PartRecord

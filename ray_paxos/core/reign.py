@@ -10,14 +10,14 @@
 ```
 
 What entitles it to answer is in `authority`: rounds of heartbeats, the lease, reads. How it hands
-over is in `succession`.
+over is in `succession`, how it changes who votes in `membership_change`.
 
 The methods return why the reign has to end, or an empty string; the proposer ends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
@@ -30,7 +30,7 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import HoleFilled, InstanceChosen, MasterStarted, ValueAdopted
-from ray_paxos.core.genesis import MachineSpec, Voter
+from ray_paxos.core.genesis import Configuration, Voter
 from ray_paxos.core.intake import Intake, Request
 from ray_paxos.core.learner_messages import (
     Applied,
@@ -38,6 +38,9 @@ from ray_paxos.core.learner_messages import (
     ChosenValue,
     LearnerStatus,
 )
+from ray_paxos.core.membership import change_refused
+from ray_paxos.core.membership_change import MembershipChange, refuse_change
+from ray_paxos.core.membership_messages import ChangeMembership
 from ray_paxos.core.messages import (
     Accept,
     Accepted,
@@ -46,6 +49,8 @@ from ray_paxos.core.messages import (
     HeartbeatConfirmed,
     RoleName,
 )
+from ray_paxos.core.parts import Part
+from ray_paxos.core.parts_messages import TakePart
 from ray_paxos.core.phase_one import PhaseOne
 from ray_paxos.core.pipeline import OpenInstance, Pipeline, Proposal
 from ray_paxos.core.quorum import majority_value
@@ -58,9 +63,11 @@ from ray_paxos.core.values import (
     Entry,
     MachineMount,
     MasterRecord,
+    MembershipKind,
     Value,
     decode_value,
     encode_value,
+    membership_entry,
 )
 
 APPLY_LAG_WINDOWS = 4
@@ -79,6 +86,7 @@ class Reign:
         is_stuck: It ended since the own learner has no room.
         authority: What entitles it to answer.
         succession: Who leads after it.
+        change: Of who has the group.
     """
 
     def __init__(
@@ -109,6 +117,7 @@ class Reign:
         self.is_stuck = False
         self.authority = Authority(seat, reads, self._position, now_ns)
         self.succession = Succession(seat, priorities)
+        self.change = MembershipChange(seat, self.succession.companions)
         self._settings = seat.settings
         self._intake = intake
         self._status = status
@@ -129,15 +138,17 @@ class Reign:
         self,
         phase_one: PhaseOne,
         learned_through: int,
-        machines: Sequence[MachineSpec],
         now_ns: int,
         effects: Effects,
     ) -> None:
         """Propose again what the promises carry, then the master record (R5).
 
-        The record also mounts those machines of the genesis that nobody has mounted yet.
+        The record also mounts those machines of the genesis that nobody has mounted yet. Where a
+        membership entry is among what the promises carry, nothing goes above it: what voters of
+        this configuration have there is asked again, of those that the entry leaves.
         """
         backlog = self._pipeline.backlog
+        self._beat(now_ns, effects)
         for offset, vote in enumerate(phase_one.to_propose(learned_through)):
             instance_id = learned_through + 1 + offset
             if vote is None:
@@ -147,22 +158,40 @@ class Reign:
             effects.events.append(ValueAdopted(self.seat.group, instance_id, vote.ballot))
             self._take_log_time(vote.value)
             backlog.append(Proposal(vote.value))
+            if membership_entry(vote.value) is not None:
+                self.change.instance_id = instance_id
+                self.pump(now_ns, effects)
+                return
         mounted = {machine.name for machine in self._status.mounted}
         entries: tuple[Entry, ...] = (
             MasterRecord(self.seat.ballot),
             *(
                 MachineMount(machine.name, machine.kind, machine.version)
-                for machine in machines
+                for machine in self.seat.spec.machines
                 if machine.name not in mounted
             ),
         )
         record = encode_value(Value(self._log_time_ns(now_ns), entries))
         backlog.append(Proposal(record, is_master_record=True))
-        self._beat(now_ns, effects)
         self.pump(now_ns, effects)
 
-    def end(self) -> list[Request]:
-        """All requests that are not answered yet, in order, for the proposer to redirect."""
+    @property
+    def is_over(self) -> bool:
+        """Whether it has done the last thing it may: a membership entry of its own is learned."""
+        last = self.change.instance_id
+        return last is not None and self._status.learned_through >= last
+
+    def end(self, configuration: Configuration, effects: Effects) -> list[Request]:
+        """Leave off; tells who asked for a change what came of it.
+
+        Args:
+            configuration: That the own learner has come to.
+            effects: Takes the answers.
+
+        Returns:
+            All requests that are not answered yet, in order, for the proposer to redirect.
+        """
+        self.change.end(configuration, effects)
         return self._pipeline.take_requests()
 
     def _log_time_ns(self, now_ns: int) -> int:
@@ -184,6 +213,7 @@ class Reign:
         deadline = min(self.authority.deadline_ns, self._help_ns)
         for due_ns in (
             self.succession.due_ns(self.authority.noticed_until_ns),
+            self.change.draining_until_ns,
             self._pipeline.resend_due_ns(self._settings.retransmit_ns),
             self._flush_ns,
         ):
@@ -208,16 +238,25 @@ class Reign:
             self._send_accept(instance, effects)
         if now_ns >= self._help_ns:
             self._help_ns = now_ns + self._settings.retransmit_ns
+            self._order_parts(now_ns, effects)
             reason = self._help_own_learner(now_ns, effects)
             if reason:
                 return reason
-        return self._hand_over_on(now_ns, effects)
+        return self._go_on_with_orders(now_ns, effects)
 
     def _beat(self, now_ns: int, effects: Effects) -> None:
         self._flush_chosen(effects)
         self.authority.beat(now_ns, effects)
-        if self.is_serving:
+        if self.is_serving and not self.change.bars_requests:
             self.succession.prefer(now_ns)
+
+    def _order_parts(self, now_ns: int, effects: Effects) -> None:
+        """Order followers that tell nothing to take part: they may not have the group yet."""
+        seat, companions = self.seat, self.succession.companions
+        for follower in seat.configuration.followers:
+            if not companions.is_heard(follower.member_id, now_ns, self.succession.silence_ns):
+                part = Part(follower.replica_id, seat.spec, seat.configuration)
+                seat.send(Address(follower.member_id, RoleName.LEARNER), TakePart(part), effects)
 
     def _position(self) -> Position:
         pipeline, index = self._pipeline, None
@@ -244,6 +283,9 @@ class Reign:
         if message.version and message.version != record:
             self._answer_for_another_reign(client, message, record, effects)
             return ""
+        if self.change.bars_requests:
+            self._ask_again(client, message.request_id, effects)
+            return ""
         self.succession.ask(
             client,
             message.request_id,
@@ -253,7 +295,7 @@ class Reign:
             now_ns=now_ns,
             effects=effects,
         )
-        return self._hand_over_on(now_ns, effects)
+        return self._go_on_with_orders(now_ns, effects)
 
     def _answer_for_another_reign(
         self, client: Address, message: TransferMaster, record: int | None, effects: Effects
@@ -270,11 +312,47 @@ class Reign:
             answer = Redirected(message.request_id, None, retry_after_ms)
         self.seat.send(client, answer, effects)
 
-    def _hand_over_on(self, now_ns: int, effects: Effects) -> str:
+    def change_membership(
+        self, client: Address, message: ChangeMembership, now_ns: int, effects: Effects
+    ) -> str:
+        """A client wants another to have the group, or not to; returns as all methods.
+
+        A master that is not to vote any more hands over first; the next one is asked then.
+        """
+        entry, seat = message.entry, self.seat
+        is_ready = self.is_serving and self.succession.handover is None
+        ends_own_vote = entry.member_id == seat.member_id and entry.kind in (
+            MembershipKind.REMOVE,
+            MembershipKind.DEMOTE,
+        )
+        if is_ready and ends_own_vote and not change_refused(seat.configuration, entry):
+            is_ready = False
+            if not self.succession.leave(now_ns):
+                why = "the master is to vote no more, and no other voter is fit to lead"
+                refuse_change(seat, client, message, why, effects)
+                return ""
+        if not is_ready:
+            self._ask_again(client, message.request_id, effects)
+            return self._go_on_with_orders(now_ns, effects)
+        why = self.change.ask(client, message, self._pipeline.chosen_through, now_ns)
+        if why:
+            refuse_change(seat, client, message, why, effects)
+        return self._go_on_with_orders(now_ns, effects)
+
+    def _ask_again(self, client: Address, request_id: int, effects: Effects) -> None:
+        """Something else is on its way that ends this reign, or it has hardly begun."""
+        retry_after_ms = self._settings.heartbeat_interval_ns // MILLISECOND_NS
+        self.seat.send(client, Redirected(request_id, None, retry_after_ms), effects)
+
+    def _go_on_with_orders(self, now_ns: int, effects: Effects) -> str:
+        """Whatever of a handover or a change may be done by now; returns why the reign ends."""
         succession, pipeline = self.succession, self._pipeline
+        is_drained = not (pipeline.open or pipeline.backlog or pipeline.awaiting)
+        draining_until_ns = self.change.draining_until_ns
+        if draining_until_ns is not None:
+            self._change_on(is_drained, draining_until_ns, now_ns, effects)
         if succession.handover is None:
             return ""
-        is_drained = not (pipeline.open or pipeline.backlog or pipeline.awaiting)
         if is_drained and not self.authority.is_ending:
             self.authority.is_ending = True
             self._flush_chosen(effects)
@@ -289,6 +367,18 @@ class Reign:
         if succession.handover is None:
             self.pump(now_ns, effects)
         return reason
+
+    def _change_on(
+        self, is_drained: bool, draining_until_ns: int, now_ns: int, effects: Effects
+    ) -> None:
+        entry = self.change.take_entry(self._pipeline.next_instance) if is_drained else None
+        if entry is not None:
+            value = encode_value(Value(self._log_time_ns(now_ns), (entry,)))
+            self._send_accept(self._pipeline.start(value, (), now_ns), effects)
+        elif now_ns >= draining_until_ns:
+            why = "what was proposed could not be finished in time; the master goes on"
+            self.change.give_up(why, effects)
+            self.pump(now_ns, effects)
 
     # Votes.
 
@@ -315,7 +405,7 @@ class Reign:
             self._send_accept(instance, effects)
 
     def _may_propose(self) -> bool:
-        if self.succession.handover is not None:
+        if self.succession.handover is not None or self.change.bars_requests:
             return False
         unapplied = self._pipeline.next_instance - 1 - self._status.applied_through
         return (
@@ -352,7 +442,8 @@ class Reign:
         self._unsent_bytes += len(chosen.value)
         if self._flush_ns is None:
             self._flush_ns = now_ns + self._settings.chosen_delay_ns
-        if self._unsent_bytes >= self._settings.batch_bytes_max:
+        is_last = chosen.instance_id == self.change.instance_id
+        if is_last or self._unsent_bytes >= self._settings.batch_bytes_max:
             self._flush_chosen(effects)
         self.pump(now_ns, effects)
 
@@ -384,9 +475,20 @@ class Reign:
         reported = [self._durable.get(v.member_id, 0) for v in self.seat.configuration.voters]
         return majority_value(reported, len(reported))
 
-    def note_voter_status(self, member_id: int, status: LearnerStatus, now_ns: int) -> None:
-        """A voter's learner reported how far it is."""
-        self._durable[member_id] = max(self._durable.get(member_id, 0), status.durable_through)
+    def note_status(self, own: Voter, status: LearnerStatus, now_ns: int) -> None:
+        """The learner of a member that has the group reported how far it is.
+
+        Args:
+            own: Who, and as which voter; replica_id 0 for a follower's.
+            status: What it said.
+            now_ns: The clock.
+        """
+        member_id = own.member_id
+        if own in self.seat.configuration.voters:
+            self._durable[member_id] = max(self._durable.get(member_id, 0), status.durable_through)
+        elif own.replica_id or self.seat.configuration.follower(member_id) is None:
+            # What counts is the voter's own log, not that of an earlier or later replica there.
+            return
         if status.stopped:
             self.succession.companions.forget(member_id)
             return
@@ -428,7 +530,7 @@ class Reign:
             self._gap_since_ns = now_ns
         self._give_back_more(status, effects)
         self.pump(now_ns, effects)
-        return self._hand_over_on(now_ns, effects)
+        return self._go_on_with_orders(now_ns, effects)
 
     def _help_own_learner(self, now_ns: int, effects: Effects) -> str:
         """Give the own learner again what it lost; returns why to stop, where that is gone."""
@@ -485,4 +587,4 @@ class Reign:
             start = end
             self._intake.release(request)
             self.seat.send(request.client, Submitted(request.request_id, own), effects)
-        return self._hand_over_on(now_ns, effects)
+        return self._go_on_with_orders(now_ns, effects)

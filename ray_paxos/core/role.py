@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ray_paxos.core.effects import Effects
+from ray_paxos.core.client_messages import Query, QueryFailed, QueryMany, QueryProblem
+from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import MessageRefused
 from ray_paxos.core.messages import Envelope
 from ray_paxos.core.records import Record
@@ -42,8 +43,8 @@ class Role(Protocol):
 class GroupRouter:
     """Makes one role out of one object a group, so that one actor serves many groups (R12).
 
-    A message for a group that is not here is dropped with an event: a group's state is made by
-    an explicit order only, never by a message (design 9).
+    A message for a group that is not here is dropped with an event, though a read is answered: a
+    group's state is made by an explicit order only, never by a message (design 9).
 
     What is due next is kept, and asked again only of the groups that were called since: with 100
     groups, all learners would take 0.4 ms to tell it after each event, several times what the event
@@ -67,10 +68,20 @@ class GroupRouter:
         """Hand the message to its group's role."""
         role = self._roles.get(envelope.group)
         if role is None:
-            refused = MessageRefused(envelope.group, "no such group at this member")
-            return Effects(events=[refused])
+            return self._refuse(envelope)
         self._touched.add(envelope.group)
         return role.handle(envelope, now_ns)
+
+    def _refuse(self, envelope: Envelope) -> Effects:
+        """The group is not here: whoever reads is told, since he waits for an answer."""
+        refused = MessageRefused(envelope.group, "no such group at this member")
+        effects = Effects(events=[refused])
+        message = envelope.message
+        if isinstance(message, Query | QueryMany):
+            why = f"group {envelope.group} is not at this member"
+            failed = QueryFailed(message.request_id, 0, why, QueryProblem.NO_GROUP)
+            effects.sends_now.append(Send(envelope.sender, envelope.group, failed))
+        return effects
 
     def on_deadline(self, now_ns: int) -> Effects:
         """Call each role whose deadline has come."""

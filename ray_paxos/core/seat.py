@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.effects import Effects, Send
-from ray_paxos.core.genesis import Configuration
+from ray_paxos.core.genesis import Configuration, GroupSpec
 from ray_paxos.core.messages import Address, Message, RoleName
 from ray_paxos.core.settings import ProposerSettings
 
@@ -16,20 +16,28 @@ class Seat:
     """Who leads what, since a majority promised.
 
     Attributes:
-        group: Whose log.
+        spec: The group, and what it starts from.
         member_id: Of this member.
         ballot: Promised by a majority of `configuration`.
         configuration: Whose votes count.
-        members: All members that have the group.
         settings: Limits and times.
     """
 
-    group: int
+    spec: GroupSpec
     member_id: int
     ballot: Ballot
     configuration: Configuration
-    members: tuple[int, ...]
     settings: ProposerSettings
+
+    @property
+    def group(self) -> int:
+        """Whose log."""
+        return self.spec.group
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """All members that have the group."""
+        return self.configuration.member_ids
 
     @property
     def own_learner(self) -> Address:

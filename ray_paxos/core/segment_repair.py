@@ -47,13 +47,13 @@ class SegmentRepair:
 
         Args:
             group: Whose log.
-            others: The other members that have the group.
+            others: The other members that have the group, as of any time.
             settings: Sizes and times.
         """
         self.problem = ""
         self.due_ns: int | None = None
         self._group = group
-        self._others = list(others)
+        self._others = others
         self._settings = settings
         self._ranges: list[tuple[int, int]] = []
         self._values: list[ChosenValue] = []
@@ -93,6 +93,7 @@ class SegmentRepair:
     def take_question(self, now_ns: int) -> tuple[Address, LearnRequest] | None:
         """Whom to ask what, if it is time to."""
         if not self._ranges or self._is_replacing or not self._others:
+            self.due_ns = None
             return None
         if self.due_ns is not None and now_ns < self.due_ns:
             return None
@@ -101,7 +102,7 @@ class SegmentRepair:
             self._source += 1
             self._values = []
             self._tried += 1
-            if self._tried == len(self._others):
+            if self._tried >= len(self._others):
                 # Nobody helps: the next segment has its turn.
                 self._tried = 0
                 self._ranges.append(self._ranges.pop(0))

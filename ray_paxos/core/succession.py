@@ -115,6 +115,17 @@ class Succession:
         if (client, request_id) not in self.handover.asked_by:
             self.handover.asked_by.append((client, request_id))
 
+    def leave(self, now_ns: int) -> bool:
+        """Begin to hand over to whoever is fittest, since this member is to vote no more.
+
+        Returns:
+            False where no other voter was heard of lately: nothing begins.
+        """
+        target = self.companions.best(self._seat.other_voters, now_ns, self.silence_ns)
+        if target:
+            self._begin(target, now_ns, stands_back=True)
+        return bool(target)
+
     def _begin(self, target: int, now_ns: int, *, stands_back: bool) -> None:
         deadline_ns = now_ns + self._seat.settings.transfer_timeout_ns
         self.handover = Handover(target, stands_back, deadline_ns)

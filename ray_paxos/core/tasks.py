@@ -14,8 +14,9 @@ removed at the next opening.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -23,6 +24,9 @@ from ray_paxos.core.checkpoint import Cut, Manifest
 from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.messages import Address
 from ray_paxos.machines.host import MachineHost
+
+if TYPE_CHECKING:
+    from ray_paxos.core.role import Role
 
 
 class ReadSegments(msgspec.Struct, frozen=True):
@@ -317,6 +321,35 @@ class TaskFailed(msgspec.Struct, frozen=True):
     is_damage: bool = False
 
 
+class FollowParts(msgspec.Struct, frozen=True):
+    """Open the groups that the member has by now, and let go of those that it has left.
+
+    Attributes:
+        group: Of none in particular; the system's.
+    """
+
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartsOpened:
+    """What the member has.
+
+    Attributes:
+        version: Of the parts.
+        groups: All of them.
+        made: Of those that are new and could be opened, what makes the role, at a time of this
+            process's clock; may raise a PaxosError.
+        failed: Why others could not be opened, or what was left not be let go of, by group: to be
+            tried again.
+    """
+
+    version: int
+    groups: frozenset[int]
+    made: Mapping[int, Callable[[int], Role]]
+    failed: Mapping[int, str] = field(default_factory=dict)
+
+
 Task: TypeAlias = (
     ReadSegments
     | ReadChain
@@ -337,6 +370,7 @@ Task: TypeAlias = (
     | WriteChunk
     | PublishTransfer
     | Scrub
+    | FollowParts
 )
 Outcome: TypeAlias = (
     SegmentsRead
@@ -349,6 +383,7 @@ Outcome: TypeAlias = (
     | ChunkRead
     | TransferBegun
     | Scrubbed
+    | PartsOpened
     | TaskDone
     | TaskFailed
 )

@@ -64,11 +64,11 @@ class UnconfirmedChunks:
         """Know of none.
 
         Args:
-            members: All others that have the group.
+            members: All others that have the group, as of any time.
             settings: For how long to wait at first.
         """
         self.due_ns: int | None = None
-        self._members = list(members)
+        self._members = members
         self._by_source: dict[int, _Unconfirmed] = {}
         self._interval_min_ns = min(settings.catch_up_retry_ns, INTERVAL_MAX_NS)
         self._interval_ns = self._interval_min_ns
@@ -126,15 +126,21 @@ class UnconfirmedChunks:
             chain: After that instance.
             now_ns: The clock.
         """
+        if self.due_ns is None and self._by_source:
+            # There may be another member by now.
+            self._wait(now_ns)
         if self.due_ns is None or now_ns < self.due_ns:
             return None
         if self._point is None:
             self._point = learned_through, chain
         helpful = self._helpful()
-        self._asked = Address(helpful[self._turn % len(helpful)], RoleName.LEARNER)
-        self._turn += 1
         self._interval_ns = min(2 * self._interval_ns, INTERVAL_MAX_NS)
         self._wait(now_ns)
+        if not helpful:
+            # Those that could confirm anything have left the group.
+            return None
+        self._asked = Address(helpful[self._turn % len(helpful)], RoleName.LEARNER)
+        self._turn += 1
         return self._asked, ChainRequest(self._point[0])
 
     def answered(

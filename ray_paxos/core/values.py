@@ -11,6 +11,7 @@ entries is a no-op and takes one row. `index` counts rows from 0 within the inst
 
 from __future__ import annotations
 
+import enum
 import hashlib
 from typing import TypeAlias
 
@@ -95,7 +96,35 @@ class MachineMount(msgspec.Struct, frozen=True, array_like=True, tag="machine"):
     version: int
 
 
-Entry: TypeAlias = CommandBatch | SessionOpen | MasterRecord | MachineMount
+class MembershipKind(enum.IntEnum):
+    """What becomes of a member in a group."""
+
+    ADD = 1
+    """It gets the group, as a follower."""
+    PROMOTE = 2
+    """A follower votes from here on, as a replica of its own."""
+    DEMOTE = 3
+    """A voter is a follower from here on."""
+    REMOVE = 4
+    """It has the group no more."""
+
+
+class MembershipEntry(msgspec.Struct, frozen=True, array_like=True, tag="membership"):
+    """Changes who has the group, or who votes; alone in its instance.
+
+    Attributes:
+        kind: What becomes of the member.
+        member_id: Which.
+        expected_config_id: The configuration that is to be changed: under any other one the entry
+            does nothing, so that of two who change the same one only one succeeds.
+    """
+
+    kind: MembershipKind
+    member_id: int
+    expected_config_id: int
+
+
+Entry: TypeAlias = CommandBatch | SessionOpen | MasterRecord | MachineMount | MembershipEntry
 
 
 class Value(msgspec.Struct, frozen=True, array_like=True):
@@ -114,6 +143,9 @@ class Value(msgspec.Struct, frozen=True, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Value)
+_MEMBERSHIP_TAG = b"\xaamembership"
+_FIRST_TAG_BYTES = 27
+"""The first entry's tag ends before: it comes after the heads of three arrays and the log time."""
 
 
 def encode_value(value: Value) -> bytes:
@@ -132,6 +164,22 @@ def decode_value(encoded: bytes) -> Value:
     except UnicodeDecodeError as error:
         # msgspec lets this one through where text is not UTF-8.
         raise msgspec.DecodeError(f"not a value: {error}") from error
+
+
+def membership_entry(encoded: bytes) -> MembershipEntry | None:
+    """The membership entry that a value is, or None for any other value, or none at all.
+
+    Every learned value is asked, so others are told apart by a look at their beginning.
+    """
+    if _MEMBERSHIP_TAG not in encoded[:_FIRST_TAG_BYTES]:
+        return None
+    try:
+        entries = decode_value(encoded).entries
+    except msgspec.DecodeError:
+        return None
+    if len(entries) == 1 and isinstance(entries[0], MembershipEntry):
+        return entries[0]
+    return None
 
 
 def value_hash(encoded: bytes) -> bytes:

@@ -21,18 +21,16 @@ class VoteFloor:
         due_ns: When to ask again; None where no answer is waited for.
     """
 
-    def __init__(self, replica_id: int, settings: LearnerSettings) -> None:
-        """Know of no floor yet.
-
-        Args:
-            replica_id: Of the own member as a voter; 0 where it does not vote, and has no floor.
-            settings: For how long to wait for an answer.
-        """
+    def __init__(self, settings: LearnerSettings) -> None:
+        """Know of no floor yet; `settings` say for how long to wait for an answer."""
         self.majority_durable = 0
         self.confirmed = 1
         self.due_ns: int | None = None
-        self._replica_id = replica_id
         self._retry_ns = settings.catch_up_retry_ns
+
+    def rest(self) -> None:
+        """Ask for nothing: the own member does not vote."""
+        self.due_ns = None
 
     def note_majority_durable(self, through: int) -> None:
         """A master said what is durable at a majority."""
@@ -51,7 +49,7 @@ class VoteFloor:
             now_ns: The clock.
         """
         floor = min(durable_through, self.majority_durable) + 1
-        if floor <= self.confirmed or self._replica_id == 0:
+        if floor <= self.confirmed:
             return None
         if self.due_ns is not None and now_ns < self.due_ns:
             return None

@@ -22,7 +22,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from ray_paxos.core.genesis import MachineSpec
+from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, MachineSpec
+from ray_paxos.core.membership import change_refused, changed
 from ray_paxos.core.results import EntryResult, Note, NoteCode
 from ray_paxos.core.values import (
     END_OF_SESSION,
@@ -30,6 +31,7 @@ from ray_paxos.core.values import (
     CommandBatch,
     MachineMount,
     MasterRecord,
+    MembershipEntry,
     SessionId,
     SessionOpen,
     Value,
@@ -61,6 +63,7 @@ from ray_paxos.machines.sessions import (
 )
 
 MACHINES_MAX = 1_000
+NOBODY = Configuration(GENESIS_CONFIG_ID, ())
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -90,16 +93,25 @@ class MachineHost:
 
     Invariants: `applied_through` is the last instance applied without a gap; `log_time_ns` never
     falls; a machine's name is taken for ever.
+
+    Attributes:
+        configuration: Who has the group and who votes, after `applied_through`.
     """
 
     def __init__(
-        self, registry: MachineRegistry, *, group: int, limits: SessionLimits = LIMITS
+        self,
+        registry: MachineRegistry,
+        *,
+        group: int,
+        configuration: Configuration = NOBODY,
+        limits: SessionLimits = LIMITS,
     ) -> None:
         """Start before instance 1, with nothing mounted.
 
         Args:
             registry: The classes that can be mounted; must be the same on all members.
             group: Whose log is applied.
+            configuration: Of the group at its genesis.
             limits: Of its sessions; the same on all members, for as long as the log lives.
         """
         self._registry = registry
@@ -113,6 +125,7 @@ class MachineHost:
         self.log_time_ns = 0
         self.master: MasterRecord | None = None
         self.master_version = 0
+        self.configuration = configuration
 
     @property
     def mounted(self) -> tuple[MachineSpec, ...]:
@@ -179,6 +192,9 @@ class MachineHost:
                     self.master = entry
                     self.master_version = instance_id
                     refused, code = "", NoteCode.ERROR
+                case MembershipEntry():
+                    refused = self._change_membership(instance_id, entry, len(value.entries))
+                    code = NoteCode.ERROR
             note = Note(code, encodable(refused), instance_id, index)
             results.append(EntryResult(instance_id, index, (None,), {0: note} if refused else {}))
             index += 1
@@ -288,6 +304,7 @@ class MachineHost:
         state: HostState,
         sessions: Iterable[SessionState],
         machines: Sequence[StateMachine],
+        configuration: Configuration = NOBODY,
     ) -> MachineHost:
         """The host that `state`, `export_sessions` and `machines` were taken from.
 
@@ -297,11 +314,12 @@ class MachineHost:
             state: Of the host that was saved.
             sessions: As exported, in that order.
             machines: Loaded ones, in the order of `state.mounted`.
+            configuration: In force after `state.applied_through`.
 
         Returns:
             A host with the same digest, which answers every later value as the saved one would.
         """
-        host = cls(registry, group=group)
+        host = cls(registry, group=group, configuration=configuration)
         for spec, machine in zip(state.mounted, machines, strict=True):
             host._specs[spec.name] = spec
             host._machines[spec.name] = machine
@@ -317,6 +335,14 @@ class MachineHost:
     def _open_session(self, instance_id: int, index: int, entry: SessionOpen) -> str:
         session = SessionId(instance_id, index)
         return self._sessions.open(session, entry.label, self.log_time_ns)
+
+    def _change_membership(self, instance_id: int, entry: MembershipEntry, count: int) -> str:
+        """Change who has the group, or say why not."""
+        if count != 1:
+            return "a membership entry stands alone in its instance"
+        refused = change_refused(self.configuration, entry)
+        self.configuration = changed(self.configuration, entry, instance_id)
+        return refused
 
     def _mount(self, instance_id: int, mount: MachineMount) -> str:
         """Mount a machine, or say why not. To mount again what is mounted changes nothing."""

@@ -44,6 +44,7 @@ from ray_paxos.storage.checkpoints import CheckpointPlace, published, read_manif
 from ray_paxos.storage.disk import Disk, storage_errors
 from ray_paxos.storage.identity import Identity
 from ray_paxos.storage.member_files import FileFormats, checkpoint_place, segment_place
+from ray_paxos.storage.parts import held_groups
 from ray_paxos.storage.segments import Segment, SegmentPlace, SegmentReader
 
 
@@ -111,15 +112,10 @@ class Archiver:
         self._kept = checkpoints_kept
         self._is_announced = False
         self._is_over: Callable[[], bool] = lambda: False
-        self._groups = {
-            group: _Group(
-                segment_place(disk, formats, identity, group),
-                SegmentReader(segment_place(disk, formats, identity, group)),
-                checkpoint_place(disk, formats, identity, group),
-            )
-            for group in identity.groups
-        }
-        self.progress = {group: ArchiveProgress() for group in identity.groups}
+        self._formats = formats
+        self._groups: dict[int, _Group] = {}
+        self.progress: dict[int, ArchiveProgress] = {}
+        self._see_groups()
 
     def update(self, is_over: Callable[[], bool] = lambda: False) -> None:
         """Archive what is there and not archived, of all groups.
@@ -134,8 +130,23 @@ class Archiver:
         self._is_over = is_over
         self._files.check()
         self._announce()
+        self._see_groups()
         for group in self._groups:
             self.update_group(group)
+
+    def _see_groups(self) -> None:
+        """Archive those that the member has now; what it had before stays in the archive."""
+        disk, formats, identity = self._disk, self._formats, self._identity
+        with storage_errors(f"cannot read {disk.where('')}"):
+            held = held_groups(disk, identity)
+        for group in [group for group in self._groups if group not in held]:
+            del self._groups[group], self.progress[group]
+        for group in held:
+            if group not in self._groups:
+                place = segment_place(disk, formats, identity, group)
+                checkpoints = checkpoint_place(disk, formats, identity, group)
+                self._groups[group] = _Group(place, SegmentReader(place), checkpoints)
+                self.progress[group] = ArchiveProgress()
 
     def update_group(self, group: int) -> None:
         """As `update`, of one group."""

@@ -50,7 +50,7 @@ class CheckpointMaker:
             place: Where the learner's segments lie.
             folder: Takes the checkpoints.
             registry: Which machines can be mounted.
-            configuration: Of the group.
+            configuration: Of the group at its genesis.
         """
         self._reader = SegmentReader(place)
         self._folder = folder
@@ -101,7 +101,7 @@ class CheckpointMaker:
             last.chain,
             self._result_chain,
             self._ballot,
-            self._configuration,
+            host.configuration,
         )
         return CheckpointMade(cut, self._folder.save(host, cut).byte_count)
 
@@ -119,7 +119,7 @@ class CheckpointMaker:
                 f"{self._group}: {problems}"
             )
         self._result_chain, self._ballot = EMPTY_CHAIN, None
-        return MachineHost(self._registry, group=self._group)
+        return MachineHost(self._registry, group=self._group, configuration=self._configuration)
 
     def _apply(self, host: MachineHost, through: int) -> SealedInstance | None:
         """Apply what is sealed through an instance.

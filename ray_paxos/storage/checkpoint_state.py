@@ -115,7 +115,12 @@ def read_state(
             directory / SESSIONS_FILE, disk.where(f"{folder}/{SESSIONS_FILE}")
         )
         return MachineHost.restore(
-            registry, group=manifest.group, state=state, sessions=sessions, machines=machines
+            registry,
+            group=manifest.group,
+            state=state,
+            sessions=sessions,
+            machines=machines,
+            configuration=manifest.cut.configuration,
         )
 
 

@@ -8,6 +8,7 @@
   acceptor/ ...           one folder a role, each with
     lock                    flock held for the life of the process; says whose folder it is
     incarnation             raised durably by every opening, before the first message
+learner/parts.json      which groups the member has, and which it has left (`parts`)
 ```
 
 A folder comes into being in two explicit steps of bootstrap, never by a restart (R9):
@@ -31,6 +32,7 @@ from pathlib import Path
 
 from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Genesis
 from ray_paxos.core.messages import RoleName
+from ray_paxos.core.parts import first_parts
 from ray_paxos.core.records import GroupOpening, JournalOpening
 from ray_paxos.errors import DamageError, ForeignFolderError, StorageError
 from ray_paxos.storage.checked_files import read_fields, replace_fields
@@ -53,6 +55,7 @@ from ray_paxos.storage.identity import (
 )
 from ray_paxos.storage.journal import create_journal
 from ray_paxos.storage.journal_files import JOURNAL_FOLDER, check_journal, was_opened
+from ray_paxos.storage.parts import read_parts, write_parts
 from ray_paxos.storage.place import check_place, write_place
 
 
@@ -106,6 +109,7 @@ def stage_member(disk: Disk, genesis: Genesis, member_id: int) -> None:
             incarnation = {**role_fields(identity, role), "incarnation": 0}
             replace_fields(disk, f"{folder}/{INCARNATION}", incarnation)
         acceptor = ROLE_FOLDERS[RoleName.ACCEPTOR]
+        write_parts(disk, identity, first_parts(genesis, member_id))
         create_journal(disk, acceptor, _journal_opening(identity), owner=identity.owner)
         write_place(disk, identity.owner)
         replace_fields(disk, IDENTITY, identity_fields(identity))
@@ -183,6 +187,7 @@ def _check_staged(disk: Disk, identity: Identity) -> None:
             if not disk.exists(path):
                 raise DamageError(f"{disk.where(path)} is missing")
             check_role(disk, path, identity, role)
+    read_parts(disk, identity)
     check_journal(disk, ROLE_FOLDERS[RoleName.ACCEPTOR])
     disk.sync_folder("")
 

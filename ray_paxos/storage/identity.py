@@ -57,11 +57,11 @@ class Identity:
 
     @property
     def groups(self) -> tuple[int, ...]:
-        """The groups of the genesis in which the member votes, ascending."""
+        """The groups that the member has had from the genesis on, ascending."""
         return tuple(
             spec.group
             for spec in self.genesis.groups
-            if spec.configuration.voter(self.member_id) is not None
+            if self.member_id in spec.configuration.member_ids
         )
 
     @property

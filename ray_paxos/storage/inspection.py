@@ -29,6 +29,7 @@ from ray_paxos.storage.member_files import (
     segment_place,
     survey,
 )
+from ray_paxos.storage.parts import held_groups
 from ray_paxos.storage.segment_format import read_instances
 from ray_paxos.storage.segments import SegmentPlace, SegmentReader, open_segment
 from ray_paxos.storage.verification import read_incarnation, read_journal_of
@@ -204,7 +205,7 @@ def summarize(
             JournalFileSummary(file.path, file.byte_count, file.frames, file.is_ended)
         )
     files = survey(disk, formats, identity)
-    for group in identity.groups:
+    for group in held_groups(disk, identity):
         if groups is not None and group not in groups:
             continue
         place = segment_place(disk, formats, identity, group)

@@ -16,6 +16,7 @@ damage, so it is told apart and reported: a renamed segment shows as one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ray_paxos.core.checkpoint import MANIFEST, UNFINISHED_MANIFEST
@@ -36,6 +37,7 @@ from ray_paxos.storage.identity import (
     log_folder,
 )
 from ray_paxos.storage.journal_files import CURRENT, JOURNAL_FOLDER
+from ray_paxos.storage.parts import PARTS, held_groups
 from ray_paxos.storage.place import PLACE
 from ray_paxos.storage.segment_format import SegmentCodec
 from ray_paxos.storage.segments import MERGED, UNFINISHED, SegmentPlace
@@ -114,22 +116,22 @@ def list_segments(place: SegmentPlace) -> list[str]:
 
 
 def survey(disk: Disk, formats: FileFormats, identity: Identity) -> MemberFiles:
-    """List a member's folder; reads no file.
+    """List a member's folder; reads no file but the list of its groups.
 
     Raises:
         OSError: A folder cannot be listed.
     """
-    found = MemberFiles()
+    found, groups = MemberFiles(), held_groups(disk, identity)
     top = {IDENTITY, ACTIVATED, PLACE, REPLACED, *ROLE_FOLDERS.values()}
     _sort(found, disk, "", top)
     for role, folder in ROLE_FOLDERS.items():
-        known = {LOCK, INCARNATION, *_own_names(identity, role)}
+        known = {LOCK, INCARNATION, *_own_names(groups, role)}
         _sort(found, disk, folder, known)
     learner = ROLE_FOLDERS[RoleName.LEARNER]
-    _sort(found, disk, f"{learner}/{LOG}", _group_names(identity))
+    _sort(found, disk, f"{learner}/{LOG}", _group_names(groups))
     if disk.exists(f"{learner}/{SET_ASIDE}"):
-        _sort(found, disk, f"{learner}/{SET_ASIDE}", _group_names(identity))
-    for group in identity.groups:
+        _sort(found, disk, f"{learner}/{SET_ASIDE}", _group_names(groups))
+    for group in groups:
         place = segment_place(disk, formats, identity, group)
         _survey_log(found, place)
         aside = set_aside_folder(place)
@@ -139,20 +141,20 @@ def survey(disk: Disk, formats: FileFormats, identity: Identity) -> MemberFiles:
     return found
 
 
-def _own_names(identity: Identity, role: RoleName) -> set[str]:
+def _own_names(groups: Sequence[int], role: RoleName) -> set[str]:
     match role:
         case RoleName.ACCEPTOR:
             return {CURRENT, JOURNAL_FOLDER}
         case RoleName.LEARNER:
-            return {LOG, SET_ASIDE}
+            return {LOG, SET_ASIDE, PARTS.rpartition("/")[2]}
         case RoleName.CHECKPOINTER:
-            return _group_names(identity)
+            return _group_names(groups)
         case _:
             return set()
 
 
-def _group_names(identity: Identity) -> set[str]:
-    return {log_folder(group).rpartition("/")[2] for group in identity.groups}
+def _group_names(groups: Sequence[int]) -> set[str]:
+    return {log_folder(group).rpartition("/")[2] for group in groups}
 
 
 def _sort(found: MemberFiles, disk: Disk, folder: str, known: set[str]) -> None:

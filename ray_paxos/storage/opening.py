@@ -26,6 +26,7 @@ that their damage bars it from none; only the journal does, and whatever says wh
 | a segment, while it runs | any | the chains at its ends | in all; others give it that segment |
 | a segment that nobody else has | any | what is applied | in all; a checkpoint of it replaces it |
 | a segment, at all members | any | what the checkpoints hold | in all; status tells |
+| `learner/parts.json` | any | the votes | in all; it learns and leads nothing |
 | the newest checkpoint | any | the one before it, and the log | in all; makes another |
 | all checkpoints | any | the log, where it begins at 1 | in all; else gets another's |
 | a merged segment not yet published | any | its parts | in all |
@@ -45,9 +46,11 @@ from ray_paxos.core.checkpointer import Checkpointer
 from ray_paxos.core.driver import Driver
 from ray_paxos.core.genesis import Genesis, GroupSpec
 from ray_paxos.core.learner import Learner
+from ray_paxos.core.member_roles import PartsFollower, PartsKeeper
 from ray_paxos.core.messages import Address, RoleName
+from ray_paxos.core.parts import Part, Parts
 from ray_paxos.core.proposer import Proposer
-from ray_paxos.core.role import GroupRouter, Role
+from ray_paxos.core.role import Role
 from ray_paxos.core.settings import (
     AcceptorSettings,
     CheckpointerSettings,
@@ -75,12 +78,14 @@ from ray_paxos.storage.identity import (
     open_role_folder,
 )
 from ray_paxos.storage.journal import JournalSettings, open_journal
+from ray_paxos.storage.parts import PARTS, OpenParts, PartsFile, remove_tree
 from ray_paxos.storage.saved_state import drop_saved, saved_folder
 from ray_paxos.storage.scrubber import Scrubber
 from ray_paxos.storage.segment_folders import SegmentFolder
 from ray_paxos.storage.segment_format import SegmentCodec
 from ray_paxos.storage.segment_merging import MergeFolder
 from ray_paxos.storage.segments import SegmentPlace
+from ray_paxos.storage.set_aside import aside_folder
 from ray_paxos.storage.stores import (
     AcceptorStore,
     CheckpointerGroup,
@@ -122,7 +127,7 @@ def open_proposer(
     now_ns: int,
     priorities: Mapping[int, int] | None = None,
 ) -> OpenedRole:
-    """Open a member's proposers, of all groups in which it votes.
+    """Open a member's proposers, of all its groups.
 
     Args:
         disk: The member's folder.
@@ -142,24 +147,29 @@ def open_proposer(
     """
     identity = check_member(disk, genesis, member_id)
     with _holding(disk, identity, RoleName.PROPOSER) as folder:
-        roles: dict[int, Role] = {
-            spec.group: Proposer(
-                group=spec.group,
-                member_id=member_id,
-                incarnation=folder.incarnation,
-                replica_id=_replica_id(spec, member_id),
-                configuration=spec.configuration,
-                members=_members(spec),
-                machines=spec.machines,
-                settings=settings,
-                random=Random(random.getrandbits(64)),
-                now_ns=now_ns,
-                priorities=priorities,
-            )
-            for spec in _own_groups(identity)
-        }
-        store = ProposerStore(disk, folder)
-        return _opened(identity, RoleName.PROPOSER, folder, GroupRouter(roles), store)
+
+        def open_part(part: Part) -> tuple[None, Callable[[int], Role]]:
+            source = Random(random.getrandbits(64))
+
+            def make(now_ns: int) -> Role:
+                return Proposer(
+                    spec=part.spec,
+                    member_id=member_id,
+                    incarnation=folder.incarnation,
+                    settings=settings,
+                    random=source,
+                    now_ns=now_ns,
+                    priorities=priorities,
+                )
+
+            return None, make
+
+        parts = _parts(disk, identity)
+        opened = OpenParts(parts, open_part, lambda group: None)
+        roles = {g: opened.open(part)(now_ns) for g, part in parts.parts.parts.items()}
+        router = PartsFollower(roles, member_id=member_id, version=parts.parts.version)
+        store = ProposerStore(disk, folder, opened)
+        return _opened(identity, RoleName.PROPOSER, folder, router, store)
 
 
 def open_acceptor(
@@ -218,26 +228,26 @@ def open_learner(
     """
     identity = check_member(disk, genesis, member_id)
     with _holding(disk, identity, RoleName.LEARNER) as folder:
-        roles: dict[int, Role] = {}
-        groups: dict[int, LearnerGroup] = {}
-        stopped: dict[int, PaxosError] = {}
-        for spec in _own_groups(identity):
+
+        def open_part(part: Part) -> tuple[LearnerGroup, Callable[[int], Role]]:
             source = Random(random.getrandbits(64))
-            try:
-                with storage_errors(f"cannot open {disk.where(log_folder(spec.group))}"):
-                    checkpoints = _checkpoints(disk, tables, identity, spec.group)
-                    newest = newest_whole(checkpoints, registry)
-                    base, host = None, MachineHost(registry, group=spec.group)
-                    if newest.checkpoint is not None:
-                        base, host = newest.checkpoint.cut, newest.checkpoint.host
-                        settle(checkpoints, base.instance_id)
-                    segments = SegmentFolder.open(_place(disk, codec, identity, spec.group), base)
-                    roles[spec.group] = Learner(
-                        group=spec.group,
+            spec, group = part.spec, part.group
+            with storage_errors(f"cannot open {disk.where(log_folder(group))}"):
+                checkpoints = _checkpoints(disk, tables, identity, group)
+                newest = newest_whole(checkpoints, registry)
+                base, host = None, _new_host(registry, spec)
+                if newest.checkpoint is not None:
+                    base, host = newest.checkpoint.cut, newest.checkpoint.host
+                    settle(checkpoints, base.instance_id)
+                segments = SegmentFolder.open(_place(disk, codec, identity, group), base)
+
+            def make(now_ns: int) -> Role:
+                with storage_errors(f"cannot open {disk.where(log_folder(group))}"):
+                    return Learner(
+                        group=group,
                         member_id=member_id,
-                        replica_id=_replica_id(spec, member_id),
                         configuration=spec.configuration,
-                        members=_members(spec),
+                        ordered=part.configuration,
                         host=host,
                         base=base,
                         settings=settings,
@@ -248,16 +258,28 @@ def open_learner(
                         segments=segments.listed,
                         problems=partial(_found_wrong, newest, segments),
                     )
-                saved = _saved(disk, tables, identity, spec.group)
-                drop_saved(saved)
-                groups[spec.group] = LearnerGroup(segments, checkpoints, saved)
+
+            saved = _saved(disk, tables, identity, group)
+            drop_saved(saved)
+            return LearnerGroup(segments, checkpoints, saved), make
+
+        parts = _parts(disk, identity)
+        opened = OpenParts(parts, open_part, lambda group: _remove_log(disk, group))
+        roles: dict[int, Role] = {}
+        stopped: dict[int, PaxosError] = {}
+        for group, part in parts.parts.parts.items():
+            try:
+                roles[group] = opened.open(part)(now_ns)
             except (CheckpointError, DamageError) as error:
-                stopped[spec.group] = error
+                stopped[group] = error
         if stopped and not roles:
             raise next(iter(stopped.values()))
-        store = LearnerStore(disk, folder, groups, registry)
+        _remove_left(disk, "learner", _remove_log, parts.parts)
+        store = LearnerStore(disk, folder, parts, opened, registry)
         reasons = {group: str(error) for group, error in stopped.items()}
-        return _opened(identity, RoleName.LEARNER, folder, GroupRouter(roles), store, reasons)
+        known = Parts(parts.parts.version, dict(parts.parts.parts), dict(parts.parts.tombstones))
+        keeper = PartsKeeper(roles, member_id=member_id, parts=known, now_ns=now_ns)
+        return _opened(identity, RoleName.LEARNER, folder, keeper, store, reasons)
 
 
 def open_checkpointer(
@@ -274,31 +296,58 @@ def open_checkpointer(
     """Open a member's checkpointers; arguments and errors as `open_learner`."""
     identity = check_member(disk, genesis, member_id)
     with _holding(disk, identity, RoleName.CHECKPOINTER) as folder:
-        groups: dict[int, CheckpointerGroup] = {}
-        with storage_errors(f"cannot open {disk.where(folder.path)}"):
-            for spec in _own_groups(identity):
-                place = _place(disk, codec, identity, spec.group)
+
+        def open_part(part: Part) -> tuple[CheckpointerGroup, Callable[[int], Role]]:
+            spec, group = part.spec, part.group
+            with storage_errors(f"cannot open {disk.where(checkpointer_folder(group))}"):
+                disk.make_folder(checkpointer_folder(group))
+                place = _place(disk, codec, identity, group)
                 merging = MergeFolder.open(place)
-                checkpoints = CheckpointFolder.open(
-                    _checkpoints(disk, tables, identity, spec.group)
-                )
+                checkpoints = CheckpointFolder.open(_checkpoints(disk, tables, identity, group))
                 maker = CheckpointMaker(place, checkpoints, registry, spec.configuration)
                 scrubber = Scrubber(place, checkpoints.place)
-                saved = _saved(disk, tables, identity, spec.group)
-                groups[spec.group] = CheckpointerGroup(merging, checkpoints, maker, scrubber, saved)
-        roles: dict[int, Role] = {
-            group: Checkpointer(
-                group=group,
-                member_id=member_id,
-                genesis=genesis.hash(),
-                settings=settings,
-                checkpoints=each.checkpoints.instances,
-                now_ns=now_ns,
-            )
-            for group, each in groups.items()
-        }
-        store = CheckpointerStore(disk, folder, groups)
-        return _opened(identity, RoleName.CHECKPOINTER, folder, GroupRouter(roles), store)
+                saved = _saved(disk, tables, identity, group)
+
+            def make(now_ns: int) -> Role:
+                return Checkpointer(
+                    group=group,
+                    member_id=member_id,
+                    genesis=genesis.hash(),
+                    settings=settings,
+                    checkpoints=checkpoints.instances,
+                    now_ns=now_ns,
+                )
+
+            return CheckpointerGroup(merging, checkpoints, maker, scrubber, saved), make
+
+        parts = _parts(disk, identity)
+        opened = OpenParts(parts, open_part, lambda group: _remove_work(disk, group))
+        roles = {g: opened.open(part)(now_ns) for g, part in parts.parts.parts.items()}
+        _remove_left(disk, "checkpointer", _remove_work, parts.parts)
+        router = PartsFollower(roles, member_id=member_id, version=parts.parts.version)
+        store = CheckpointerStore(disk, folder, opened)
+        return _opened(identity, RoleName.CHECKPOINTER, folder, router, store)
+
+
+def _parts(disk: Disk, identity: Identity) -> PartsFile:
+    with storage_errors(f"cannot read {disk.where(PARTS)}"):
+        return PartsFile(disk, identity)
+
+
+def _remove_left(disk: Disk, below: str, remove: Callable[[Disk, int], None], parts: Parts) -> None:
+    """Remove what is left of groups that the member has left: its process ended before that."""
+    with storage_errors(f"cannot remove from {disk.where(below)} what was left"):
+        for group in parts.tombstones.keys() - parts.parts.keys():
+            remove(disk, group)
+
+
+def _remove_log(disk: Disk, group: int) -> None:
+    for path in (log_folder(group), saved_folder(group), aside_folder(group)):
+        remove_tree(disk, path)
+
+
+def _remove_work(disk: Disk, group: int) -> None:
+    remove_tree(disk, checkpointer_folder(group))
 
 
 @contextlib.contextmanager
@@ -326,18 +375,8 @@ def _opened(
     return OpenedRole(driver, store, incarnation, role, stopped_groups or {})
 
 
-def _own_groups(identity: Identity) -> list[GroupSpec]:
-    own = set(identity.groups)
-    return [spec for spec in identity.genesis.groups if spec.group in own]
-
-
-def _replica_id(spec: GroupSpec, member_id: int) -> int:
-    voter = spec.configuration.voter(member_id)
-    return voter.replica_id if voter is not None else 0
-
-
-def _members(spec: GroupSpec) -> tuple[int, ...]:
-    return tuple(voter.member_id for voter in spec.voters)
+def _new_host(registry: MachineRegistry, spec: GroupSpec) -> MachineHost:
+    return MachineHost(registry, group=spec.group, configuration=spec.configuration)
 
 
 def _found_wrong(newest: NewestCheckpoint, segments: SegmentFolder) -> tuple[str, ...]:

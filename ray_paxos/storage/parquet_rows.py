@@ -32,6 +32,8 @@ from ray_paxos.core.values import (
     Entry,
     MachineMount,
     MasterRecord,
+    MembershipEntry,
+    MembershipKind,
     SessionId,
     SessionOpen,
     Value,
@@ -44,6 +46,7 @@ KIND_NOOP = "noop"
 KIND_MASTER = "master"
 KIND_SESSION = "session"
 KIND_MACHINE = "machine"
+KIND_MEMBERSHIP = "membership"
 KIND_OPAQUE = "opaque"
 
 _INT64_MAX = (1 << 63) - 1
@@ -162,6 +165,9 @@ def _add_entries(runs: Runs, sealed: SealedInstance, value: Value) -> None:
                 add(KIND_MASTER, (text.encode(),))
             case MachineMount():
                 add(KIND_MACHINE, (f"{entry.version} {entry.kind}".encode(),), machine=entry.name)
+            case MembershipEntry(kind=kind):
+                text = f"{kind.name.lower()} {entry.member_id} {entry.expected_config_id}"
+                add(KIND_MEMBERSHIP, (text.encode(),))
 
 
 def _add(
@@ -219,6 +225,9 @@ def _entry(runs: Runs, run: int, commands: Sequence[bytes | None]) -> Entry | No
         if machine is None:
             raise ValueError("a machine without a name")
         return MachineMount(machine, machine_kind, int(version))
+    if kind == KIND_MEMBERSHIP:
+        what, member_id, config_id = _command(commands).decode().split(" ")
+        return MembershipEntry(MembershipKind[what.upper()], int(member_id), int(config_id))
     if kind in (KIND_NOOP, KIND_OPAQUE):
         return None
     raise ValueError(f"a row of kind {kind}")

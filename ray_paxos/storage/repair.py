@@ -37,6 +37,7 @@ from ray_paxos.storage.member_files import (
     segment_place,
     survey,
 )
+from ray_paxos.storage.parts import held_groups
 from ray_paxos.storage.place import PLACE
 from ray_paxos.storage.segments import Segment, SegmentPlace, find_runs
 from ray_paxos.storage.verification import Verification
@@ -88,7 +89,7 @@ def plan_repair(disk: Disk, formats: FileFormats, verification: Verification) ->
     files = survey(disk, formats, identity)
     moves = list(_stray_moves(files))
     fetches_from: dict[int, int] = {}
-    for group in identity.groups:
+    for group in held_groups(disk, identity):
         whole = [cut.instance_id for cut in verification.checkpoints[group]]
         checkpoints = checkpoint_place(disk, formats, identity, group)
         for instance_id in files.checkpoints[group]:
@@ -140,7 +141,7 @@ def _is_beyond_repair(path: str) -> bool:
     folder, _, rest = path.partition("/")
     own = rest.partition("/")[0]
     return folder in ROLE_FOLDERS.values() and (
-        not rest or own in (LOCK, "incarnation", "current", JOURNAL_FOLDER)
+        not rest or own in (LOCK, "incarnation", "current", JOURNAL_FOLDER, "parts.json")
     )
 
 

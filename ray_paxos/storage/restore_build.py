@@ -224,14 +224,16 @@ class ParkedStates:
         place = self._place(group)
         with storage_errors(f"cannot make {self._disk.where(place.folder)}"):
             self._disk.make_folder(place.folder)
-        spec = next(spec for spec in self._old.groups if spec.group == group)
-        CheckpointFolder.open(place).save(host, cut_of(restored, spec))
+        CheckpointFolder.open(place).save(host, cut_of(restored, self._spec(group)))
 
     def take(self, group: int, restored: RestoredState, registry: MachineRegistry) -> MachineHost:
         """Load it; raises CheckpointError and StorageError."""
         if not restored.through:
-            return MachineHost(registry, group=group)
+            return MachineHost(registry, group=group, configuration=self._spec(group).configuration)
         return load_checkpoint(self._place(group), restored.through, registry).host
+
+    def _spec(self, group: int) -> GroupSpec:
+        return next(spec for spec in self._old.groups if spec.group == group)
 
     def _place(self, group: int) -> CheckpointPlace:
         folder = f"group={group}"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.genesis import Genesis, group_spec
 from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.messages import Vote
 from ray_paxos.core.records import SealedInstance
@@ -69,7 +70,7 @@ class StateRestorer:
         codec: SegmentCodec,
         registry: MachineRegistry,
         *,
-        genesis: bytes,
+        genesis: Genesis,
         group: int,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -79,14 +80,15 @@ class StateRestorer:
             source: Where the past is.
             codec: The format of its segments.
             registry: The classes of its machines.
-            genesis: Hash of the old cluster's genesis.
+            genesis: Of the old cluster.
             group: Which.
             progress: Told what is being read, for a person.
         """
         self._source = source
         self._codec = codec
         self._registry = registry
-        self._genesis = genesis
+        self._genesis = genesis.hash()
+        self._configuration = group_spec(genesis, group).configuration
         self._group = group
         self._progress = progress
         self._bad: dict[LogFile | SavedState, str] = {}
@@ -126,7 +128,7 @@ class StateRestorer:
     def _follow(self, plan: RestorePlan) -> tuple[MachineHost, RestoredState] | None:
         """Build as planned; None where files are damaged, all of which are noted."""
         host, chain, result_chain = (
-            MachineHost(self._registry, group=self._group),
+            MachineHost(self._registry, group=self._group, configuration=self._configuration),
             EMPTY_CHAIN,
             EMPTY_CHAIN,
         )

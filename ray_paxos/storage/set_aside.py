@@ -78,4 +78,9 @@ class SetAside:
 
 def set_aside_folder(place: SegmentPlace) -> str:
     """Where a group's files are set aside."""
-    return f"learner/set_aside/group={place.group}"
+    return aside_folder(place.group)
+
+
+def aside_folder(group: int) -> str:
+    """As `set_aside_folder`, by the group's number."""
+    return f"learner/set_aside/group={group}"

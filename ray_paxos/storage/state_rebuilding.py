@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.records import SealedInstance
 from ray_paxos.core.results import encode_results
 from ray_paxos.core.values import EMPTY_CHAIN, decode_value, extend_chain
@@ -93,7 +94,11 @@ def rebuild(
 
 
 def rebuild_at(
-    log: ChosenLogView, place: CheckpointPlace, registry: MachineRegistry, instance_id: int
+    log: ChosenLogView,
+    place: CheckpointPlace,
+    registry: MachineRegistry,
+    configuration: Configuration,
+    instance_id: int,
 ) -> tuple[RebuiltState, int, tuple[str, ...]]:
     """The state as of an instance, from the newest checkpoint at or below it and the log.
 
@@ -101,6 +106,7 @@ def rebuild_at(
         log: The group's chosen log.
         place: Its checkpoints.
         registry: The classes of its machines.
+        configuration: Of the group at its genesis.
         instance_id: Which.
 
     Returns:
@@ -114,7 +120,7 @@ def rebuild_at(
     newest = newest_whole(place, registry, at_most=instance_id)
     if newest.checkpoint is None:
         start, chain, result_chain = 0, EMPTY_CHAIN, EMPTY_CHAIN
-        host = MachineHost(registry, group=place.group)
+        host = MachineHost(registry, group=place.group, configuration=configuration)
     else:
         cut, host = newest.checkpoint.cut, newest.checkpoint.host
         start, chain, result_chain = cut.instance_id, cut.chain, cut.result_chain

@@ -7,16 +7,18 @@ raises `StorageFullError` wrote nothing, nobody was told anything, and the same 
 again. A task that fails is its own matter alone.
 
 Writes, syncs and tasks are called by one thread; the tasks in `SLOW_TASKS` may be called by a
-second one, one at a time: they share nothing with the rest that changes.
+second one, one at a time: they share nothing with the rest that changes but which groups there are,
+which `FollowParts` alone changes, by whole entries.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, get_args
 
+from ray_paxos.core.parts import PartLeft, PartTaken
 from ray_paxos.core.records import (
     JournalRecord,
     Record,
@@ -31,6 +33,7 @@ from ray_paxos.core.tasks import (
     CutLog,
     DropCheckpoint,
     DropSaved,
+    FollowParts,
     LoadCheckpoint,
     LogCut,
     MakeCheckpoint,
@@ -63,6 +66,7 @@ from ray_paxos.storage.checkpoints import CheckpointPlace, newest_whole, publish
 from ray_paxos.storage.disk import Disk, storage_errors
 from ray_paxos.storage.identity import RoleFolder
 from ray_paxos.storage.journal import Journal
+from ray_paxos.storage.parts import OpenParts, PartsFile
 from ray_paxos.storage.saved_state import drop_all, drop_saved, take_saved
 from ray_paxos.storage.scrubber import Scrubber
 from ray_paxos.storage.segment_folders import SegmentFolder
@@ -79,6 +83,7 @@ SLOW_TASKS = (
     WriteChunk,
     PublishTransfer,
     Scrub,
+    FollowParts,
 )
 """Done beside the others: each may take as long as all of a group's state does."""
 INLINE_TASKS = (SaveState, DropSaved)
@@ -217,18 +222,29 @@ class LearnerGroup:
 
 
 class LearnerStore(_Store):
-    """The chosen logs of all groups of a member."""
+    """The chosen logs of all groups of a member, and which groups those are."""
 
     def __init__(
         self,
         disk: Disk,
         folder: RoleFolder,
-        groups: Mapping[int, LearnerGroup],
+        parts: PartsFile,
+        opened: OpenParts[LearnerGroup],
         registry: MachineRegistry,
     ) -> None:
-        """Seal in these folders, by group; the registry is for loading checkpoints."""
+        """Seal in these folders, by group.
+
+        Args:
+            disk: The member's folder.
+            folder: The learner's.
+            parts: Which groups the member has.
+            opened: What is open of them.
+            registry: For loading checkpoints.
+        """
         super().__init__(disk, folder)
-        self._groups = groups
+        self._parts = parts
+        self._opened = opened
+        self._groups = opened.groups
         self._registry = registry
 
     def write(self, records: Sequence[Record]) -> None:
@@ -236,8 +252,11 @@ class LearnerStore(_Store):
         try:
             with self._using("write to"):
                 for record in records:
-                    assert isinstance(record, SealSegment), "a learner's record"
-                    self._groups[record.group].segments.seal(record)
+                    if isinstance(record, PartTaken | PartLeft):
+                        self._parts.apply(record)
+                    else:
+                        assert isinstance(record, SealSegment), "a learner's record"
+                        self._groups[record.group].segments.seal(record)
         except StorageFullError:
             self._failed = ""
             raise
@@ -249,7 +268,11 @@ class LearnerStore(_Store):
                 group.segments.sync()
 
     def _run(self, task: Task) -> Outcome:
-        group = self._groups[task.group]
+        if isinstance(task, FollowParts):
+            return self._opened.follow()
+        group = self._groups.get(task.group)
+        if group is None:
+            return TaskFailed(f"the member has left group {task.group}")
         match task:
             case PublishMerged(first=first, last=last):
                 group.segments.publish(first, last)
@@ -305,11 +328,15 @@ class CheckpointerStore(_Store):
     """Merging, checkpoints, and reading for others."""
 
     def __init__(
-        self, disk: Disk, folder: RoleFolder, groups: Mapping[int, CheckpointerGroup]
+        self,
+        disk: Disk,
+        folder: RoleFolder,
+        opened: OpenParts[CheckpointerGroup],
     ) -> None:
-        """Work in these folders, by group."""
+        """Work in these folders, by group; arguments as of `LearnerStore`."""
         super().__init__(disk, folder)
-        self._groups = groups
+        self._opened = opened
+        self._groups = opened.groups
 
     def write(self, records: Sequence[Record]) -> None:
         """There is nothing to write."""
@@ -319,7 +346,11 @@ class CheckpointerStore(_Store):
         """There is nothing to sync."""
 
     def _run(self, task: Task) -> Outcome:
-        group = self._groups[task.group]
+        if isinstance(task, FollowParts):
+            return self._opened.follow()
+        group = self._groups.get(task.group)
+        if group is None:
+            return TaskFailed(f"the member has left group {task.group}")
         checkpoints, reader = group.checkpoints, group.merging.reader
         match task:
             case ReadSegments():
@@ -376,6 +407,14 @@ class CheckpointerStore(_Store):
 
 class ProposerStore(_Store):
     """A proposer writes nothing but its incarnation, when it is opened."""
+
+    def __init__(self, disk: Disk, folder: RoleFolder, opened: OpenParts[None]) -> None:
+        """Keep the folder; arguments as of `LearnerStore`."""
+        super().__init__(disk, folder)
+        self._opened = opened
+
+    def _run(self, task: Task) -> Outcome:
+        return self._opened.follow() if isinstance(task, FollowParts) else super()._run(task)
 
     def write(self, records: Sequence[Record]) -> None:
         """There is nothing to write."""

@@ -56,6 +56,7 @@ from ray_paxos.storage.member_files import (
     segment_place,
     survey,
 )
+from ray_paxos.storage.parts import PARTS, held_groups, read_parts
 from ray_paxos.storage.place import PLACE, read_place
 from ray_paxos.storage.segments import SegmentPlace
 
@@ -113,10 +114,13 @@ def verify_member(
     _check_activation(disk, identity, incarnations, findings)
     is_live = RoleName.ACCEPTOR in running
     verification.journal = read_journal_of(disk, identity, findings, is_live=is_live)
+    with findings.looking_at(disk, PARTS):
+        read_parts(disk, identity)
+        findings.note_verified(disk, PARTS)
     files = survey(disk, formats, identity)
     _check_names(disk, files, findings, is_live=bool(running))
     own = OwnBallots(identity.member_id)
-    for group in identity.groups:
+    for group in held_groups(disk, identity):
         place = checkpoint_place(disk, formats, identity, group)
         cuts = _check_checkpoints(place, files.checkpoints[group], findings)
         verification.checkpoints[group] = cuts

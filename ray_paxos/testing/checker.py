@@ -34,6 +34,7 @@ from ray_paxos.core.events import (
     CheckpointPublished,
     ChunkDiffered,
     ChunksConfirmed,
+    ConfigurationLearned,
     Event,
     FloorRaised,
     InstanceApplied,
@@ -43,7 +44,7 @@ from ray_paxos.core.events import (
     MasterStarted,
     SegmentDamageFound,
 )
-from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.genesis import Genesis, Voter
 from ray_paxos.core.invariants import status_contradicts
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.learner_messages import (
@@ -67,7 +68,8 @@ from ray_paxos.core.messages import (
     Promise,
     RoleName,
 )
-from ray_paxos.core.records import Record
+from ray_paxos.core.parts import PartLeft, PartTaken
+from ray_paxos.core.records import GroupRemoved, Record
 from ray_paxos.core.role import GroupRouter, Role
 from ray_paxos.core.values import SessionId
 from ray_paxos.machines.registry import MachineRegistry
@@ -79,6 +81,8 @@ from ray_paxos.testing.coverage import (
     INDEX_BY_ROUND,
     OVERLOADED,
     PAGES,
+    PART_LEFT,
+    PART_TAKEN,
     READ_OVERLOADED,
     UNKNOWN,
     WITHDRAWN,
@@ -88,7 +92,12 @@ from ray_paxos.testing.coverage import (
 from ray_paxos.testing.damage import MemberDamage
 from ray_paxos.testing.disk import SimulatedDisk
 from ray_paxos.testing.disk_watch import DiskWatch
-from ray_paxos.testing.durability import AcceptorWatch, SegmentWatch, floor_uncovered
+from ray_paxos.testing.durability import (
+    AcceptorWatch,
+    SegmentWatch,
+    floor_uncovered,
+    is_durable_at_majority,
+)
 from ray_paxos.testing.lease_watch import LeaseWatch
 from ray_paxos.testing.log_watch import LogWatch
 from ray_paxos.testing.read_watch import ReadWatch
@@ -131,7 +140,7 @@ class Checker:
             g.group: LogWatch(g.group, self.ledgers[g.group], registry) for g in genesis.groups
         }
         self.leases = {
-            g.group: LeaseWatch(g.group, g.configuration, drift_ppm, scheduler, self.coverage)
+            g.group: LeaseWatch(g.group, self.ledgers[g.group], drift_ppm, scheduler, self.coverage)
             for g in genesis.groups
         }
         self.reads = {
@@ -145,9 +154,6 @@ class Checker:
         self.damage: dict[int, MemberDamage] = {}
         self.disks: dict[int, DiskWatch] = {}
         self._switched: list[tuple[int, DiskWatch]] = []
-        self._voters = {
-            g.group: [self.segments[v.member_id] for v in g.voters] for g in genesis.groups
-        }
 
     # Processes.
 
@@ -155,7 +161,11 @@ class Checker:
         """A process has opened its folder, and reads this clock."""
         if isinstance(role, GroupRouter):
             for group, inner in role.roles.items():
-                self.leases[group].opened(address, inner, clock)
+                self.group_opened(address, group, inner, clock)
+
+    def group_opened(self, address: Address, group: int, role: Role, clock: MachineClock) -> None:
+        """A process has begun to play a role in a group."""
+        self.leases[group].opened(address, role, clock)
 
     def ended(self, address: Address) -> None:
         """A process was killed, or stopped itself."""
@@ -204,6 +214,28 @@ class Checker:
             raise Violation("R8", f"{name_address(process)} writes something for a read")
         if process.role is RoleName.ACCEPTOR:
             self.acceptors[process.member_id].writing(records)
+            for record in records:
+                if isinstance(record, GroupRemoved):
+                    self._removing(process.member_id, record)
+
+    def _removing(self, member_id: int, record: GroupRemoved) -> None:
+        """A member's acceptor is about to forget a replica, which must not vote any more."""
+        group, replica_id = record.group, record.replica_id
+        self.leases[group].removed(member_id)
+        known = self.ledgers[group].configurations
+        if Voter(member_id, replica_id) in known.current.voters:
+            what = f"{name_member(member_id)} forgets {replica_id}, as which it votes"
+            raise Violation("groups", f"group {group}: {what}")
+        voted = self.acceptors[member_id].replica(group) == replica_id
+        config_id = known.current.config_id
+        if voted and not any(
+            is_durable_at_majority(group, later.config_id, self.segments, later)
+            for later in known.known()
+            if later.voter(member_id) != Voter(member_id, replica_id)
+            and later.config_id > known.given_at(replica_id)
+        ):
+            what = f"{name_member(member_id)} forgets {replica_id}; no majority holds {config_id}"
+            raise Violation("groups", f"group {group}: {what}")
 
     def wrote(self, process: Address, records: Sequence[Record]) -> None:
         """A process handed records to its store."""
@@ -211,6 +243,22 @@ class Checker:
             self.acceptors[process.member_id].wrote(records)
         elif process.role is RoleName.LEARNER:
             self.segments[process.member_id].wrote(records)
+            for record in records:
+                if isinstance(record, PartTaken):
+                    self.coverage.seen[PART_TAKEN] += 1
+                elif isinstance(record, PartLeft):
+                    self._left(process.member_id, record.group)
+
+    def _left(self, member_id: int, group: int) -> None:
+        """A member has the group no more, and what it had of it goes."""
+        if member_id in self.ledgers[group].configurations.current.member_ids:
+            what = f"{name_member(member_id)} leaves, and is named"
+            raise Violation("groups", f"group {group}: {what}")
+        self.coverage.seen[PART_LEFT] += 1
+        self.segments[member_id].left(group)
+        self.logs[group].applied_through.pop(member_id, None)
+        for role in (RoleName.LEARNER, RoleName.PROPOSER):
+            self.leases[group].ended(Address(member_id, role))
 
     def synced(self, process: Address) -> None:
         """A process's store made everything durable that it was handed."""
@@ -248,10 +296,11 @@ class Checker:
             told = self.reads[group].acknowledged_through
             self.leases[group].sending(sender, message, told)
         if isinstance(message, ACCEPTOR_ANSWERS):
-            self.acceptors[sender.member_id].sending(group, message)
+            self.acceptors[sender.member_id].sending(group, message, envelope.replica_id)
             if isinstance(message, Accepted) and group in self.ledgers:
+                voter = Voter(sender.member_id, envelope.replica_id)
                 self.ledgers[group].accepted(
-                    message.instance_id, message.ballot, sender.member_id, envelope.config_id
+                    message.instance_id, message.ballot, voter, envelope.config_id
                 )
             elif isinstance(message, Promise | BelowFloor):
                 if isinstance(message, Promise) and message.next_instance is not None:
@@ -259,19 +308,21 @@ class Checker:
                 self._check_floor(group, sender.member_id, message.floor)
         elif isinstance(message, Accept | Prepare | Heartbeat):
             ledger = self.ledgers[group]
-            ledger.used(message.ballot, sender.member_id, envelope.incarnation, life)
+            ledger.used(
+                message.ballot, envelope.config_id, sender.member_id, envelope.incarnation, life
+            )
             if isinstance(message, Accept):
                 if isinstance(self._handling, ReadIndex):
                     what = f"{name_address(sender)} proposes something for a read"
                     raise Violation("R8", f"group {group}: {what}")
                 ledger.proposed(message.instance_id, message.ballot, message.value)
             elif isinstance(message, Heartbeat):
-                self._check_claims(sender, group, message)
+                self._check_claims(sender, envelope, message)
         elif isinstance(message, Chosen | LearnReply):
             for chosen in message.values:
                 self.ledgers[group].claimed(chosen.instance_id, chosen.value, name_address(sender))
             if isinstance(message, Chosen):
-                self._check_claims(sender, group, message)
+                self._check_claims(sender, envelope, message)
             else:
                 self.ledgers[group].claimed_through(message.learned_through, name_address(sender))
         elif isinstance(message, LearnerStatus):
@@ -297,19 +348,23 @@ class Checker:
             case _:
                 pass
 
-    def _check_claims(self, sender: Address, group: int, message: Heartbeat | Chosen) -> None:
-        by = name_address(sender)
+    def _check_claims(
+        self, sender: Address, envelope: Envelope, message: Heartbeat | Chosen
+    ) -> None:
+        by, group, told = name_address(sender), envelope.group, message.majority_durable
         self.ledgers[group].claimed_through(message.chosen_through, by)
-        told = message.majority_durable
-        durable = [w.was_durable_through(group) for w in self._voters[group]]
-        if 2 * sum(through >= told for through in durable) <= len(durable):
-            what = f"{by} says that a majority is durable through {told}; it is {durable}"
+        configuration = self.ledgers[group].configurations[envelope.config_id]
+        if not is_durable_at_majority(group, told, self.segments, configuration):
+            what = f"{by} says that a majority is durable through {told}; it is not"
             raise Violation("floor", f"group {group}: {what}")
 
     def _check_floor(self, group: int, member_id: int, floor: int) -> None:
         if floor <= 1:
             return
-        wrong = floor_uncovered(group, floor, self.segments[member_id], self._voters[group])
+        configurations = self.ledgers[group].configurations.known()
+        wrong = floor_uncovered(
+            group, floor, self.segments[member_id], self.segments, configurations
+        )
         if wrong:
             raise Violation("floor", f"group {group}: {name_member(member_id)}: {wrong}")
 
@@ -340,6 +395,11 @@ class Checker:
                 self.disks[process.member_id].log_cut(group)
             case MasterStarted(group=group, ballot=ballot, instance_id=instance_id):
                 self.logs[group].master_started(process.member_id, ballot, instance_id)
+            case ConfigurationLearned(group=group, configuration=configuration):
+                known = self.ledgers[group].configurations[configuration.config_id]
+                if configuration != known:
+                    what = f"{name_address(process)} follows {configuration}; it is {known}"
+                    raise Violation("R5", f"group {group}: {what}")
             case InvariantBroken(what=what):
                 raise Violation("invariant", f"{name_address(process)}: {what}")
             case ApplyingStopped(why=why):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.wire import decode_envelopes
 from ray_paxos.storage.folder import activate_member, stage_member
@@ -150,6 +151,15 @@ class SimulatedCluster:
         client.start()
         return client
 
+    def proposers(self, member_id: int) -> dict[int, Proposer]:
+        """A member's proposers by group; none while that process does not serve."""
+        process = self.process(member_id, RoleName.PROPOSER)
+        if not process.is_serving:
+            return {}
+        router = process.role
+        assert isinstance(router, GroupRouter)
+        return {g: role for g, role in router.roles.items() if isinstance(role, Proposer)}
+
     def learner(self, member_id: int, group: int) -> Learner | None:
         """A group's learner at a member; None while that process does not serve."""
         process = self.process(member_id, RoleName.LEARNER)
@@ -157,6 +167,6 @@ class SimulatedCluster:
             return None
         router = process.role
         assert isinstance(router, GroupRouter)
-        learner = router.roles[group]
-        assert isinstance(learner, Learner)
+        learner = router.roles.get(group)
+        assert learner is None or isinstance(learner, Learner)
         return learner

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ray_paxos.core.client_messages import Consistency
 from ray_paxos.core.events import (
@@ -25,6 +26,7 @@ from ray_paxos.core.events import (
     SegmentRepaired,
     ValueAdopted,
 )
+from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.results import NoteCode
 from ray_paxos.testing.reads import Read
 
@@ -63,6 +65,12 @@ READ_OVERLOADED = "read refused, overloaded"
 DENIED = "client told: certainly not applied"
 UNKNOWN = "client told: outcome unknown"
 WITHDRAWN = "command withdrawn"
+RECONFIGURED = "members changed"
+VOTER_JOINED = "voter joined"
+VOTER_LEFT = "voter left"
+ENTRY_ADOPTED = "membership entry adopted in a prepare"
+PART_TAKEN = "group given to a member"
+PART_LEFT = "group left by a member"
 
 
 @dataclass(frozen=True)
@@ -110,8 +118,13 @@ SITUATIONS = (
     Situation(INSTALLED, 0.2),
     Situation(DAMAGE, 0.05),
     Situation(MENDED, 0.02),
+    Situation(RECONFIGURED, 0.3),
+    Situation(VOTER_JOINED, 0.2),
+    Situation(VOTER_LEFT, 0.2),
+    Situation(ENTRY_ADOPTED, 0.03),
+    Situation(PART_TAKEN, 0.1),
+    Situation(PART_LEFT, 0.1),
 )
-"""Features that come later add their rows here: a membership entry adopted in a prepare."""
 
 SEEDS_MIN = 32
 """Shares are asked of runs with at least so many seeds."""
@@ -147,6 +160,13 @@ class SeedCoverage:
             and self.commands >= COMMANDS_MIN
             and sum(self.faults.values()) >= FAULTS_MIN
         )
+
+    def configurations(self, configurations: Sequence[Configuration]) -> None:
+        """Count what the configurations of one group show, in their order."""
+        for before, after in pairwise(configurations):
+            self.seen[RECONFIGURED] += 1
+            self.seen[VOTER_JOINED] += len(after.voters) > len(before.voters)
+            self.seen[VOTER_LEFT] += len(after.voters) < len(before.voters)
 
     def event(self, event: Event) -> None:
         """Count what an event shows."""

@@ -70,7 +70,10 @@ class DiskFaults:
         member, damage = self._cluster.members[member_id], self._world.checker.damage[member_id]
         group = self._draw.randrange(self._world.options.groups)
         files = list(held_files(member.disk, group))
-        if not files:
+        voters = self._world.checker.ledgers[group].configurations.current.voters
+        rotting = [voter for voter in voters if voter.member_id in self._rotting]
+        if not files or 2 * len(rotting) >= len(voters):
+            # By now a majority of those that vote rots.
             return None
         is_segment = self._draw.random() < SEGMENT_SHARE
         kind = [file for file in files if bool(file.first) == is_segment] or files

@@ -8,11 +8,12 @@ for sealed segments, and together they say which vote floors are covered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ray_paxos.core.acceptor_state import AcceptorState
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.invariants import (
     acceptor_forgot,
     is_below,
@@ -50,7 +51,8 @@ class AcceptorWatch:
         self._member = name_member(member_id)
         self._durable: AcceptorState | None = None
         self._unsynced: list[JournalRecord] = []
-        self._held: dict[int, tuple[Ballot | None, int]] = {}
+        self._held: dict[int, tuple[int, Ballot | None, int]] = {}
+        self._replicas: dict[int, int] = {}
         self._created: dict[int, int] = {}
 
     @property
@@ -62,6 +64,11 @@ class AcceptorWatch:
         """The durable vote floor."""
         votes = self._durable.groups.get(group) if self._durable is not None else None
         return votes.floor if votes is not None else 1
+
+    def replica(self, group: int) -> int:
+        """As which it votes, durably; 0 for not."""
+        votes = self._durable.groups.get(group) if self._durable is not None else None
+        return votes.replica_id if votes is not None else 0
 
     def opened(self, state: AcceptorState) -> None:
         """A new life found this on disk, and made it durable by copying it."""
@@ -75,6 +82,7 @@ class AcceptorWatch:
         self._unsynced = []
         self._held = {}
         self._created = {group: votes.replica_id for group, votes in state.groups.items()}
+        self._replicas.update(self._created)
         self.stepped(state)
 
     def writing(self, records: Sequence[Record]) -> None:
@@ -82,10 +90,22 @@ class AcceptorWatch:
         for record in records:
             assert isinstance(record, JournalRecord)
             if isinstance(record, GroupCreated):
-                self._created[record.group] = record.replica_id
+                self._create(record)
             elif record.group not in self._created and not isinstance(record, GroupRemoved):
                 what = f"{self._member} wrote {type(record).__name__} of a group that no order made"
                 raise Violation("groups", f"group {record.group}: {what}")
+
+    def _create(self, record: GroupCreated) -> None:
+        """A replica begins to vote: once in all its lives, and above the entry that made it one."""
+        latest = self._replicas.get(record.group, 0)
+        if record.replica_id <= latest and self._created.get(record.group) != record.replica_id:
+            what = f"{self._member} makes replica {record.replica_id} after {latest}"
+            raise Violation("groups", f"group {record.group}: {what}")
+        if record.floor <= record.configuration.config_id:
+            what = f"{self._member} votes from {record.floor} on under configuration "
+            what += str(record.configuration.config_id)
+            raise Violation("R5", f"group {record.group}: {what}")
+        self._created[record.group] = record.replica_id
 
     def wrote(self, records: Sequence[Record]) -> None:
         """Records were handed to the store."""
@@ -98,12 +118,17 @@ class AcceptorWatch:
         assert self._durable is not None
         for record in self._unsynced:
             self._durable.apply(record)
+            if isinstance(record, GroupCreated):
+                self._replicas[record.group] = record.replica_id
         self._unsynced = []
 
-    def sending(self, group: int, message: Message) -> None:
-        """The acceptor's message leaves now (R3)."""
+    def sending(self, group: int, message: Message, replica_id: int) -> None:
+        """The acceptor's message, said as this replica, leaves now (R3)."""
         assert self._durable is not None
         votes = self._durable.groups.get(group)
+        if replica_id and self._durable.tombstones.get(group, 0) >= replica_id:
+            # Said before it was removed, and durable before that; nobody needs it any more.
+            return
         if votes is None:
             what = f"{self._member} answers with {type(message).__name__} for a group that it "
             raise Violation("R3", f"group {group}: {what}has not durably")
@@ -114,15 +139,17 @@ class AcceptorWatch:
     def stepped(self, state: AcceptorState) -> None:
         """After every step: the state in memory never goes back either."""
         for group, votes in state.groups.items():
-            promise, floor = self._held.get(group, (None, 0))
-            if votes.promise is promise and votes.floor == floor:
+            replica_id, promise, floor = self._held.get(group, (0, None, 0))
+            if replica_id != votes.replica_id:
+                promise, floor = None, 0
+            elif votes.promise is promise and votes.floor == floor:
                 continue
             if promise is not None and is_below(votes.promise, promise):
                 what = f"promise {promise} became {votes.promise}"
                 raise Violation("R2", f"group {group}: {self._member}: {what}")
             if votes.floor < floor:
                 raise Violation("R2", f"group {group}: {self._member}: the vote floor fell")
-            self._held[group] = (votes.promise, votes.floor)
+            self._held[group] = (votes.replica_id, votes.promise, votes.floor)
 
     def _check(self, wrong: str) -> None:
         if wrong:
@@ -156,6 +183,12 @@ class SegmentWatch:
         """The segments were destroyed, by no fault of the code."""
         self._forgotten[group] = self.was_durable_through(group)
         self._through[group] = 0
+
+    def left(self, group: int) -> None:
+        """The member has the group no more: its segments are no loss."""
+        self._through.pop(group, None)
+        self._forgotten.pop(group, None)
+        self._unsynced = [record for record in self._unsynced if record.group != group]
 
     def opened(self, group: int, durable_through: int, whole_through: int | None = None) -> None:
         """A new life found segments up to here, and synced their folder.
@@ -211,12 +244,36 @@ class SegmentWatch:
 
 
 def floor_uncovered(
-    group: int, floor: int, own: SegmentWatch, voters: Sequence[SegmentWatch]
+    group: int,
+    floor: int,
+    own: SegmentWatch,
+    watches: Mapping[int, SegmentWatch],
+    configurations: Sequence[Configuration],
 ) -> str:
-    """Why a vote floor must not be there: what is below is not durable here, or at a majority."""
+    """Why a vote floor must not be there: what is below is not durable here, or at no majority.
+
+    Args:
+        group: Whose.
+        floor: The floor.
+        own: Of the acceptor's member.
+        watches: Of all members.
+        configurations: That there have been; a majority of any of them will do, since each goes on
+            from the one before. A new voter begins right above the entry of one.
+    """
     if own.was_durable_through(group) < floor - 1:
         return f"vote floor {floor}, own segments through {own.durable_through(group)}"
-    covered = sum(1 for watch in voters if watch.was_durable_through(group) >= floor - 1)
-    if 2 * covered <= len(voters):
-        return f"vote floor {floor}, below it durable at {covered} of {len(voters)} voters only"
-    return ""
+    if any(configuration.config_id == floor - 1 for configuration in configurations):
+        return ""
+    for configuration in configurations:
+        if is_durable_at_majority(group, floor - 1, watches, configuration):
+            return ""
+    return f"vote floor {floor}, below it durable at a majority of no configuration"
+
+
+def is_durable_at_majority(
+    group: int, through: int, watches: Mapping[int, SegmentWatch], configuration: Configuration
+) -> bool:
+    """Whether a majority of a configuration's voters have been durable through an instance."""
+    voters = [watches[voter.member_id] for voter in configuration.voters]
+    covered = sum(1 for watch in voters if watch.was_durable_through(group) >= through)
+    return 2 * covered > len(voters)

@@ -19,6 +19,7 @@ from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.testing.cluster import SimulatedCluster, SimulatedMember
 from ray_paxos.testing.disk_faults import DiskFaults
 from ray_paxos.testing.lease_faults import LeaseFaults
+from ray_paxos.testing.membership_faults import MembershipFaults
 from ray_paxos.testing.network import CLIENT_NODE, SimulatedNetwork
 from ray_paxos.testing.options import NetworkOptions
 from ray_paxos.testing.process import SimulatedProcess
@@ -57,6 +58,7 @@ class FaultInjector:
         self._usual = network.options
         self._leases = LeaseFaults(cluster, network)
         self._disks = DiskFaults(cluster, self._later)
+        self._membership = MembershipFaults(cluster, network, self._kill_for_long)
         self._down_until: dict[Address, int] = {}
         self._kinds: dict[str, Callable[[], None]] = {
             "cut in two": self._cut_in_two,
@@ -80,6 +82,7 @@ class FaultInjector:
             "damaged file": self._damage_file,
             "bad network": self._worsen_network,
             "stray message": self._send_astray,
+            "changed members": self._membership.change,
         }
 
     def start(self) -> None:
@@ -118,6 +121,9 @@ class FaultInjector:
         if "killed master" in kinds:
             # What a new master finds is where most can go wrong.
             kinds = (*kinds, "killed master", "killed master")
+        if "changed members" in kinds:
+            # Each change is worth little before the next one.
+            kinds = (*kinds, *("changed members" for _ in kinds))
         if "transferred master" in kinds and self._world.options.proposer.lease_ns:
             kinds = (*kinds, "transferred master", "transferred master")
         kind = kinds[self._draw.randrange(len(kinds))]
@@ -295,6 +301,10 @@ class FaultInjector:
             process.kill()
         election_ns = self._world.options.proposer.election_timeout_ns
         self._keep_down(processes, int(4 * election_ns * self._draw.random()))
+
+    def _kill_for_long(self, member_id: int) -> None:
+        if self.is_active:
+            self._kill_all_of(list(self._cluster.members[member_id].processes.values()))
 
     def _kill_in_a_write(self) -> None:
         processes = self._cluster.processes

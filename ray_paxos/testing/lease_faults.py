@@ -5,8 +5,6 @@ from __future__ import annotations
 from ray_paxos.core.client_messages import TransferMaster
 from ray_paxos.core.lease import MILLION
 from ray_paxos.core.messages import Address, Envelope, RoleName
-from ray_paxos.core.proposer import Proposer
-from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.testing.cluster import SimulatedCluster, SimulatedMember
 from ray_paxos.testing.network import Transport
@@ -33,7 +31,7 @@ class LeaseFaults:
         masters = [
             (member.member_id, group)
             for member in self._cluster.members.values()
-            for group, proposer in self._proposers(member)
+            for group, proposer in self._cluster.proposers(member.member_id).items()
             if proposer.is_serving
         ]
         if not masters:
@@ -48,14 +46,6 @@ class LeaseFaults:
         message = TransferMaster(self._requests, target)
         envelope = Envelope(genesis, group, OPERATOR, 0, 0, 0, message)
         self._transport.send(OPERATOR, Address(member_id, RoleName.PROPOSER), envelope)
-
-    def _proposers(self, member: SimulatedMember) -> list[tuple[int, Proposer]]:
-        process = member.processes[RoleName.PROPOSER]
-        if not process.is_serving:
-            return []
-        router = process.role
-        assert isinstance(router, GroupRouter)
-        return [(g, role) for g, role in router.roles.items() if isinstance(role, Proposer)]
 
     def pause_ns(self) -> int:
         """A length that outlives a lease, and mostly an election, too."""

@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections import defaultdict
 
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.lease import MILLION
 from ray_paxos.core.messages import (
@@ -47,6 +46,7 @@ from ray_paxos.testing.clock import MachineClock, Scheduler
 from ray_paxos.testing.coverage import PRE_VOTE_REFUSED, RELEASED, SeedCoverage
 from ray_paxos.testing.trace import name_address, name_member
 from ray_paxos.testing.violation import Violation
+from ray_paxos.testing.votes import VoteLedger
 
 ROUNDING_NS = 1_000
 
@@ -60,7 +60,7 @@ class LeaseWatch:
     def __init__(
         self,
         group: int,
-        configuration: Configuration,
+        ledger: VoteLedger,
         drift_ppm: int,
         scheduler: Scheduler,
         coverage: SeedCoverage,
@@ -69,13 +69,13 @@ class LeaseWatch:
 
         Args:
             group: Whose leases.
-            configuration: Who votes.
+            ledger: Knows who votes at which ballot.
             drift_ppm: By how much any clock may be fast or slow.
             scheduler: True time.
             coverage: Counts what was seen.
         """
         self._group = group
-        self._majority = configuration.majority
+        self._ledger = ledger
         self._drift_ppm = drift_ppm
         self._scheduler = scheduler
         self._coverage = coverage
@@ -105,6 +105,17 @@ class LeaseWatch:
     def ended(self, address: Address) -> None:
         """A process is no more, or answers no more."""
         self._believers.pop(address, None)
+
+    def removed(self, member_id: int) -> None:
+        """A member's acceptor votes no more: its word was one replica's, which is gone.
+
+        Whoever leads after the entry that removed it has the promises of a majority without it.
+        """
+        self._grants.pop(member_id, None)
+        self._promised.pop(member_id, None)
+        self._voted_at.pop(member_id, None)
+        for granter, holder in [key for key in self._bound_ns if key[0] == member_id]:
+            del self._bound_ns[granter, holder]
 
     # Messages.
 
@@ -184,10 +195,11 @@ class LeaseWatch:
     def _check_end(self, proposer: Address, ballot: Ballot, until_ns: int) -> None:
         """A proposer believes until then; by the answers of a majority it may."""
         sequences = sorted(self._confirmed[ballot].values(), reverse=True)
-        if len(sequences) < self._majority:
+        majority = self._ledger.majority(ballot)
+        if len(sequences) < majority:
             what = f"{name_address(proposer)} believes in a lease at {ballot}, which "
             raise self._violation(what + f"{len(sequences)} acceptors have granted")
-        began_ns = self._rounds[ballot, sequences[self._majority - 1]]
+        began_ns = self._rounds[ballot, sequences[majority - 1]]
         end_ns = began_ns + self._lease_ns[ballot]
         if until_ns > end_ns:
             what = f"{name_address(proposer)} believes in its lease at {ballot} until {until_ns}, "

@@ -50,7 +50,7 @@ class LogWatch:
         self._chains: list[ChainPoint] = [ChainPoint(0, EMPTY_CHAIN, EMPTY_CHAIN)]
         self._log_times = [0]
         # Never saved, never loaded: what a checkpoint's state is compared with.
-        self._host = MachineHost(registry, group=group)
+        self._host = MachineHost(registry, group=group, configuration=ledger.configurations.current)
         self._digests = [self._host.digest()]
         self._masters: dict[int, Ballot] = {}
         self._denied: set[bytes] = set()

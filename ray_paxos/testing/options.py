@@ -44,6 +44,7 @@ FAULT_KINDS = (
     "damaged file",
     "bad network",
     "stray message",
+    "changed members",
 )
 
 
@@ -122,7 +123,9 @@ class Options:
     """One seed's world.
 
     Attributes:
-        members: Members A, B, C ...: all of them vote in every group.
+        members: Members A, B, C ...: all of them vote in every group at first.
+        followers: So many more members follow every group at first.
+        spares: So many more members have no group at first.
         groups: Groups 0 to `groups` - 1.
         drift_ppm: Each machine's clock is fast or slow by up to this, in parts in a million.
         fault_kinds: What is played.
@@ -134,6 +137,8 @@ class Options:
     """
 
     members: int
+    followers: int = 0
+    spares: int = 0
     groups: int = 2
     drift_ppm: int = 0
     fault_kinds: tuple[str, ...] = ()

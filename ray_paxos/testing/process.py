@@ -9,16 +9,17 @@ queue up; and after a failed fsync it stays up, stopped, until somebody restarts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.driver import Action, Driver, Observe, Run, Transmit, Write
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import Address, Envelope, RoleName
-from ray_paxos.core.role import GroupRouter
+from ray_paxos.core.role import GroupRouter, Role
 from ray_paxos.core.settings import MILLISECOND_NS
-from ray_paxos.core.tasks import Task
+from ray_paxos.core.tasks import FollowParts, PartsOpened, Task
 from ray_paxos.core.wire import decode_envelopes
 from ray_paxos.errors import PaxosError
 from ray_paxos.storage.opening import OpenedRole
@@ -332,9 +333,28 @@ class SimulatedProcess:
         driver, storage = self._driver, self._storage
         if driver is None or storage is None:
             return
+        if isinstance(task, FollowParts) and self.address.role is RoleName.LEARNER:
+            self._world.checker.learner_opening(self.address.member_id)
         outcome = storage.run(task)
+        if isinstance(outcome, PartsOpened):
+            outcome = replace(outcome, made=self._watched(outcome.made))
         if outcome is not None:
             self._run(partial(driver.on_outcome, task, outcome, self._now_ns()))
+
+    def _watched(
+        self, made: Mapping[int, Callable[[int], Role]]
+    ) -> dict[int, Callable[[int], Role]]:
+        """Roles that are made while the process runs are told to the judge, as all others are."""
+
+        def watched(group: int, make: Callable[[int], Role], now_ns: int) -> Role:
+            role = make(now_ns)
+            checker = self._world.checker
+            if isinstance(role, Learner):
+                checker.learner_opened(self.address.member_id, group, role)
+            checker.group_opened(self.address, group, role, self._clock)
+            return role
+
+        return {group: partial(watched, group, make) for group, make in made.items()}
 
     def _crashing(self) -> _Crashing:
         return _Crashing(self)

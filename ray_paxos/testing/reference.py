@@ -16,6 +16,7 @@ from ray_paxos.core.values import (
     CommandBatch,
     MachineMount,
     MasterRecord,
+    MembershipEntry,
     SessionId,
     SessionOpen,
     Value,
@@ -103,7 +104,7 @@ class ReferenceGroup:
             elif isinstance(entry, MachineMount):
                 self._kinds.setdefault(entry.name, entry.kind)
             else:
-                assert isinstance(entry, MasterRecord)
+                assert isinstance(entry, MasterRecord | MembershipEntry)
             index += 1
         self.applied_through = instance_id
 

@@ -94,7 +94,8 @@ class Scenario:
 
         Args:
             members: How many; their names are A, B, C ...
-            options: Limits and times; drift and faults are not used.
+            options: Limits and times, followers and spares, whose names go on after those of the
+                members; drift and faults are not used.
             print_trace: Print everything that happens, to write or mend a schedule.
         """
         trace = Trace(print if print_trace else None)
@@ -187,11 +188,18 @@ class Scenario:
             rule.is_active = False
 
     def inject(
-        self, sender: Address, to: str, message: Message, *, group: int = 0, replica_id: int = 0
+        self,
+        sender: Address,
+        to: str,
+        message: Message,
+        *,
+        group: int = 0,
+        replica_id: int = 0,
+        config_id: int = 0,
     ) -> None:
         """Carry a message that nobody sent."""
         genesis = self.world.genesis.hash()
-        envelope = Envelope(genesis, group, sender, replica_id, 1, 0, message)
+        envelope = Envelope(genesis, group, sender, replica_id, 1, config_id, message)
         self.transport.carry(sender, self.process(to).address, envelope)
 
     # Processes.
@@ -282,10 +290,16 @@ class Scenario:
     def masters(self) -> list[str]:
         """The members that serve in group 0."""
         names = map(name_member, self.world.member_ids)
-        return [n for n in names if self._is_open(n) and self.proposer(n).is_serving]
+        return [n for n in names if self.has_group(f"{n}.proposer") and self.proposer(n).is_serving]
 
-    def _is_open(self, name: str) -> bool:
-        return self.process(f"{name}.proposer").is_serving
+    def has_group(self, name: str, group: int = 0) -> bool:
+        """Whether a process, such as `D.learner`, is open and plays its role in a group."""
+        process = self.process(name)
+        if not process.is_serving:
+            return False
+        role = process.role
+        assert isinstance(role, Acceptor | GroupRouter)
+        return group in (role.state.groups if isinstance(role, Acceptor) else role.roles)
 
     def freeze(self, name: str) -> None:
         """A member's proposer keeps no deadline any more: no heartbeat, no new attempt."""

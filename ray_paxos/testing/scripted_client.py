@@ -16,10 +16,18 @@ from ray_paxos.core.client_messages import (
     Submitted,
     TransferMaster,
 )
+from ray_paxos.core.genesis import Configuration
+from ray_paxos.core.membership_messages import ChangeMembership, MembershipChanged
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
 from ray_paxos.core.quorum_read import QuorumAnswers, Verdict
 from ray_paxos.core.results import EntryResult
-from ray_paxos.core.values import WITHDRAWAL, CommandBatch, SessionId
+from ray_paxos.core.values import (
+    WITHDRAWAL,
+    CommandBatch,
+    MembershipEntry,
+    MembershipKind,
+    SessionId,
+)
 from ray_paxos.machines.log import decode_page, encode_lines
 from ray_paxos.testing.client import Operation, outcome_of
 from ray_paxos.testing.network import Transport
@@ -215,6 +223,28 @@ class ScriptedClient:
         request_id, target_id = self._new_request(()), member_id_of(target) if target else 0
         self._send(member, TransferMaster(request_id, target_id, version))
         return request_id
+
+    def order_change(self, master: str, kind: MembershipKind, member: str, expected: int) -> int:
+        """Ask a master to change who has the group; do not wait. Returns the request's number.
+
+        Args:
+            master: Whose proposer.
+            kind: What becomes of the member,
+            member: and which it is.
+            expected: The config_id of the configuration that is to be changed.
+        """
+        request_id = self._new_request(())
+        entry = MembershipEntry(kind, member_id_of(member), expected)
+        self._send(master, ChangeMembership(request_id, entry))
+        return request_id
+
+    def change(
+        self, master: str, kind: MembershipKind, member: str, expected: int
+    ) -> Configuration:
+        """As `order_change`; wait for the configuration that comes of it."""
+        answer = self.answer(self.order_change(master, kind, member, expected))
+        assert isinstance(answer, MembershipChanged), f"no change: {answer}"
+        return answer.configuration
 
     def answer(self, request_id: int) -> Message:
         """Wait for the answer to a request."""

@@ -58,6 +58,7 @@ class Rule:
         group: Only of this group; None for all.
         fate: What becomes of them.
         count: How many matched.
+        matched: All of them, in the order in which they were sent.
         held: Those held back, in the order in which they were sent.
         is_active: Whether it goes on.
     """
@@ -69,6 +70,7 @@ class Rule:
     group: int | None
     fate: Fate
     count: int = 0
+    matched: list[Envelope] = field(default_factory=list)
     held: list[tuple[Address, Address, Envelope]] = field(default_factory=list)
     is_active: bool = True
 
@@ -108,6 +110,7 @@ class ScriptedTransport:
         for rule in self.rules:
             if rule.matches(sender, to, envelope):
                 rule.count += 1
+                rule.matched.append(envelope)
                 if rule.fate is Fate.HELD:
                     rule.held.append((sender, to, envelope))
                 if rule.fate is not Fate.SEEN:

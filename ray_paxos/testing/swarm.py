@@ -54,6 +54,8 @@ def draw_options(draw: random.Random, members: int) -> Options:
     drift_ppm = draw.choice((0, 200, 10_000, 50_000))
     return Options(
         members=members,
+        followers=draw.choice((0, 1)) if "changed members" in kinds else 0,
+        spares=draw.choice((0, 1)) if "changed members" in kinds else 0,
         groups=draw.choice((1, 1, 2, 3)),
         drift_ppm=drift_ppm,
         fault_kinds=kinds,

@@ -13,19 +13,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ray_paxos.core.acceptor import Acceptor
+from ray_paxos.core.genesis import Configuration
+from ray_paxos.core.learner import Learner
 from ray_paxos.core.learner_messages import ChainPoint
 from ray_paxos.core.messages import RoleName
 from ray_paxos.storage.checkpoints import CheckpointPlace, load_checkpoint, published
 from ray_paxos.storage.identity import checkpointer_folder
 from ray_paxos.testing.cluster import SimulatedCluster
 from ray_paxos.testing.codec import PlainTables
-from ray_paxos.testing.coverage import KEPT, SeedCoverage
+from ray_paxos.testing.coverage import ENTRY_ADOPTED, KEPT, SeedCoverage
 from ray_paxos.testing.faults import FaultInjector
 from ray_paxos.testing.network import SimulatedNetwork
 from ray_paxos.testing.options import SECOND_NS, Options
 from ray_paxos.testing.swarm import draw_options
 from ray_paxos.testing.trace import Trace, name_member
-from ray_paxos.testing.violation import Violation
+from ray_paxos.testing.violation import Violation, expect
 from ray_paxos.testing.world import World
 
 SAFETY_MIN_NS = 2 * SECOND_NS
@@ -196,21 +198,42 @@ class Walk:
 
     def _group_missing(self, group: int) -> str:
         target = self.world.checker.logs[group].reference.applied_through
-        for member_id in self.world.member_ids:
+        configuration = self.world.checker.ledgers[group].configurations.current
+        for member_id in set(self.world.member_ids) - set(configuration.member_ids):
+            acceptor = self.cluster.process(member_id, RoleName.ACCEPTOR).role
+            assert isinstance(acceptor, Acceptor)
+            if group in acceptor.state.groups or self.cluster.learner(member_id, group):
+                return f"{name_member(member_id)} has not left"
+        for member_id in configuration.member_ids:
             learner = self.cluster.learner(member_id, group)
             name = name_member(member_id)
             if learner is None or learner.applied_through < target:
                 return f"{name} has not applied through {target}"
             if learner.durable_through < learner.learned_through:
                 return f"{name} has not sealed through {learner.learned_through}"
-            acceptor = self.cluster.process(member_id, RoleName.ACCEPTOR).role
-            assert isinstance(acceptor, Acceptor)
             left = self.world.checker.damage[member_id].left(group)
             if left:
                 return f"{name} has not mended {left[0]}"
-            floor = acceptor.state.groups[group].floor
-            if floor <= learner.durable_through:
-                return f"{name}'s vote floor is {floor}, durable is {learner.durable_through}"
+            missing = self._vote_missing(configuration, member_id, group, learner)
+            if missing:
+                return f"{name} {missing}"
+        return ""
+
+    def _vote_missing(
+        self, configuration: Configuration, member_id: int, group: int, learner: Learner
+    ) -> str:
+        """What a member's acceptor is not yet that it has to be."""
+        acceptor = self.cluster.process(member_id, RoleName.ACCEPTOR).role
+        assert isinstance(acceptor, Acceptor)
+        votes, voter = acceptor.state.groups.get(group), configuration.voter(member_id)
+        if voter is None:
+            return f"still votes as {votes.replica_id}" if votes is not None else ""
+        if votes is None or votes.replica_id != voter.replica_id:
+            return f"does not vote as {voter.replica_id} yet"
+        if votes.configuration != configuration:
+            return f"votes under configuration {votes.configuration.config_id}"
+        if votes.floor <= learner.durable_through:
+            return f"has the vote floor {votes.floor}, durable is {learner.durable_through}"
         return ""
 
     def _finish(self) -> None:
@@ -218,9 +241,14 @@ class Walk:
         checker = self.world.checker
         for group in range(self.options.groups):
             digests = {}
-            for member_id in self.world.member_ids:
+            configurations = checker.ledgers[group].configurations
+            checker.coverage.configurations(configurations.known())
+            checker.coverage.seen[ENTRY_ADOPTED] += checker.ledgers[group].adopted_entries
+            for member_id in configurations.current.member_ids:
                 learner = self.cluster.learner(member_id, group)
                 assert learner is not None
+                found, wanted = learner.configuration, configurations.current
+                expect(found == wanted, "R5", f"group {group}: {found} instead of {wanted}")
                 digests[member_id] = learner.host.digest()
                 checker.logs[group].converged(member_id, learner.host)
                 self._check_checkpoints(member_id, group)

@@ -24,11 +24,14 @@ from ray_paxos.testing.workload import KV_MACHINE, LOG_MACHINE
 MACHINES = (MachineSpec(KV_MACHINE, "kv", 1), MachineSpec(LOG_MACHINE, "log", 1))
 
 
-def make_genesis(members: int, groups: int) -> Genesis:
-    """A cluster of members A, B, C ... (ids 1, 2, 3 ...), all of them voters of every group."""
-    specs = tuple(MemberSpec(name_member(m), m) for m in range(1, members + 1))
-    voters = tuple(Voter(m, m) for m in range(1, members + 1))
-    group_specs = tuple(GroupSpec(g, voters, MACHINES) for g in range(groups))
+def make_genesis(members: int, groups: int, followers: int = 0, spares: int = 0) -> Genesis:
+    """A cluster of members A, B, C ... (ids 1, 2, 3 ...): voters, then followers, then spares."""
+    everybody = tuple(Voter(m, m) for m in range(1, members + followers + spares + 1))
+    specs = tuple(MemberSpec(name_member(each.member_id), each.member_id) for each in everybody)
+    group_specs = tuple(
+        GroupSpec(g, everybody[:members], MACHINES, followers=everybody[members:][:followers])
+        for g in range(groups)
+    )
     return Genesis(1, "simulated", "0" * 32, specs, group_specs)
 
 
@@ -63,7 +66,7 @@ class World:
     @classmethod
     def make(cls, options: Options, random: Random, trace: Trace) -> World:
         """A world where nothing has happened yet."""
-        genesis = make_genesis(options.members, options.groups)
+        genesis = make_genesis(options.members, options.groups, options.followers, options.spares)
         scheduler = Scheduler()
         classes = (KeyValueMachine, BigLogMachine if options.learner_saves else LogMachine)
         registry = MachineRegistry(classes)

@@ -212,15 +212,15 @@ def release_before_the_learner_knows(patch):
 
 def resume_at_a_released_ballot(patch):
     """A master that has released its lease goes on at its ballot, in case nobody takes over."""
-    hand_over_on = Reign._hand_over_on
+    go_on = Reign._go_on_with_orders
 
     def hand_over_and_resume(self, now_ns, effects):
-        if hand_over_on(self, now_ns, effects):
+        if go_on(self, now_ns, effects):
             self.succession.handover, self.succession.is_released = None, False
             self.authority.is_ending, self.authority.noticed_until_ns = False, 0
         return ""
 
-    patch.setattr(Reign, "_hand_over_on", hand_over_and_resume)
+    patch.setattr(Reign, "_go_on_with_orders", hand_over_and_resume)
 
 
 # Reads.

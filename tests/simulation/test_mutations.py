@@ -12,7 +12,7 @@ import random
 import pytest
 
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.genesis import Configuration, Voter
+from ray_paxos.core.genesis import Configuration, GroupSpec, Voter
 from ray_paxos.core.learner_messages import (
     CatchUp,
     ChainPoint,
@@ -180,13 +180,10 @@ NEW = Configuration(12, (Voter(1, 1), Voter(3, 3), Voter(4, 44)))
 def prepared_proposer() -> tuple[Proposer, Prepare]:
     """Member 1's proposer under NEW, with its own acceptor's promise."""
     proposer = Proposer(
-        group=0,
+        spec=GroupSpec(0, NEW.voters, ()),
+        configuration=NEW,
         member_id=1,
         incarnation=1,
-        replica_id=1,
-        configuration=NEW,
-        members=(1, 2, 3, 4),
-        machines=(),
         settings=ProposerSettings(),
         random=random.Random(1),
         now_ns=0,

@@ -10,6 +10,7 @@ import pytest
 
 from ray_paxos.errors import DamageError
 from ray_paxos.machines.base import ApplyContext
+from ray_paxos.machines.host import NOBODY
 from ray_paxos.machines.kv import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
 from ray_paxos.machines.registry import MachineRegistry
@@ -49,7 +50,7 @@ def state_at(
     disk = LocalDisk(root)
     view = ChosenLogView(disk, FORMATS, IDENTITY, 1)
     place = checkpoint_place(disk, FORMATS, IDENTITY, 1)
-    return rebuild_at(view, place, registry or MachineRegistry(), instance_id)
+    return rebuild_at(view, place, registry or MachineRegistry(), NOBODY, instance_id)
 
 
 @pytest.mark.parametrize(

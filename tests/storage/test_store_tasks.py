@@ -29,6 +29,7 @@ from ray_paxos.core.tasks import (
     CutLog,
     DropCheckpoint,
     DropSaved,
+    FollowParts,
     LoadCheckpoint,
     LogCut,
     MakeCheckpoint,
@@ -388,6 +389,7 @@ def all_tasks(member: Member) -> Sequence[tuple[Callable[[Task], Outcome], Task]
         Scrub(GROUP, (1, 4)),
         DropCheckpoint(GROUP, 4),
         SetAsideCheckpoint(GROUP, 4),
+        FollowParts(0),
     ]
     return [(learner_run, task) for task in own] + [(checkpointer_run, task) for task in others]
 

@@ -57,6 +57,16 @@ AnyMessage = TypeVar("AnyMessage")
 AnyEvent = TypeVar("AnyEvent")
 
 
+def with_members(
+    configuration: Configuration, members: Iterable[int], demoted: int | None
+) -> Configuration:
+    """A configuration where those that do not vote follow, and `demoted` does not vote either."""
+    voters = tuple(v for v in configuration.voters if v.member_id != demoted)
+    others = sorted(set(members) - {v.member_id for v in voters})
+    followers = tuple(Voter(m, REPLICAS[m]) for m in others)
+    return Configuration(configuration.config_id, voters, followers)
+
+
 def acceptor_of(member_id: int) -> Address:
     return Address(member_id, RoleName.ACCEPTOR)
 
@@ -134,6 +144,7 @@ def status(
     master: tuple[int, int] = (0, 0),
     proposer_incarnation: int = 0,
     revoked: Ballot | None = None,
+    configuration: Configuration | None = None,
 ) -> LearnerStatus:
     applied = learned if applied is None else applied
     return LearnerStatus(
@@ -150,6 +161,7 @@ def status(
         *master,
         proposer_incarnation=proposer_incarnation,
         revoked=revoked,
+        configuration=configuration,
     )
 
 

@@ -49,6 +49,7 @@ from tests.unit.core_helpers import (
     envelope,
     learner_of,
     proposer_of,
+    with_members,
 )
 
 ME = 2
@@ -147,12 +148,11 @@ class LearnerBench:
         self.sealed: list[SealedInstance] = list(sealed)
         self.durable_through = base.instance_id if base is not None else 0
         self.durable_through += len(self.sealed)
+        configuration = with_members(configuration, members, None if replica_id else ME)
         self.learner = Learner(
             group=GROUP,
             member_id=ME,
-            replica_id=replica_id,
             configuration=configuration,
-            members=members,
             host=host or ScriptedHost(applied_through=base.instance_id if base else 0),
             base=base,
             settings=settings,

@@ -20,7 +20,7 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import PrepareStarted
-from ray_paxos.core.genesis import Configuration, MachineSpec
+from ray_paxos.core.genesis import Configuration, GroupSpec, MachineSpec
 from ray_paxos.core.learner_messages import (
     Applied,
     ChainPoint,
@@ -65,6 +65,7 @@ from tests.unit.core_helpers import (
     sent,
     status,
     submit,
+    with_members,
 )
 
 SETTINGS = ProposerSettings(
@@ -115,14 +116,14 @@ class ProposerBench:
         self.read_answers: Counter[tuple[Address, int]] = Counter()
         self.values: dict[tuple[Ballot, int], bytes] = {}
         self.learned: dict[int, bytes] = {}
+        configuration = with_members(configuration, members, None if replica_id else 1)
         self.proposer = Proposer(
-            group=GROUP,
+            spec=GroupSpec(
+                GROUP, configuration.voters, machines, followers=configuration.followers
+            ),
+            configuration=configuration,
             member_id=1,
             incarnation=incarnation,
-            replica_id=replica_id,
-            configuration=configuration,
-            members=members,
-            machines=machines,
             settings=settings,
             random=random.Random(seed),
             now_ns=now_ns,

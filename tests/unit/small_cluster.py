@@ -15,7 +15,7 @@ from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import AcceptorState, GroupVotes
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import Event, MasterStarted
-from ray_paxos.core.genesis import Configuration, Voter
+from ray_paxos.core.genesis import Configuration, GroupSpec, Voter
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
 from ray_paxos.core.proposer import Proposer
@@ -74,9 +74,7 @@ class SmallCluster:
             self.roles[learner_of(member_id)] = Learner(
                 group=GROUP,
                 member_id=member_id,
-                replica_id=REPLICAS[member_id],
                 configuration=configuration,
-                members=self.members,
                 host=ScriptedHost(),
                 base=None,
                 settings=LearnerSettings(),
@@ -87,13 +85,9 @@ class SmallCluster:
                 segments=tuple,
             )
             self.roles[proposer_of(member_id)] = Proposer(
-                group=GROUP,
+                spec=GroupSpec(GROUP, configuration.voters, (LOG_MACHINE,)),
                 member_id=member_id,
                 incarnation=1,
-                replica_id=REPLICAS[member_id],
-                configuration=configuration,
-                members=self.members,
-                machines=(LOG_MACHINE,),
                 settings=settings,
                 random=random.Random(100 * seed + member_id),
                 now_ns=0,

@@ -311,9 +311,7 @@ def test_a_replay_holds_no_more_of_the_log_than_its_memory() -> None:
     learner = Learner(
         group=GROUP,
         member_id=ME,
-        replica_id=12,
         configuration=CONFIGURATION,
-        members=(1, 2, 3),
         host=MachineHost(MachineRegistry(), group=GROUP),
         base=None,
         settings=SETTINGS,

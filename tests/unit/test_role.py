@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ray_paxos.core.client_messages import Flush
+from ray_paxos.core.client_messages import (
+    Consistency,
+    Flush,
+    Query,
+    QueryFailed,
+    QueryMany,
+    QueryProblem,
+)
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import MessageRefused
 from ray_paxos.core.messages import Envelope, OrderDone
@@ -190,3 +197,17 @@ def test_a_deadline_that_is_given_up_and_taken_up_again() -> None:
     routed.handle(envelope(client(), Flush(), group=1), 0)
     assert routed.deadline_ns == 10
     assert groups(routed.on_deadline(15)) == [1]
+
+
+def test_who_reads_a_group_that_is_not_here_is_told() -> None:
+    routed, _ = router(None)
+    for query in (
+        Query(7, "kv", b"", 0),
+        QueryMany(7, "kv", (b"",), 0, Consistency.STALE, None, 0, 90),
+    ):
+        effects = routed.handle(envelope(client(), query, group=9), 0)
+        (send,) = effects.sends_now
+        assert send.to == client()
+        assert isinstance(send.message, QueryFailed)
+        assert (send.message.request_id, send.message.problem) == (7, QueryProblem.NO_GROUP)
+    assert not routed.handle(envelope(client(), Flush(), group=9), 0).sends_now

@@ -7,6 +7,7 @@ import pytest
 from ray_paxos.core.checkpoint_messages import ChainReply, ChainRequest
 from ray_paxos.core.chunk_check import Difference
 from ray_paxos.core.messages import Address
+from ray_paxos.core.peers import Peers
 from ray_paxos.core.settings import LearnerSettings
 from ray_paxos.core.unconfirmed_chunks import INTERVAL_MAX_NS, Confirmed, UnconfirmedChunks
 from tests.unit.core_helpers import MS, checkpointer_of, learner_of
@@ -205,3 +206,17 @@ def test_a_difference_is_told_once_and_nobody_is_asked_any_more() -> None:
     assert chunks.due_ns is None
     chunks.note(1, 800, RETRY_NS)
     assert chunks.due_ns is None
+
+
+def test_members_that_leave_are_asked_no_more_and_those_that_join_are() -> None:
+    peers = Peers((1, 3))
+    chunks = UnconfirmedChunks(peers, LearnerSettings())
+    chunks.note(1, 700, 0)
+    peers.replace((1,))
+    assert chunks.take_question(700, CHAIN, INTERVAL_MAX_NS) is None
+    assert chunks.overdue_count == 1
+    peers.replace((1, 4))
+    assert chunks.take_question(700, CHAIN, INTERVAL_MAX_NS) is None, "not at once"
+    question = chunks.take_question(700, CHAIN, 3 * INTERVAL_MAX_NS)
+    assert question is not None
+    assert question[0] == learner_of(4)

@@ -10,8 +10,8 @@ from tests.unit.core_helpers import MS
 RETRY_NS = 300 * MS
 
 
-def floor(replica_id: int = 12) -> VoteFloor:
-    return VoteFloor(replica_id, LearnerSettings(catch_up_retry_ns=RETRY_NS))
+def floor() -> VoteFloor:
+    return VoteFloor(LearnerSettings(catch_up_retry_ns=RETRY_NS))
 
 
 def test_both_must_be_durable() -> None:
@@ -38,9 +38,3 @@ def test_it_is_asked_for_again_only_after_a_while_and_not_once_it_is_there() -> 
     assert one.confirmed == 6
     assert one.due_ns is None
     assert one.take_due(9, 10**15) is None
-
-
-def test_who_does_not_vote_has_none() -> None:
-    one = floor(replica_id=0)
-    one.note_majority_durable(5)
-    assert one.take_due(9, 0) is None

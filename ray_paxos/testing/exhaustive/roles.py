@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import AcceptorState
-from ray_paxos.core.genesis import Configuration
+from ray_paxos.core.genesis import Configuration, GroupSpec
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.core.proposer import Proposer
@@ -119,13 +119,9 @@ def make_role(
 
 def _make_proposer(recipe: Recipe, member_id: int, incarnation: int, now_ns: int) -> Proposer:
     return Proposer(
-        group=GROUP,
+        spec=GroupSpec(GROUP, recipe.configuration.voters, ()),
         member_id=member_id,
         incarnation=incarnation,
-        replica_id=recipe.replica_id(member_id),
-        configuration=recipe.configuration,
-        members=recipe.members,
-        machines=(),
         settings=recipe.proposer,
         random=NoRandom(),
         now_ns=now_ns,
@@ -146,9 +142,7 @@ def _make_learner(
     return Learner(
         group=GROUP,
         member_id=member_id,
-        replica_id=recipe.replica_id(member_id),
         configuration=recipe.configuration,
-        members=recipe.members,
         host=MachineHost(MachineRegistry(()), group=GROUP),
         base=None,
         settings=recipe.learner,

@@ -20,7 +20,7 @@ from ray_paxos.core.driver import Action as Order
 from ray_paxos.core.driver import Driver, Observe, Transmit, Write
 from ray_paxos.core.events import PrepareStarted
 from ray_paxos.core.messages import Address, Envelope, LeaseNotice, RoleName
-from ray_paxos.core.records import Record, SealSegment
+from ray_paxos.core.records import JournalRecord, Record, SealSegment
 from ray_paxos.core.role import Role
 from ray_paxos.testing.exhaustive import roles
 from ray_paxos.testing.exhaustive.actions import (
@@ -85,6 +85,7 @@ def _note_durable(durable: Durable, record: Record) -> None:
     if isinstance(record, SealSegment):
         durable.sealed.extend(record.instances)
     else:
+        assert isinstance(record, JournalRecord), "no model gives or takes groups"
         durable.votes.apply(record)
 
 

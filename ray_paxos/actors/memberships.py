@@ -1,0 +1,230 @@
+"""Who has a group and who votes in it, as a driver sees and changes it.
+
+A change is an entry of the group's log, proposed by its master: one member at a time, and only of
+the configuration that whoever orders it has seen. So an order that is given twice, or comes late,
+does nothing: where its answer is lost, the log itself says whether it was carried out.
+
+```
+ move from A to B:  B joins as a follower ─▶ catches up ─▶ votes ─▶ A leaves
+```
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ray_paxos.actors.administration import Administration, ask_all
+from ray_paxos.actors.answers import state_of
+from ray_paxos.core.client_messages import Redirected, Refused
+from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.membership_messages import ChangeMembership, MembershipChanged
+from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.values import MembershipEntry, MembershipKind
+from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+from ray_paxos.errors import MembershipError
+
+PAUSE_S = 0.05
+ORDER_TRY_S = 3.0
+LOOK_TIMEOUT_S = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMembers:
+    """Who has a group, from one instance of its log on.
+
+    Attributes:
+        version: The instance of the entry that made it so; 0 for the group's beginning. Of two the
+            later one is higher.
+        voters: Names of the members that vote, sorted.
+        followers: Names of those that learn and serve reads without voting, sorted.
+    """
+
+    version: int
+    voters: tuple[str, ...]
+    followers: tuple[str, ...]
+
+
+class Memberships:
+    """Asks and orders one cluster's members about who has which group."""
+
+    def __init__(self, genesis: Genesis, administration: Administration) -> None:
+        """Ask the members of the genesis."""
+        self._genesis = genesis
+        self._administration = administration
+        self._names = {member.member_id: member.name for member in genesis.members}
+        self._ids = {member.name: member.member_id for member in genesis.members}
+
+    def latest(self, group: int) -> GroupMembers | None:
+        """The latest configuration that any member that answers has learned; None where none does.
+
+        A later one may have been chosen since; whoever changes it says which one he has seen.
+        """
+        found = [each for each in self._told(group).values() if each is not None]
+        return max(found, key=lambda each: each.version, default=None)
+
+    def _told(self, group: int) -> dict[str, GroupMembers | None]:
+        """What each member's learner follows; None where it has not the group."""
+        answers = ask_all(
+            {name: partial(self._ask_learner, name, group) for name in self._ids}, LOOK_TIMEOUT_S
+        )
+        return {
+            name: GroupMembers(answer[0], self._named(answer[1]), self._named(answer[2]))
+            for name, answer in answers.items()
+            if isinstance(answer, tuple)
+        }
+
+    def _ask_learner(self, name: str, group: int) -> Any:
+        return self._administration.call(name, RoleName.LEARNER, "configuration", group)
+
+    def _named(self, member_ids: tuple[int, ...]) -> tuple[str, ...]:
+        return tuple(sorted(self._names.get(m, str(m)) for m in member_ids))
+
+    def change(
+        self, group: int, kind: MembershipKind, member: str, *, timeout_s: float
+    ) -> GroupMembers:
+        """Have the master of a group make one change.
+
+        Args:
+            group: Whose members.
+            kind: What is to become of the member.
+            member: Its name.
+            timeout_s: How long to try.
+
+        Returns:
+            Who has the group from there on. Where it was as ordered already, nothing was changed.
+
+        Raises:
+            MembershipError: It was refused, or no master took it in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        problem = "no member of the group answers"
+        asked = ""
+        while time.monotonic() < deadline:
+            before = self.latest(group)
+            if before is None:
+                time.sleep(PAUSE_S)
+                continue
+            if _is_so(before, kind, member):
+                return before
+            entry = MembershipEntry(kind, self._ids[member], before.version)
+            candidates = before.voters
+            asked = asked if asked in candidates else candidates[0]
+            reply = self._order(asked, group, entry, deadline)
+            match reply:
+                case MembershipChanged(configuration=configuration):
+                    return self._wait_for(group, configuration.config_id, deadline)
+                case Refused(message=message):
+                    after = self.latest(group)
+                    if after is not None and after.version > before.version:
+                        # Somebody else's change came first, or this one, whose answer was lost.
+                        continue
+                    raise MembershipError(f"the members of group {group} stay: {message}")
+                case Redirected(master=master) if self._names.get(master or 0) in candidates:
+                    problem, asked = f"member {asked} does not lead", self._names[master or 0]
+                    continue
+                case Redirected():
+                    problem = "no master is known"
+                case str(text):
+                    problem = text
+            asked = candidates[(candidates.index(asked) + 1) % len(candidates)]
+            time.sleep(PAUSE_S)
+        raise MembershipError(
+            f"the order to {kind.name.lower()} member {member} in group {group} was not carried "
+            f"out within {timeout_s:g} s, and may be still: {problem}"
+        )
+
+    def move(self, group: int, source: str, target: str, *, timeout_s: float) -> GroupMembers:
+        """Give a group to another member, and have it vote in the place of one that has it.
+
+        What is done already is not done again, so an interrupted move goes on where it was.
+
+        Args:
+            group: Which.
+            source: The member that leaves.
+            target: The member that joins.
+            timeout_s: For all of it.
+
+        Returns:
+            Who has the group in the end.
+
+        Raises:
+            MembershipError: A step was refused, or not carried out in time; those before it stand.
+        """
+        deadline = time.monotonic() + timeout_s
+
+        def left_s() -> float:
+            return max(deadline - time.monotonic(), 0.001)
+
+        found = self.latest(group)
+        if found is not None and target not in (*found.voters, *found.followers):
+            self.change(group, MembershipKind.ADD, target, timeout_s=left_s())
+        self._promote_once_caught_up(group, target, deadline, left_s)
+        return self.change(group, MembershipKind.REMOVE, source, timeout_s=left_s())
+
+    def _promote_once_caught_up(
+        self, group: int, target: str, deadline: float, left_s: Callable[[], float]
+    ) -> None:
+        while True:
+            try:
+                self.change(group, MembershipKind.PROMOTE, target, timeout_s=left_s())
+                return
+            except MembershipError as error:
+                # It has just been given the group, or is still behind.
+                is_early = "does not answer" in str(error) or "instances behind" in str(error)
+                if not is_early or time.monotonic() >= deadline:
+                    raise
+                time.sleep(PAUSE_S)
+
+    def _wait_for(self, group: int, version: int, deadline: float) -> GroupMembers:
+        """What is made so is so; but whoever asks next is to see it."""
+        while True:
+            found = self.latest(group)
+            if found is not None and found.version >= version:
+                return found
+            if time.monotonic() >= deadline:
+                raise MembershipError(
+                    f"group {group} has other members from instance {version} on; no member has "
+                    "told so yet"
+                )
+            time.sleep(PAUSE_S)
+
+    def _order(
+        self, member: str, group: int, entry: MembershipEntry, deadline: float
+    ) -> MembershipChanged | Refused | Redirected | str:
+        address = Address(secrets.randbits(62) | 1, RoleName.CLIENT)
+        order = ChangeMembership(1, entry)
+        envelope = Envelope(self._genesis.hash(), group, address, 0, 0, 0, order)
+        batch = encode_envelopes((envelope,))
+
+        def call() -> Any:
+            return self._administration.call(member, RoleName.PROPOSER, "submit", batch)
+
+        patience_s = min(max(deadline - time.monotonic(), 0.0), ORDER_TRY_S)
+        answer = ask_all({member: call}, patience_s)[member]
+        if isinstance(answer, Exception):
+            return f"member {member}: {answer}"
+        state = state_of(answer)
+        if state is not None:
+            return f"member {member}: {state}"
+        for reply in decode_envelopes(answer):
+            if isinstance(reply.message, MembershipChanged | Refused | Redirected):
+                return reply.message
+        return f"member {member} gave no answer"
+
+
+def _is_so(found: GroupMembers, kind: MembershipKind, member: str) -> bool:
+    """Whether a member is already what it is to become."""
+    match kind:
+        case MembershipKind.ADD:
+            return member in (*found.voters, *found.followers)
+        case MembershipKind.PROMOTE:
+            return member in found.voters
+        case MembershipKind.DEMOTE:
+            return member in found.followers
+        case MembershipKind.REMOVE:
+            return member not in (*found.voters, *found.followers)

@@ -1,0 +1,117 @@
+"""Which groups a member has, and how it comes to have one more or one less.
+
+```
+ master of the group ── TakePart: the group's genesis, the entry that added the member ─▶ learner
+    learner: not below a tombstone? ── PartTaken, durable ── the group's folder, its learner
+                                          └── PartsChanged ─▶ own proposer, own checkpointer:
+                                              they read what is durable, and open what is new
+ own learner: the log names this member no more, and its acceptor votes no more
+    ── PartLeft, durable: a tombstone ── the folders go ── PartsChanged, as above
+```
+
+A group is made at a member by that order alone, never by a message about it (design 9): what a
+delayed message tells of a group that was here once must not bring it back without its votes. An
+order names the replica that the member is to be. Of every group that it has left the member knows
+the highest replica that may ever have been meant for it: an order that is not above is an old one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import msgspec
+
+from ray_paxos.core.genesis import Configuration, Genesis, GroupSpec, Voter
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """One member's part in one group, as it was ordered.
+
+    Attributes:
+        replica_id: The member's identity in it, by `configuration`.
+        spec: What the group starts from.
+        configuration: Of the entry that added the member, or the group's first one.
+    """
+
+    replica_id: int
+    spec: GroupSpec
+    configuration: Configuration
+
+    @property
+    def group(self) -> int:
+        """The group's number."""
+        return self.spec.group
+
+
+class PartTaken(msgspec.Struct, frozen=True, array_like=True, tag="part_taken"):
+    """The member has the group from here on."""
+
+    group: int
+    part: Part
+
+
+class PartLeft(msgspec.Struct, frozen=True, array_like=True, tag="part_left"):
+    """Tombstone: no order for a replica_id at or below this one brings the group back here."""
+
+    group: int
+    replica_id: int
+
+
+PartRecord: TypeAlias = PartTaken | PartLeft
+
+
+@dataclass
+class Parts:
+    """All parts of one member: the fold of its records.
+
+    Attributes:
+        version: Counts the changes.
+        parts: By group.
+        tombstones: By group that was left, the highest replica_id that an old order may name.
+    """
+
+    version: int = 0
+    parts: dict[int, Part] = field(default_factory=dict)
+    tombstones: dict[int, int] = field(default_factory=dict)
+
+    def apply(self, record: PartRecord) -> None:
+        """Take one record in."""
+        self.version += 1
+        group = record.group
+        if isinstance(record, PartTaken):
+            self.parts[group] = record.part
+        else:
+            self.parts.pop(group, None)
+            self.tombstones[group] = max(self.tombstones.get(group, 0), record.replica_id)
+
+    def refusal(self, member_id: int, part: Part) -> str:
+        """Why an order for a part is not followed; empty where it is, or was already.
+
+        Args:
+            member_id: Of this member.
+            part: What is ordered.
+        """
+        group, configuration = part.group, part.configuration
+        held = self.parts.get(group)
+        if held is not None and held.replica_id != part.replica_id:
+            return f"group {group} is here already, as replica {held.replica_id}"
+        if part.replica_id <= self.tombstones.get(group, 0):
+            return f"replica {part.replica_id} of group {group} has left; a new one is above it"
+        if Voter(member_id, part.replica_id) not in (
+            *configuration.voters,
+            *configuration.followers,
+        ):
+            return f"its configuration does not name this member its replica {part.replica_id}"
+        return ""
+
+
+def first_parts(genesis: Genesis, member_id: int) -> Parts:
+    """A member's parts in the groups of the genesis."""
+    parts = Parts()
+    for spec in genesis.groups:
+        configuration = spec.configuration
+        own = configuration.voter(member_id) or configuration.follower(member_id)
+        if own is not None:
+            parts.parts[spec.group] = Part(own.replica_id, spec, configuration)
+    return parts

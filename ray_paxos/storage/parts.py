@@ -1,0 +1,207 @@
+"""The file that says which groups a member has: `learner/parts.json`.
+
+The learner alone writes it, whole, whenever something changes; the member's other roles read it
+when they open, and when the learner tells them that it has changed. It is made when the member's
+folder is staged, and never by a restart: without it nobody knows which groups were here and which
+have left, and an old order could bring one back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from ray_paxos.core.parts import Part, PartRecord, Parts, PartTaken
+from ray_paxos.core.role import Role
+from ray_paxos.core.tasks import PartsOpened
+from ray_paxos.errors import DamageError, PaxosError
+from ray_paxos.storage.checked_files import Fields, read_fields, replace_fields
+from ray_paxos.storage.disk import Disk
+from ray_paxos.storage.identity import Identity, log_folder, member_fields
+
+PARTS = "learner/parts.json"
+
+Opened = TypeVar("Opened")
+PartOpener: TypeAlias = Callable[[Part], tuple[Opened, Callable[[int], Role]]]
+"""Opens what one role has of a group: what its store works with, and what makes the role itself,
+at a time of the process's clock. Raises CheckpointError and DamageError where it is damaged."""
+
+_Saved = tuple[tuple[Part, ...], tuple[tuple[int, int], ...]]
+_decoder = msgspec.json.Decoder(_Saved)
+
+
+def read_parts(disk: Disk, identity: Identity) -> Parts:
+    """Which groups a member has.
+
+    Raises:
+        DamageError: The file is missing, damaged, or another member's.
+        OSError: The disk refuses.
+    """
+    where = disk.where(PARTS)
+    try:
+        fields = read_fields(disk, PARTS)
+    except FileNotFoundError as error:
+        raise DamageError(f"{where} is missing: nobody knows which groups are here") from error
+    expected = member_fields(identity)
+    if {name: fields.get(name) for name in expected} != expected:
+        raise DamageError(f"{where}: of another member")
+    try:
+        parts, tombstones = _decoder.decode(str(fields["parts"]))
+        version = int(fields["version"])
+    except (KeyError, ValueError, msgspec.DecodeError) as error:
+        raise DamageError(f"{where}: not a list of groups ({error})") from error
+    return Parts(version, {part.group: part for part in parts}, dict(tombstones))
+
+
+def write_parts(disk: Disk, identity: Identity, parts: Parts) -> None:
+    """Say so from here on, durably.
+
+    Raises:
+        OSError: The disk refuses; what was said before stays.
+    """
+    ordered = tuple(parts.parts[group] for group in sorted(parts.parts))
+    saved: _Saved = (ordered, tuple(sorted(parts.tombstones.items())))
+    fields: Fields = {
+        **member_fields(identity),
+        "version": parts.version,
+        "parts": msgspec.json.encode(saved).decode(),
+    }
+    replace_fields(disk, PARTS, fields)
+
+
+class PartsFile:
+    """The file of one member, as one of its roles sees it.
+
+    Attributes:
+        parts: As read, or written, last.
+    """
+
+    def __init__(self, disk: Disk, identity: Identity) -> None:
+        """Read it.
+
+        Raises:
+            DamageError: As `read_parts`.
+            OSError: The disk refuses.
+        """
+        self._disk = disk
+        self._identity = identity
+        self.parts = read_parts(disk, identity)
+
+    def read(self) -> Parts:
+        """What it says by now; raises as `read_parts`."""
+        self.parts = read_parts(self._disk, self._identity)
+        return self.parts
+
+    def apply(self, record: PartRecord) -> None:
+        """Write what comes of a record, durably; for the learner alone.
+
+        Raises:
+            OSError: The disk refuses; nothing has changed.
+        """
+        parts = Parts(self.parts.version, dict(self.parts.parts), dict(self.parts.tombstones))
+        parts.apply(record)
+        if isinstance(record, PartTaken):
+            # Before it counts: a log that is missing later is a log that was lost.
+            self._disk.make_folder(log_folder(record.group))
+        write_parts(self._disk, self._identity, parts)
+        self.parts = parts
+
+
+class OpenParts(Generic[Opened]):
+    """What one role has open of its member's groups.
+
+    Attributes:
+        groups: What its store works with, by group.
+    """
+
+    def __init__(
+        self, parts: PartsFile, open_part: PartOpener[Opened], close_part: Callable[[int], None]
+    ) -> None:
+        """Have nothing open.
+
+        Args:
+            parts: Which groups there are.
+            open_part: Opens one.
+            close_part: Removes what one that was left has on the disk.
+        """
+        self.groups: dict[int, Opened] = {}
+        self._parts = parts
+        self._open_part = open_part
+        self._close_part = close_part
+        self._replicas: dict[int, int] = {}
+
+    def open(self, part: Part) -> Callable[[int], Role]:
+        """Open one.
+
+        Raises:
+            CheckpointError: Its checkpoints cannot be used.
+            DamageError: Its log is damaged beyond what others can mend.
+            StorageError: The disk refuses.
+        """
+        self.groups[part.group], make = self._open_part(part)
+        self._replicas[part.group] = part.replica_id
+        return make
+
+    def follow(self) -> PartsOpened:
+        """Open what the member has by now, and let go of what it has left.
+
+        What fails in one group stops no other: it is told, and tried again by the next call.
+
+        Raises:
+            DamageError: The file that says what there is is damaged.
+            OSError: The disk refuses to read it.
+        """
+        parts = self._parts.read()
+        failed: dict[int, str] = {}
+        for group, replica_id in list(self._replicas.items()):
+            part = parts.parts.get(group)
+            if part is not None and part.replica_id == replica_id:
+                continue
+            try:
+                if part is None:
+                    self._close_part(group)
+                del self._replicas[group], self.groups[group]
+            except (OSError, PaxosError) as error:
+                failed[group] = f"what it had on the disk cannot be removed: {error}"
+        made: dict[int, Callable[[int], Role]] = {}
+        for group, part in parts.parts.items():
+            if group in self._replicas:
+                continue
+            try:
+                made[group] = self.open(part)
+            except (OSError, PaxosError) as error:
+                failed[group] = str(error)
+        return PartsOpened(parts.version, frozenset(parts.parts), made, failed)
+
+
+def held_groups(disk: Disk, identity: Identity) -> tuple[int, ...]:
+    """The groups that a member has, ascending; for those who look into its folder.
+
+    Where the file that says so is damaged, those of the genesis.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    try:
+        return tuple(sorted(read_parts(disk, identity).parts))
+    except DamageError:
+        return identity.groups
+
+
+def remove_tree(disk: Disk, path: str) -> None:
+    """Remove a folder with all that is in it; nothing where there is none.
+
+    Raises:
+        OSError: The disk refuses; the rest stays.
+    """
+    if not disk.exists(path):
+        return
+    for name in disk.list(path):
+        below = f"{path}/{name}"
+        if disk.is_folder(below):
+            remove_tree(disk, below)
+        else:
+            disk.unlink(below)
+    disk.remove_folder(path)

@@ -1,0 +1,92 @@
+"""Changes of a group's members, as an operator without judgement orders them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from ray_paxos.core.membership_messages import ChangeMembership
+from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.proposer import Proposer
+from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.core.values import MembershipEntry, MembershipKind
+from ray_paxos.testing.cluster import SimulatedCluster
+from ray_paxos.testing.network import Transport
+from ray_paxos.testing.trace import name_member
+
+OPERATOR = Address(901, RoleName.CLIENT)
+LAST_MOMENTS_NS = 15 * MILLISECOND_NS
+
+
+class MembershipFaults:
+    """Orders them of whoever leads."""
+
+    def __init__(
+        self,
+        cluster: SimulatedCluster,
+        transport: Transport,
+        kill_member: Callable[[int], None],
+    ) -> None:
+        """Order nothing yet.
+
+        Args:
+            cluster: Whose members.
+            transport: Its network.
+            kill_member: Ends a member's processes for a while.
+        """
+        self._cluster = cluster
+        self._transport = transport
+        self._kill_member = kill_member
+        self._world = cluster.world
+        self._draw = cluster.world.random
+        self._requests = 0
+
+    def change(self) -> None:
+        """Somebody is to join, to vote, to vote no more, or to leave; often its master dies of it.
+
+        What cannot be is ordered, too: whoever is there already, the last voter, under a
+        configuration that has been changed since.
+        """
+        masters = list(self._masters())
+        if not masters:
+            return
+        member_id, group, proposer = masters[self._draw.randrange(len(masters))]
+        configuration = proposer.configuration
+        kinds = list(MembershipKind)
+        # Else groups would only shrink.
+        kinds += [MembershipKind.ADD, MembershipKind.PROMOTE, MembershipKind.PROMOTE]
+        kind = kinds[self._draw.randrange(len(kinds))]
+        fitting = {
+            MembershipKind.ADD: set(self._cluster.members) - set(configuration.member_ids),
+            MembershipKind.PROMOTE: {f.member_id for f in configuration.followers},
+            MembershipKind.DEMOTE: {v.member_id for v in configuration.voters},
+            MembershipKind.REMOVE: set(configuration.member_ids),
+        }[kind]
+        whoever = sorted(fitting) if self._draw.random() < 0.9 else list(self._cluster.members)
+        if not whoever:
+            return
+        whom = whoever[self._draw.randrange(len(whoever))]
+        expected = configuration.config_id
+        if self._draw.random() < 0.1:
+            expected = max(expected - 1, 0)
+        self._order(group, member_id, MembershipEntry(kind, whom, expected))
+        if self._draw.random() < 0.25:
+            delay_ns = self._draw.randrange(LAST_MOMENTS_NS)
+            self._world.scheduler.after(delay_ns, partial(self._kill_member, member_id))
+
+    def _order(self, group: int, master: int, entry: MembershipEntry) -> None:
+        self._requests += 1
+        what = f"{name_member(master)} is to {entry.kind.name} {name_member(entry.member_id)}"
+        self._world.say(f"{what} in group {group}")
+        genesis = self._world.genesis.hash()
+        message = ChangeMembership(self._requests, entry)
+        envelope = Envelope(genesis, group, OPERATOR, 0, 0, 0, message)
+        self._transport.send(OPERATOR, Address(master, RoleName.PROPOSER), envelope)
+
+    def _masters(self) -> list[tuple[int, int, Proposer]]:
+        return [
+            (member.member_id, group, proposer)
+            for member in self._cluster.members.values()
+            for group, proposer in self._cluster.proposers(member.member_id).items()
+            if proposer.is_serving
+        ]

@@ -1,0 +1,179 @@
+"""An acceptor takes another configuration from its own member's learner, and from nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from ray_paxos.core.client_messages import QuorumRead, RefusalCode, Refused
+from ray_paxos.core.effects import Effects
+from ray_paxos.core.genesis import Configuration, Voter
+from ray_paxos.core.membership_messages import ConfigurationFollowed, FollowConfiguration
+from ray_paxos.core.messages import (
+    Accept,
+    Accepted,
+    Address,
+    BelowFloor,
+    Nack,
+    NackReason,
+    OrderDone,
+    Prepare,
+    Promise,
+    RemoveGroup,
+)
+from ray_paxos.core.records import ConfigurationSet, GroupCreated, GroupRemoved
+from tests.unit.core_helpers import (
+    CONFIGURATION,
+    GROUP,
+    AcceptorBench,
+    ballot,
+    client,
+    learner_of,
+    proposer_of,
+)
+
+ME = 2
+GROWN = Configuration(10, (*CONFIGURATION.voters, Voter(4, 14)), (), 14)
+WITHOUT_ME = Configuration(12, (Voter(1, 11), Voter(3, 13), Voter(4, 14)), (), 15)
+BACK_AGAIN = Configuration(20, (Voter(1, 11), Voter(2, 17), Voter(3, 13), Voter(4, 14)), (), 17)
+
+
+def follow(
+    bench: AcceptorBench, configuration: Configuration, sender: Address | None = None
+) -> Effects:
+    return bench.ask(FollowConfiguration(configuration), sender or learner_of(ME))
+
+
+def answer(effects: Effects) -> object:
+    (send,) = effects.sends_after_sync
+    return send.message
+
+
+def nacked(effects: Effects) -> NackReason:
+    nack = answer(effects)
+    assert isinstance(nack, Nack)
+    return nack.reason
+
+
+def test_it_answers_under_the_new_configuration_once_it_is_durable() -> None:
+    bench = AcceptorBench()
+    bench.prepare(ballot(5))
+    effects = follow(bench, GROWN)
+    assert effects.records == [ConfigurationSet(GROUP, GROWN)]
+    assert answer(effects) == ConfigurationFollowed(10, 12, 10)
+    assert not effects.sends_now, "nothing is vouched for before the record is durable"
+    assert bench.votes.promise == ballot(5), "a promise outlives a configuration (R2)"
+    old = bench.ask(Prepare(ballot(6), 11), proposer_of(1), config_id=0)
+    assert nacked(old) is NackReason.CONFIGURATION_OLD
+    new = bench.ask(Prepare(ballot(6), 11), proposer_of(1), config_id=10)
+    assert isinstance(answer(new), Promise)
+
+
+def test_it_survives_a_restart() -> None:
+    bench = AcceptorBench()
+    follow(bench, GROWN)
+    bench.restart()
+    assert bench.votes.configuration == GROWN
+
+
+def test_a_new_voter_is_counted_at_once() -> None:
+    bench = AcceptorBench()
+    follow(bench, GROWN)
+    promise = bench.ask(Prepare(ballot(3, 4), 11), proposer_of(4), config_id=10)
+    assert isinstance(answer(promise), Promise)
+
+
+@pytest.mark.parametrize("instance_id", [9, 10])
+def test_a_configuration_governs_nothing_at_or_below_its_entry(instance_id: int) -> None:
+    bench = AcceptorBench()
+    follow(bench, GROWN)
+    prepare = bench.ask(Prepare(ballot(3), instance_id), proposer_of(1), config_id=10)
+    assert nacked(prepare) is NackReason.BEFORE_CONFIGURATION
+    accept = bench.ask(Accept(ballot(3), instance_id, b"v"), proposer_of(1), config_id=10)
+    assert nacked(accept) is NackReason.BEFORE_CONFIGURATION
+
+
+@pytest.mark.parametrize("sender", [learner_of(1), proposer_of(ME), client()])
+def test_nobody_else_is_believed(sender: Address) -> None:
+    bench = AcceptorBench()
+    effects = follow(bench, GROWN, sender)
+    assert not effects.records
+    assert not effects.sends_after_sync
+    assert bench.votes.configuration == CONFIGURATION
+
+
+def test_an_older_configuration_changes_nothing() -> None:
+    bench = AcceptorBench()
+    follow(bench, GROWN)
+    effects = follow(bench, CONFIGURATION)
+    assert not effects.records
+    assert answer(effects) == ConfigurationFollowed(10, 12, 0)
+
+
+def test_a_removed_voter_goes_on_answering_until_it_is_told_to_go() -> None:
+    bench = AcceptorBench()
+    bench.accept(ballot(5), 12, b"the entry")
+    effects = follow(bench, WITHOUT_ME)
+    assert not effects.records
+    assert answer(effects) == ConfigurationFollowed(0, 12, 12)
+    promise = answer(bench.ask(Prepare(ballot(6), 12), proposer_of(1), config_id=0))
+    assert isinstance(promise, Promise)
+    assert promise.votes[0].value == b"the entry"
+    gone = bench.ask(RemoveGroup(12), learner_of(ME))
+    assert gone.records == [GroupRemoved(GROUP, 12)]
+    assert answer(gone) == OrderDone(12, "")
+    assert answer(follow(bench, WITHOUT_ME)) == ConfigurationFollowed(0, 0, 12)
+
+
+def test_a_new_voter_votes_above_the_entry_that_made_it_one_and_never_below() -> None:
+    bench = AcceptorBench()
+    bench.ask(RemoveGroup(12), learner_of(ME))
+    effects = follow(bench, BACK_AGAIN)
+    assert effects.records == [GroupCreated(GROUP, 17, BACK_AGAIN, 21)]
+    assert answer(effects) == ConfigurationFollowed(20, 17, 20)
+    ask = Accept(ballot(3), 21, b"v")
+    assert isinstance(answer(bench.ask(ask, proposer_of(1), config_id=20)), Accepted)
+    ask = Accept(ballot(3), 20, b"v")
+    refused = answer(bench.ask(ask, proposer_of(1), config_id=20))
+    assert isinstance(refused, Nack | BelowFloor)
+
+
+def test_a_replica_that_was_removed_never_comes_back() -> None:
+    bench = AcceptorBench()
+    bench.ask(RemoveGroup(17), learner_of(ME))
+    effects = follow(bench, BACK_AGAIN)
+    assert not effects.records
+    assert answer(effects) == ConfigurationFollowed(0, 0, 20)
+
+
+def test_another_replica_takes_the_place_of_one_that_is_still_here_only_after_its_removal() -> None:
+    bench = AcceptorBench()
+    effects = follow(bench, BACK_AGAIN)
+    assert not effects.records
+    assert answer(effects) == ConfigurationFollowed(0, 12, 20)
+    assert bench.votes.replica_id == 12
+
+
+def test_a_full_disk_is_no_reason_to_believe_it_followed() -> None:
+    bench = AcceptorBench()
+    bench.acceptor.storage_full = True
+    effects = follow(bench, GROWN)
+    assert not effects.records
+    assert answer(effects) == ConfigurationFollowed(0, 12, 10)
+
+
+def test_a_removal_by_an_older_configuration_than_its_own_is_refused() -> None:
+    bench = AcceptorBench()
+    follow(bench, GROWN)
+    effects = bench.ask(RemoveGroup(12, 9), learner_of(ME))
+    assert not effects.records
+    done = answer(effects)
+    assert isinstance(done, OrderDone)
+    assert "later configuration 10" in done.refused
+    assert bench.ask(RemoveGroup(12, 12), learner_of(ME)).records
+
+
+def test_a_client_that_reads_a_group_that_is_not_here_is_told() -> None:
+    bench = AcceptorBench()
+    refused = answer(bench.ask(QuorumRead(5), client(), group=GROUP + 1))
+    assert isinstance(refused, Refused)
+    assert (refused.request_id, refused.code) == (5, RefusalCode.UNKNOWN_GROUP)

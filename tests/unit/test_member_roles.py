@@ -1,0 +1,291 @@
+"""How groups come to a member, and go, while its roles run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ray_paxos.core.effects import Effects
+from ray_paxos.core.events import GroupNotOpened
+from ray_paxos.core.genesis import Configuration, GroupSpec, Voter
+from ray_paxos.core.member_roles import FOLLOW_AGAIN_NS, TELL_AGAIN_NS, PartsFollower, PartsKeeper
+from ray_paxos.core.messages import (
+    Address,
+    CreateGroup,
+    Envelope,
+    Message,
+    OrderDone,
+)
+from ray_paxos.core.parts import Part, Parts, PartTaken
+from ray_paxos.core.parts_messages import PartsChanged, PartsFollowed, TakePart
+from ray_paxos.core.records import Record
+from ray_paxos.core.role import Role
+from ray_paxos.core.tasks import (
+    DropSaved,
+    FollowParts,
+    Outcome,
+    PartsOpened,
+    Task,
+    TaskDone,
+    TaskFailed,
+)
+from ray_paxos.errors import StorageError
+from tests.unit.core_helpers import (
+    acceptor_of,
+    checkpointer_of,
+    client,
+    happened,
+    learner_of,
+    proposer_of,
+    receivers,
+    sends,
+    sent,
+)
+
+ME = 4
+SPEC = GroupSpec(7, (Voter(1, 1), Voter(2, 2), Voter(3, 3)), ())
+ADDED = Configuration(10, SPEC.voters, (Voter(ME, 5),), 5)
+PART = Part(5, SPEC, ADDED)
+FIRST = GroupSpec(8, (Voter(1, 1), Voter(ME, 2)), (), begins_after=30)
+VOTING = Part(2, FIRST, FIRST.configuration)
+MASTER = proposer_of(1)
+
+
+class Quiet:
+    """A role that does nothing."""
+
+    deadline_ns: int | None = None
+
+    def handle(self, envelope: Envelope, now_ns: int) -> Effects:
+        return Effects()
+
+    def on_deadline(self, now_ns: int) -> Effects:
+        return Effects()
+
+    def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
+        return Effects()
+
+    def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> Effects:
+        return Effects()
+
+    def stamp(self, group: int) -> tuple[int, int]:
+        return 0, 0
+
+
+class Ordering(Quiet):
+    """Orders something of its store with each message."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Task] = []
+
+    def handle(self, envelope: Envelope, now_ns: int) -> Effects:
+        return Effects(tasks=[DropSaved(7)])
+
+    def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> Effects:
+        self.outcomes.append(task)
+        return Effects()
+
+
+def told(sender: Address, message: Message, group: int = 7) -> Envelope:
+    return Envelope(b"genesis", group, sender, 0, 1, 0, message)
+
+
+def keeper(parts: Parts | None = None, roles: dict[int, Role] | None = None) -> PartsKeeper:
+    return PartsKeeper(roles or {}, member_id=ME, parts=parts or Parts(), now_ns=0)
+
+
+def opened(own: PartsKeeper | PartsFollower, version: int, *groups: int, new: int = 0) -> Effects:
+    made = {new: lambda now_ns: Quiet()} if new else {}
+    outcome = PartsOpened(version, frozenset(groups), made)
+    return own.on_outcome(FollowParts(0), outcome, 5)
+
+
+def test_an_order_is_written_then_followed_then_answered() -> None:
+    own = keeper()
+    effects = own.handle(told(MASTER, TakePart(PART)), 1)
+    assert effects.records == [PartTaken(7, PART)]
+    assert not sends(effects)
+    assert not effects.tasks
+    effects = own.on_durable(effects.records, 2)
+    assert effects.tasks == [FollowParts(0)]
+    effects = opened(own, 1, 7, new=7)
+    assert 7 in own.roles
+    assert sent(effects, OrderDone) == [OrderDone(5, "")]
+    assert receivers(effects, OrderDone) == [MASTER]
+    assert sorted(receivers(effects, PartsChanged)) == sorted(
+        [proposer_of(ME), checkpointer_of(ME)]
+    )
+
+
+def test_an_order_that_is_repeated_meanwhile_is_answered_once() -> None:
+    own = keeper()
+    first = own.handle(told(MASTER, TakePart(PART)), 1)
+    again = own.handle(told(client(), TakePart(PART)), 1)
+    assert not again.records
+    assert not sends(again)
+    own.on_durable(first.records, 2)
+    assert receivers(opened(own, 1, 7, new=7), OrderDone) == [client()]
+    done = own.handle(told(MASTER, TakePart(PART)), 6)
+    assert sent(done, OrderDone) == [OrderDone(5, "")]
+    assert not done.records
+
+
+def test_an_order_that_is_refused_leaves_nothing() -> None:
+    own = keeper(Parts(3, {}, {7: 5}))
+    effects = own.handle(told(MASTER, TakePart(PART)), 1)
+    (done,) = sent(effects, OrderDone)
+    assert "has left" in done.refused
+    assert not effects.records
+
+
+def test_an_order_for_another_group_than_its_envelopes_is_no_order() -> None:
+    effects = keeper().handle(told(MASTER, TakePart(PART), group=9), 1)
+    assert not effects.records
+    assert not sends(effects)
+
+
+def test_a_first_voters_acceptor_is_made_before_anything_is_written() -> None:
+    own = keeper()
+    effects = own.handle(told(client(), TakePart(VOTING), group=8), 1)
+    assert sent(effects, CreateGroup) == [CreateGroup(2, FIRST.configuration, 31)]
+    assert receivers(effects, CreateGroup) == [acceptor_of(ME)]
+    assert not effects.records
+    effects = own.handle(told(acceptor_of(ME), OrderDone(2, ""), group=8), 2)
+    assert effects.records == [PartTaken(8, VOTING)]
+    assert not own.handle(told(acceptor_of(ME), OrderDone(2, ""), group=8), 2).records
+
+
+def test_a_voter_that_its_acceptor_refuses_is_refused() -> None:
+    own = keeper()
+    own.handle(told(client(), TakePart(VOTING), group=8), 1)
+    effects = own.handle(told(acceptor_of(ME), OrderDone(2, "the disk is full"), group=8), 2)
+    assert sent(effects, OrderDone) == [OrderDone(2, "the disk is full")]
+    assert not effects.records
+    again = own.handle(told(client(), TakePart(VOTING), group=8), 3)
+    assert sent(again, CreateGroup), "and may be ordered again"
+
+
+def test_only_the_own_acceptor_is_believed() -> None:
+    own = keeper()
+    own.handle(told(client(), TakePart(VOTING), group=8), 1)
+    assert not own.handle(told(acceptor_of(1), OrderDone(2, ""), group=8), 2).records
+
+
+def test_the_other_roles_are_told_until_they_have_followed() -> None:
+    own = keeper(Parts(3))
+    effects = own.on_deadline(0)
+    assert len(sent(effects, PartsChanged)) == 2
+    own.handle(told(proposer_of(ME), PartsFollowed(3), group=0), 1)
+    own.handle(told(checkpointer_of(1), PartsFollowed(3), group=0), 1)
+    own.handle(told(checkpointer_of(ME), PartsFollowed(2), group=0), 1)
+    assert not sends(own.on_deadline(TELL_AGAIN_NS - 1))
+    effects = own.on_deadline(TELL_AGAIN_NS)
+    assert receivers(effects, PartsChanged) == [checkpointer_of(ME)]
+    own.handle(told(checkpointer_of(ME), PartsFollowed(3), group=0), 1)
+    assert not sends(own.on_deadline(3 * TELL_AGAIN_NS))
+    assert own.deadline_ns is None
+
+
+def test_what_could_not_be_opened_is_tried_again() -> None:
+    own = keeper()
+    effects = own.handle(told(MASTER, TakePart(PART)), 1)
+    own.on_durable(effects.records, 2)
+    own.on_outcome(FollowParts(0), TaskFailed("the disk is full"), 3)
+    assert not own.on_deadline(4).tasks
+    assert own.on_deadline(3 + FOLLOW_AGAIN_NS).tasks == [FollowParts(0)]
+
+
+def test_a_follower_opens_what_is_written_and_says_so() -> None:
+    own = PartsFollower({}, member_id=ME, version=1)
+    effects = own.handle(told(learner_of(ME), PartsChanged(2), group=0), 1)
+    assert effects.tasks == [FollowParts(0)]
+    assert not sends(effects)
+    assert not own.handle(told(learner_of(ME), PartsChanged(3), group=0), 1).tasks, "one at a time"
+    effects = opened(own, 2, 7, new=7)
+    assert 7 in own.roles
+    assert sent(effects, PartsFollowed) == [PartsFollowed(2)]
+    assert effects.tasks == [FollowParts(0)], "there is more by now"
+    opened(own, 3)
+    assert not own.roles, "and that it has left"
+    effects = own.handle(told(learner_of(ME), PartsChanged(3), group=0), 1)
+    assert sent(effects, PartsFollowed) == [PartsFollowed(3)]
+    assert not effects.tasks
+
+
+def test_a_follower_believes_its_own_learner_only() -> None:
+    own = PartsFollower({}, member_id=ME, version=1)
+    effects = own.handle(told(learner_of(1), PartsChanged(2), group=0), 1)
+    assert not effects.tasks
+    assert not sends(effects)
+
+
+def test_a_message_never_makes_a_group() -> None:
+    own = keeper()
+    effects = own.handle(told(MASTER, PartsFollowed(4)), 1)
+    assert not effects.records
+    assert not effects.tasks
+
+
+def test_what_a_role_ordered_is_told_to_no_other_that_comes_after_it() -> None:
+    first, second = Ordering(), Ordering()
+    own = PartsFollower({7: first}, member_id=ME, version=1)
+    (task,) = own.handle(told(MASTER, OrderDone(0, "")), 1).tasks
+    opened(own, 2)
+    own.on_outcome(FollowParts(0), PartsOpened(3, frozenset({7}), {7: lambda now_ns: second}), 5)
+    own.on_outcome(task, TaskDone(), 6)
+    assert not first.outcomes
+    assert not second.outcomes
+    (task,) = own.handle(told(MASTER, OrderDone(0, "")), 7).tasks
+    own.on_outcome(task, TaskDone(), 8)
+    assert second.outcomes == [task]
+
+
+def test_what_was_left_is_taken_again_only_once_all_roles_have_let_go_of_it() -> None:
+    own = keeper(Parts(3, {}, {7: 4}))
+    assert not own.handle(told(MASTER, TakePart(PART)), 1).records
+    own.handle(told(proposer_of(ME), PartsFollowed(3), group=0), 1)
+    own.handle(told(checkpointer_of(ME), PartsFollowed(2), group=0), 1)
+    held = own.handle(told(MASTER, TakePart(PART)), 1)
+    assert not held.records
+    assert not sends(held), "whoever ordered it orders it again"
+    own.handle(told(checkpointer_of(ME), PartsFollowed(3), group=0), 2)
+    assert own.handle(told(MASTER, TakePart(PART)), 3).records == [PartTaken(7, PART)]
+
+
+def test_the_acceptor_is_asked_again_when_the_order_is_repeated() -> None:
+    own = keeper()
+    own.handle(told(client(), TakePart(VOTING), group=8), 1)
+    again = own.handle(told(client(), TakePart(VOTING), group=8), 2)
+    assert sent(again, CreateGroup) == [CreateGroup(2, FIRST.configuration, 31)]
+    other = Part(9, FIRST, Configuration(0, (Voter(ME, 9),)))
+    refused = own.handle(told(client(), TakePart(other), group=8), 3)
+    (done,) = sent(refused, OrderDone)
+    assert "replica 2 is being made" in done.refused
+
+
+def test_a_group_that_cannot_be_opened_is_told_and_stops_no_other() -> None:
+    own = keeper()
+    effects = own.handle(told(MASTER, TakePart(PART)), 1)
+    own.on_durable(effects.records, 2)
+    outcome = PartsOpened(
+        1, frozenset({7, 9}), {9: lambda now_ns: Quiet()}, {7: "the disk is full"}
+    )
+    effects = own.on_outcome(FollowParts(0), outcome, 3)
+    assert sent(effects, OrderDone) == [OrderDone(5, "the disk is full")]
+    assert [event.why for event in happened(effects, GroupNotOpened)] == ["the disk is full"]
+    assert 9 in own.roles
+    assert own.on_deadline(3 + FOLLOW_AGAIN_NS).tasks == [FollowParts(0)], "it is tried again"
+    again = own.handle(told(MASTER, TakePart(PART)), 4)
+    (done,) = sent(again, OrderDone)
+    assert "cannot be opened" in done.refused
+    assert not again.records
+
+
+def test_a_role_that_cannot_be_made_is_as_one_that_cannot_be_opened() -> None:
+    def fail(now_ns: int) -> Role:
+        raise StorageError("unreadable")
+
+    own = PartsFollower({}, member_id=ME, version=1)
+    own.handle(told(learner_of(ME), PartsChanged(2), group=0), 1)
+    effects = own.on_outcome(FollowParts(0), PartsOpened(2, frozenset({7}), {7: fail}), 5)
+    assert [event.why for event in happened(effects, GroupNotOpened)] == ["unreadable"]
+    assert not own.roles
