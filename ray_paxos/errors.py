@@ -10,7 +10,8 @@ PaxosError
 │   ├── ClusterNotFoundError
 │   ├── PlacementError        too few nodes or resources for the members
 │   ├── BootstrapError        the data directories do not allow a safe start
-│   └── TransferError         the lead of a group was not handed over
+│   ├── TransferError         the lead of a group was not handed over
+│   └── MembershipError       the members of a group were not changed as ordered
 ├── StorageError              a folder cannot be used
 │   ├── FolderHeldError       another process holds it
 │   ├── ForeignFolderError    it belongs to another cluster, member or role

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -118,12 +117,16 @@ class Memberships:
             match reply:
                 case MembershipChanged(configuration=configuration):
                     return self._wait_for(group, configuration.config_id, deadline)
-                case Refused(message=message):
+                case Refused(message=message, retry_after_ms=retry_after_ms):
                     after = self.latest(group)
                     if after is not None and after.version > before.version:
                         # Somebody else's change came first, or this one, whose answer was lost.
                         continue
-                    raise MembershipError(f"the members of group {group} stay: {message}")
+                    if not retry_after_ms:
+                        raise MembershipError(f"the members of group {group} stay: {message}")
+                    problem = message
+                    time.sleep(retry_after_ms / 1e3)
+                    continue
                 case Redirected(master=master) if self._names.get(master or 0) in candidates:
                     problem, asked = f"member {asked} does not lead", self._names[master or 0]
                     continue
@@ -163,22 +166,8 @@ class Memberships:
         found = self.latest(group)
         if found is not None and target not in (*found.voters, *found.followers):
             self.change(group, MembershipKind.ADD, target, timeout_s=left_s())
-        self._promote_once_caught_up(group, target, deadline, left_s)
+        self.change(group, MembershipKind.PROMOTE, target, timeout_s=left_s())
         return self.change(group, MembershipKind.REMOVE, source, timeout_s=left_s())
-
-    def _promote_once_caught_up(
-        self, group: int, target: str, deadline: float, left_s: Callable[[], float]
-    ) -> None:
-        while True:
-            try:
-                self.change(group, MembershipKind.PROMOTE, target, timeout_s=left_s())
-                return
-            except MembershipError as error:
-                # It has just been given the group, or is still behind.
-                is_early = "does not answer" in str(error) or "instances behind" in str(error)
-                if not is_early or time.monotonic() >= deadline:
-                    raise
-                time.sleep(PAUSE_S)
 
     def _wait_for(self, group: int, version: int, deadline: float) -> GroupMembers:
         """What is made so is so; but whoever asks next is to see it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ray_paxos.cli.adopt import adopt
+from ray_paxos.cli.groups import groups
 from ray_paxos.cli.log import log
 from ray_paxos.cli.recover import unsafe_recover
 from ray_paxos.cli.restore import restore
@@ -22,3 +23,4 @@ main.add_command(restore)
 main.add_command(unsafe_recover)
 main.add_command(status)
 main.add_command(checkpoint)
+main.add_command(groups)

@@ -16,18 +16,18 @@ from ray_paxos.cli.statuses import statuses
 if TYPE_CHECKING:
     from ray_paxos.cluster import Cluster, ClusterStatus
 
-_address = click.option("--address", metavar="ADDRESS", help="Of the Ray cluster: HOST:PORT.")
-_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+address_option = click.option("--address", metavar="ADDRESS", help="Of the Ray cluster: HOST:PORT.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 
 
 @click.command()
 @click.argument("cluster")
-@_as_json
-@_address
+@json_option
+@address_option
 def status(cluster: str, as_json: bool, address: str | None) -> None:
     """Show the members of a running cluster, its groups, and what is wrong with it."""
     with statuses():
-        found = _connect(cluster, address).status()
+        found = connect_to(cluster, address).status()
         if as_json:
             click.echo(json.dumps(found.to_dict(), indent=1))
         else:
@@ -45,8 +45,8 @@ def status(cluster: str, as_json: bool, address: str | None) -> None:
     show_default=True,
     help="How long to wait.",
 )
-@_as_json
-@_address
+@json_option
+@address_option
 def checkpoint(
     cluster: str, group: int | None, timeout_s: float, as_json: bool, address: str | None
 ) -> None:
@@ -55,7 +55,7 @@ def checkpoint(
     Exit status 0 once each of them has it on its disk.
     """
     with statuses():
-        running = _connect(cluster, address)
+        running = connect_to(cluster, address)
         made = running.checkpoint(group, timeout_s=timeout_s)
         if as_json:
             click.echo(json.dumps(made, indent=1))
@@ -83,7 +83,8 @@ def status_lines(found: ClusterStatus) -> list[str]:
     return lines
 
 
-def _connect(cluster: str, address: str | None) -> Cluster:
+def connect_to(cluster: str, address: str | None) -> Cluster:
+    """The running cluster of that name; raises as `ray_paxos.connect`."""
     import ray_paxos
 
     # Ray says on standard error what it connects to; only what is wrong matters here.

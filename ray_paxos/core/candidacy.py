@@ -330,10 +330,6 @@ class Candidacy:
             now_ns: The clock.
             effects: Takes what is to be done.
         """
-        if nack.reason in (NackReason.CONFIGURATION_OLD, NackReason.NOT_A_VOTER):
-            # Of an earlier ballot it may be about a configuration that is over.
-            is_of_now = nack.ballot == self.ballot
-            return Lost("an acceptor counts another configuration") if is_of_now else None
         pre_votes = self._pre_votes
         if pre_votes is not None and nack.ballot == pre_votes.ballot:
             return self._on_pre_vote_refused(pre_votes, voter, nack, round_seen, now_ns, effects)
@@ -368,6 +364,8 @@ class Candidacy:
         is_own = voter.replica_id == self._replica_id
         if nack.reason is NackReason.STORAGE_FULL and is_own:
             return Lost("the own disk is full")
+        # Also of one that counts a later configuration: the others may hold the votes for its
+        # entry, and choose that under this one. The own learner asks for it meanwhile.
         wait_ns = self._settings.election_timeout_ns
         if nack.reason is NackReason.LEASED:
             wait_ns = nack.wait_ms * MILLISECOND_NS

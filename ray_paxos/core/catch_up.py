@@ -64,7 +64,10 @@ class CatchUpPlan:
         """Somebody has everything up to `through`; `sources` are to be asked first."""
         if through > self.target:
             self.target = through
-            # Also one that has the group by a later configuration than this member knows.
+            self._preferred = []
+        if through == self.target and not self._preferred:
+            # Also those that have the group by a later configuration than this member knows; and
+            # again, where they were asked and the question or the answer was lost.
             self._preferred = [m for m in sources if m != self._member_id]
 
     def ask(self, learned_through: int, now_ns: int) -> tuple[Address, LearnRequest] | None:

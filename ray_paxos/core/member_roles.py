@@ -39,7 +39,7 @@ from ray_paxos.core.records import Record
 from ray_paxos.core.role import GroupRouter, Role
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.tasks import FollowParts, Outcome, PartsOpened, Task, TaskFailed
-from ray_paxos.errors import PaxosError
+from ray_paxos.errors import CheckpointError, StorageError
 
 TELL_AGAIN_NS = 300 * MILLISECOND_NS
 FOLLOW_AGAIN_NS = 1_000 * MILLISECOND_NS
@@ -126,7 +126,7 @@ class _MemberRoles(GroupRouter):
             self._forget(group)
             try:
                 role = make(now_ns)
-            except PaxosError as error:
+            except (CheckpointError, StorageError) as error:
                 failed[group] = str(error)
                 continue
             if isinstance(role, Proposer):

@@ -34,6 +34,19 @@ PROMOTION_LAG_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
+class Unfit:
+    """Why a change is not made now.
+
+    Attributes:
+        why: For a person.
+        is_passing: Whether the same order makes sense again soon.
+    """
+
+    why: str
+    is_passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Asked:
     """One change on its way: who asked for what, and until when it may drain."""
 
@@ -75,43 +88,45 @@ class MembershipChange:
 
     def ask(
         self, client: Address, message: ChangeMembership, chosen_through: int, now_ns: int
-    ) -> str:
+    ) -> Unfit | None:
         """A client asks for a change; the reign serves, and is not being handed over.
 
         Returns:
-            Why it is refused; empty where it is on its way.
+            Why it is refused; None where it is on its way.
         """
         asked = self._asked
         if asked is not None and (asked.client, asked.message) == (client, message):
-            return ""
+            return None
         if self.bars_requests:
-            return "another change of the group's members is on its way; try again after it"
-        why_not = change_refused(self._seat.configuration, message.entry)
-        why_not = why_not or self._unfit(message.entry, chosen_through, now_ns)
-        if not why_not:
+            why = "another change of the group's members is on its way; try again after it"
+            return Unfit(why, is_passing=True)
+        refused = change_refused(self._seat.configuration, message.entry)
+        if refused:
+            return Unfit(refused)
+        unfit = self._unfit(message.entry, chosen_through, now_ns)
+        if unfit is None:
             deadline_ns = now_ns + self._seat.settings.transfer_timeout_ns
             self._asked = _Asked(client, message, deadline_ns)
-        return why_not
+        return unfit
 
-    def _unfit(self, entry: MembershipEntry, chosen_through: int, now_ns: int) -> str:
+    def _unfit(self, entry: MembershipEntry, chosen_through: int, now_ns: int) -> Unfit | None:
         """Why the group could not go on after an entry that changes its voters."""
         configuration, member_id = self._seat.configuration, entry.member_id
         after = changed(configuration, entry, configuration.config_id + 1)
         if after.voters == configuration.voters:
-            return ""
+            return None
         if entry.kind is MembershipKind.PROMOTE:
             if not self._is_heard(member_id, now_ns):
-                return f"member {member_id} does not answer, or has stopped applying"
+                why = f"member {member_id} does not answer, or has stopped applying"
+                return Unfit(why, is_passing=True)
             lag = chosen_through - self._companions.learned.get(member_id, 0)
             if lag > PROMOTION_LAG_MAX:
-                return f"member {member_id} is {lag} instances behind; try again when it is not"
+                return Unfit(f"member {member_id} is {lag} instances behind", is_passing=True)
         heard = [v.member_id for v in after.voters if self._is_heard(v.member_id, now_ns)]
         if len(heard) < after.majority:
-            return (
-                f"of the {len(after.voters)} voters that there would be, only {len(heard)} answer: "
-                "the group would stand still"
-            )
-        return ""
+            why = f"of the {len(after.voters)} voters that there would be, only {len(heard)} answer"
+            return Unfit(f"{why}: the group would stand still")
+        return None
 
     def _is_heard(self, member_id: int, now_ns: int) -> bool:
         silence_ns = self._seat.settings.election_timeout_ns
@@ -128,7 +143,8 @@ class MembershipChange:
     def give_up(self, why: str, effects: Effects) -> None:
         """End a change that is not proposed yet, and tell who asked for it."""
         if self._asked is not None and self.instance_id is None:
-            refuse_change(self._seat, self._asked.client, self._asked.message, why, effects)
+            unfit = Unfit(why, is_passing=True)
+            refuse_change(self._seat, self._asked.client, self._asked.message, unfit, effects)
             self._asked = None
 
     def end(self, configuration: Configuration, effects: Effects) -> None:
@@ -152,8 +168,17 @@ class MembershipChange:
 
 
 def refuse_change(
-    seat: Seat, client: Address, message: ChangeMembership, why: str, effects: Effects
+    seat: Seat, client: Address, message: ChangeMembership, unfit: Unfit, effects: Effects
 ) -> None:
-    """Tell a client that its change is not made, and was not proposed."""
-    refused = Refused(message.request_id, RefusalCode.NOT_CHANGED, why, 0)
+    """Tell a client that this call has proposed nothing.
+
+    An earlier copy of the order may have been carried out: then the configuration is another one.
+    """
+    retry_after_ms = seat.settings.heartbeat_interval_ns // MILLISECOND_NS
+    refused = Refused(
+        message.request_id,
+        RefusalCode.NOT_CHANGED,
+        unfit.why,
+        retry_after_ms if unfit.is_passing else 0,
+    )
     seat.send(client, refused, effects)

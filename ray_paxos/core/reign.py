@@ -39,7 +39,7 @@ from ray_paxos.core.learner_messages import (
     LearnerStatus,
 )
 from ray_paxos.core.membership import change_refused
-from ray_paxos.core.membership_change import MembershipChange, refuse_change
+from ray_paxos.core.membership_change import MembershipChange, Unfit, refuse_change
 from ray_paxos.core.membership_messages import ChangeMembership
 from ray_paxos.core.messages import (
     Accept,
@@ -329,14 +329,14 @@ class Reign:
             is_ready = False
             if not self.succession.leave(now_ns):
                 why = "the master is to vote no more, and no other voter is fit to lead"
-                refuse_change(seat, client, message, why, effects)
+                refuse_change(seat, client, message, Unfit(why, is_passing=True), effects)
                 return ""
         if not is_ready:
             self._ask_again(client, message.request_id, effects)
             return self._go_on_with_orders(now_ns, effects)
-        why = self.change.ask(client, message, self._pipeline.chosen_through, now_ns)
-        if why:
-            refuse_change(seat, client, message, why, effects)
+        unfit = self.change.ask(client, message, self._pipeline.chosen_through, now_ns)
+        if unfit is not None:
+            refuse_change(seat, client, message, unfit, effects)
         return self._go_on_with_orders(now_ns, effects)
 
     def _ask_again(self, client: Address, request_id: int, effects: Effects) -> None:

@@ -339,7 +339,7 @@ class PartsOpened:
         version: Of the parts.
         groups: All of them.
         made: Of those that are new and could be opened, what makes the role, at a time of this
-            process's clock; may raise a PaxosError.
+            process's clock; may raise what opening raises.
         failed: Why others could not be opened, or what was left not be let go of, by group: to be
             tried again.
     """

@@ -16,7 +16,7 @@ import msgspec
 from ray_paxos.core.parts import Part, PartRecord, Parts, PartTaken
 from ray_paxos.core.role import Role
 from ray_paxos.core.tasks import PartsOpened
-from ray_paxos.errors import DamageError, PaxosError
+from ray_paxos.errors import CheckpointError, DamageError, StorageError
 from ray_paxos.storage.checked_files import Fields, read_fields, replace_fields
 from ray_paxos.storage.disk import Disk
 from ray_paxos.storage.identity import Identity, log_folder, member_fields
@@ -163,7 +163,7 @@ class OpenParts(Generic[Opened]):
                 if part is None:
                     self._close_part(group)
                 del self._replicas[group], self.groups[group]
-            except (OSError, PaxosError) as error:
+            except (OSError, CheckpointError, StorageError) as error:
                 failed[group] = f"what it had on the disk cannot be removed: {error}"
         made: dict[int, Callable[[int], Role]] = {}
         for group, part in parts.parts.items():
@@ -171,7 +171,7 @@ class OpenParts(Generic[Opened]):
                 continue
             try:
                 made[group] = self.open(part)
-            except (OSError, PaxosError) as error:
+            except (OSError, CheckpointError, StorageError) as error:
                 failed[group] = str(error)
         return PartsOpened(parts.version, frozenset(parts.parts), made, failed)
 

@@ -68,7 +68,7 @@ from ray_paxos.core.messages import (
     Promise,
     RoleName,
 )
-from ray_paxos.core.parts import PartLeft, PartTaken
+from ray_paxos.core.parts import PartLeft, Parts, PartTaken
 from ray_paxos.core.records import GroupRemoved, Record
 from ray_paxos.core.role import GroupRouter, Role
 from ray_paxos.core.values import SessionId
@@ -221,6 +221,8 @@ class Checker:
     def _removing(self, member_id: int, record: GroupRemoved) -> None:
         """A member's acceptor is about to forget a replica, which must not vote any more."""
         group, replica_id = record.group, record.replica_id
+        if group not in self.ledgers:
+            return
         self.leases[group].removed(member_id)
         known = self.ledgers[group].configurations
         if Voter(member_id, replica_id) in known.current.voters:
@@ -248,6 +250,11 @@ class Checker:
                     self.coverage.seen[PART_TAKEN] += 1
                 elif isinstance(record, PartLeft):
                     self._left(process.member_id, record.group)
+
+    def parts_found(self, member_id: int, parts: Parts) -> None:
+        """A learner opens with these parts: what it has left may be written, and not told of."""
+        for group in parts.tombstones.keys() - parts.parts.keys():
+            self.segments[member_id].left(group)
 
     def _left(self, member_id: int, group: int) -> None:
         """A member has the group no more, and what it had of it goes."""

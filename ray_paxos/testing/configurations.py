@@ -10,6 +10,7 @@ import msgspec
 
 from ray_paxos.core.genesis import Configuration, Voter
 from ray_paxos.core.values import MembershipEntry, MembershipKind, decode_value
+from ray_paxos.testing.violation import Violation
 
 
 class ConfigurationLedger:
@@ -26,7 +27,10 @@ class ConfigurationLedger:
         self._given = max(each.replica_id for each in (*genesis.voters, *genesis.followers))
 
     def __getitem__(self, config_id: int) -> Configuration:
-        return self._by_id[config_id]
+        found = self._by_id.get(config_id)
+        if found is None:
+            raise Violation("R5", f"somebody counts configuration {config_id}, which nobody chose")
+        return found
 
     @property
     def latest_ids(self) -> list[int]:

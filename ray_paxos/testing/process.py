@@ -16,6 +16,7 @@ from functools import partial
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.driver import Action, Driver, Observe, Run, Transmit, Write
 from ray_paxos.core.learner import Learner
+from ray_paxos.core.member_roles import PartsKeeper
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.role import GroupRouter, Role
 from ray_paxos.core.settings import MILLISECOND_NS
@@ -189,6 +190,8 @@ class SimulatedProcess:
         if isinstance(role, Acceptor):
             checker.acceptor_opened(self.address.member_id, role.state)
         elif isinstance(role, GroupRouter):
+            if isinstance(role, PartsKeeper):
+                checker.parts_found(self.address.member_id, role.parts)
             for group, inner in role.roles.items():
                 if isinstance(inner, Learner):
                     checker.learner_opened(self.address.member_id, group, inner)

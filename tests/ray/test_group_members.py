@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
 import pytest
+from click.testing import CliRunner
 
 import ray_paxos
+from ray_paxos.cli.main import main
 from ray_paxos.config import parse_configuration
 from ray_paxos.errors import ConfigurationError, MembershipError
 from tests.ray.helpers import put, read
@@ -108,3 +111,25 @@ def test_what_cannot_be_is_refused_by_name(changing: ray_paxos.Cluster) -> None:
     with pytest.raises(MembershipError, match="has not the group"):
         system.promote("m4")
     system.add("m4")
+
+
+def test_the_command_line_shows_and_changes_it(changing: ray_paxos.Cluster) -> None:
+    def run(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(main, ["groups", *arguments])
+        return done.exit_code, done.output
+
+    assert run("demote", "changing", "1", "m4")[0] == 0
+    status, text = run("list", "changing", "--json")
+    assert status == 0
+    listed = {each["group"]: each for each in json.loads(text)}
+    assert listed[1]["voters"] == ["m1", "m2", "m3"]
+    assert listed[1]["followers"] == ["m4"]
+    status, text = run("promote", "changing", "1", "m4")
+    assert status == 0
+    assert text.startswith("group 1: voters m1, m2, m3, m4, since instance ")
+    assert run("promote", "changing", "1", "m9") == (
+        2,
+        "Error: member: found 'm9'; allowed: m1, m2, m3, m4\n",
+    )
+    assert run("move", "changing", "7", "m1", "m2")[0] == 2
+    assert "group 1 is at m1" in run("move", "changing", "1", "m1", "m1")[1]

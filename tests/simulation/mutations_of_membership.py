@@ -76,9 +76,8 @@ def take_a_configuration_from_a_nack(patch):
 
     def on_nack_taking(self, envelope, message, now_ns, effects):
         on_nack(self, envelope, message, now_ns, effects)
-        is_idle = self._candidacy is None and self._reign is None
-        if is_idle and message.config_id > self._configuration.config_id:
-            self._configuration = told[message.config_id]
+        if self._reign is None and message.config_id > self._configuration.config_id:
+            self._configuration, self._candidacy = told[message.config_id], None
 
     patch.setattr(Acceptor, "_nack", nack_telling)
     patch.setattr(Proposer, "_on_nack", on_nack_taking)

@@ -342,7 +342,6 @@ def test_a_group_is_never_made_by_a_message(bench: AcceptorBench) -> None:
         Accept(at, 1, b"v"),
         Heartbeat(at, 1, True, 0, 0, POINT),
         RaiseVoteFloor(4),
-        QuorumRead(1),
     ):
         for sender in (proposer_of(1), learner_of(ME)):
             effects = bench.acceptor.handle(envelope(sender, message, group=8), 0)

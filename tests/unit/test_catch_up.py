@@ -119,12 +119,15 @@ def test_a_group_of_one_has_nobody_to_ask() -> None:
     assert alone.retry_ns is None
 
 
-def test_its_own_member_and_strangers_are_never_asked() -> None:
+def test_its_own_member_is_never_asked_and_strangers_that_are_named_are() -> None:
     for seed in range(10):
         behind = plan(seed=seed)
         behind.aim(9, (1, 77, 3))
-        assert asked(behind.ask(0, 0)) == learner_of(3)
-        assert asked(behind.ask(0, RETRY_NS)) == learner_of(2)
+        assert asked(behind.ask(0, 0)) == learner_of(77), "one that joined later"
+        assert asked(behind.ask(0, RETRY_NS)) == learner_of(3)
+        assert asked(behind.ask(0, 2 * RETRY_NS)) == learner_of(2)
+        behind.aim(9, (77,))
+        assert asked(behind.ask(0, 3 * RETRY_NS)) == learner_of(77), "the answer may be lost"
 
 
 def test_a_useful_answer_is_followed_by_the_next_question_to_the_same_member() -> None:

@@ -427,8 +427,6 @@ def test_only_the_master_itself_says_that_it_leads(bench: ProposerBench, sender:
     ("reason", "ends"),
     [
         (NackReason.PROMISED, True),
-        (NackReason.CONFIGURATION_OLD, True),
-        (NackReason.NOT_A_VOTER, True),
         (NackReason.CONFIGURATION_NEW, False),
         (NackReason.STORAGE_FULL, False),
         (NackReason.BEFORE_CONFIGURATION, False),
@@ -446,6 +444,20 @@ def test_which_nacks_end_an_attempt_or_a_reign(
     effects = bench.nack(2, reason, promised=bench.ballot)
     assert (bench.is_in(Phase.FOLLOWING)) == ends
     assert bool(happened(effects, MasterStopped)) == ends
+
+
+@pytest.mark.parametrize("reason", [NackReason.CONFIGURATION_OLD, NackReason.NOT_A_VOTER])
+def test_who_counts_another_configuration_ends_a_reign_and_no_attempt(
+    bench: ProposerBench, reason: NackReason
+) -> None:
+    bench.stand()
+    bench.nack(2, reason)
+    assert bench.is_in(Phase.PREPARING), "a majority may still promise"
+    bench.promise(1)
+    bench.promise(3)
+    assert bench.is_in(Phase.LEADING)
+    bench.nack(2, reason)
+    assert bench.is_in(Phase.FOLLOWING)
 
 
 def test_a_nack_from_who_does_not_vote_ends_nothing(bench: ProposerBench) -> None:

@@ -1,0 +1,121 @@
+"""`ray-paxos groups ...`: who has which group of a running cluster, and changing it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ray_paxos.cli.running_cluster import address_option, connect_to, json_option
+from ray_paxos.cli.statuses import statuses
+
+if TYPE_CHECKING:
+    from ray_paxos.actors.memberships import GroupMembers
+    from ray_paxos.group import Group
+
+timeout_option = click.option(
+    "--timeout-s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="How long to try.",
+)
+
+
+@click.group()
+def groups() -> None:
+    """Show and change which members have a group, and which of them vote."""
+
+
+@groups.command("list")
+@click.argument("cluster")
+@json_option
+@address_option
+def list_groups(cluster: str, as_json: bool, address: str | None) -> None:
+    """List the groups of a running cluster: master, voters, followers."""
+    with statuses():
+        running = connect_to(cluster, address)
+        masters = {each.group: each.master for each in running.status().groups}
+        found = {number: running.group(number).members() for number in masters}
+        if as_json:
+            document = [
+                {"group": number, "master": masters[number], **asdict(members)}
+                for number, members in found.items()
+            ]
+            click.echo(json.dumps(document, indent=1))
+            return
+        for number, members in found.items():
+            click.echo(f"group {number}, master {masters[number] or 'none'}: {_words(members)}")
+
+
+@groups.command()
+@click.argument("cluster")
+@click.argument("group", type=int)
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@timeout_option
+@json_option
+@address_option
+def move(
+    cluster: str,
+    group: int,
+    source: str,
+    target: str,
+    timeout_s: float,
+    as_json: bool,
+    address: str | None,
+) -> None:
+    """Have member TO take the place of member FROM in a group.
+
+    It joins, catches up, and votes; then FROM leaves. Where it broke off, the same command goes on.
+    """
+    with statuses():
+        of = connect_to(cluster, address).group(group)
+        _tell(of, of.move(source, target, timeout_s=timeout_s), as_json)
+
+
+def _change(name: str, summary: str) -> None:
+    """Make one of the commands that change what one member is in one group."""
+
+    @groups.command(name, help=summary)
+    @click.argument("cluster")
+    @click.argument("group", type=int)
+    @click.argument("member")
+    @timeout_option
+    @json_option
+    @address_option
+    def command(
+        cluster: str,
+        group: int,
+        member: str,
+        timeout_s: float,
+        as_json: bool,
+        address: str | None,
+    ) -> None:
+        with statuses():
+            of = connect_to(cluster, address).group(group)
+            change: Callable[..., GroupMembers] = getattr(of, name)
+            _tell(of, change(member, timeout_s=timeout_s), as_json)
+
+
+_change("add", "Give a group to a member, as a follower: it learns, and does not vote.")
+_change("promote", "Let a follower that has caught up vote.")
+_change("demote", "Make a voter a follower; a master hands over first.")
+_change("remove", "Take a group from a member, which deletes what it has of it.")
+
+
+def _tell(group: Group, members: GroupMembers, as_json: bool) -> None:
+    if as_json:
+        document: dict[str, Any] = {"group": group.number, **asdict(members)}
+        click.echo(json.dumps(document, indent=1))
+    else:
+        click.echo(f"group {group.number}: {_words(members)}")
+
+
+def _words(members: GroupMembers) -> str:
+    followers = f"; followers {', '.join(members.followers)}" if members.followers else ""
+    since = f", since instance {members.version:,}" if members.version else ""
+    return f"voters {', '.join(members.voters)}{followers}{since}"
