@@ -242,7 +242,9 @@ class SegmentReader:
             if instance_id == segment.last:
                 return segment.header.chain_after
             if segment.first <= instance_id < segment.last:
-                return next(self.instances(instance_id, instance_id)).chain
+                # The file may have gone since it was listed, and nothing have taken its place.
+                found = next(self.instances(instance_id, instance_id), None)
+                return found.chain if found is not None else None
         return None
 
     def forget_content(self) -> None:

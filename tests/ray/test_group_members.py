@@ -52,6 +52,11 @@ def test_a_member_leaves_and_comes_back(changing: ray_paxos.Cluster) -> None:
         assert left.voters == ("m1", "m2", "m3")
         wait_for(lambda: has_left(changing, "m4"))
         put(client, "without", b"2")
+        changing.flush(1)
+        assert sorted(changing.checkpoint(1)) == ["m1", "m2", "m3"]
+        assert sorted(changing.member_digests(1)) == ["m1", "m2", "m3"]
+        for _ in range(8):
+            assert read(client, "without", "stale").value == b"2"
         joined = group.add("m4")
         assert (joined.voters, joined.followers) == (("m1", "m2", "m3"), ("m4",))
         assert joined.version > left.version

@@ -70,6 +70,18 @@ def test_a_reader_sees_what_is_sealed_after_it_looked(codec):
     assert reader.read(4, 10**9) == [instance.chosen for instance in instances[3:]]
 
 
+def test_the_chain_of_what_has_gone_since_it_was_listed_is_none(codec):
+    disk = sealed_disk(codec, 3, 1, 7)
+    reader = SegmentReader(segment_place(disk, codec))
+    reader.refresh()
+    last = reader.segments[-1]
+    assert last.first < last.last
+    assert reader.chain(last.first) is not None
+    reader.forget_content()
+    disk.unlink(last.path)
+    assert reader.chain(last.first) is None
+
+
 def test_several_segments_can_be_written_before_one_sync(codec):
     disk = member_disk()
     folder = reopened(disk, codec)
