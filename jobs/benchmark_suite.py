@@ -13,9 +13,9 @@
 Clusters are shared by lines: one of separate roles, one fused, one of 20 groups, one of 100, one of
 100 fused. Each number is the median of its runs. The floor of a line is that of its chain of calls
 (`benchmark_floor`) with a whole batch of it as the argument, one batch at a time. A line that
-fails is told, and the next ones go on; what this version cannot do is told, too. With runs of up to
-15 s more the whole table took 40 minutes on a machine where bare Ray calls took 3.2 times as long
-as where README's figures were measured.
+fails is told, and the next ones go on; what this version cannot do is told, too. With short runs of
+15 s and idle ones of 30 s the whole table took 40.4 minutes on a machine where bare Ray calls took
+2.6 times as long as where README's figures were measured.
 """
 
 from __future__ import annotations

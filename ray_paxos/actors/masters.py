@@ -19,15 +19,12 @@ import ray
 from ray.exceptions import RayError
 
 from ray_paxos.actors.administration import ANSWER_TIMEOUT_S, Administration, ask_all
-from ray_paxos.actors.answers import state_of
+from ray_paxos.actors.orders import PAUSE_S, Answer, give_order
 from ray_paxos.core.client_messages import MasterTransferred, Redirected, Refused, TransferMaster
 from ray_paxos.core.genesis import Genesis
-from ray_paxos.core.messages import Address, Envelope, RoleName
-from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.errors import TransferError
 
-PAUSE_S = 0.05
-ORDER_TRY_S = 3.0
 LATEST_S = 1.5
 WATCH_S = 30.0
 
@@ -171,24 +168,16 @@ class Masters:
 
     def _order(
         self, member: str, group: int, address: Address, order: TransferMaster, deadline: float
-    ) -> MasterTransferred | Refused | Redirected | str:
-        envelope = Envelope(self._genesis.hash(), group, address, 0, 0, 0, order)
-        batch = encode_envelopes((envelope,))
-
-        def call() -> Any:
-            return self._administration.actor(member, RoleName.PROPOSER).submit.remote(batch)
-
-        patience_s = min(max(deadline - time.monotonic(), 0.0), ORDER_TRY_S)
-        answer = ask_all({member: call}, patience_s)[member]
-        if isinstance(answer, Exception):
-            return f"member {member}: {answer}"
-        state = state_of(answer)
-        if state is not None:
-            return f"member {member}: {state}"
-        for reply in decode_envelopes(answer):
-            if isinstance(reply.message, MasterTransferred | Refused | Redirected):
-                return reply.message
-        return f"member {member} gave no answer"
+    ) -> Answer | str:
+        return give_order(
+            self._administration,
+            self._genesis,
+            member=member,
+            group=group,
+            address=address,
+            order=order,
+            deadline=deadline,
+        )
 
     def _following(self, member: str) -> str:
         names = list(self._ids)

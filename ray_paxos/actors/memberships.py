@@ -18,17 +18,14 @@ from functools import partial
 from typing import Any
 
 from ray_paxos.actors.administration import Administration, ask_all
-from ray_paxos.actors.answers import state_of
+from ray_paxos.actors.orders import PAUSE_S, give_order
 from ray_paxos.core.client_messages import Redirected, Refused
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.membership_messages import ChangeMembership, MembershipChanged
-from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.core.values import MembershipEntry, MembershipKind
-from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.errors import MembershipError
 
-PAUSE_S = 0.05
-ORDER_TRY_S = 3.0
 LOOK_TIMEOUT_S = 1.5
 
 
@@ -63,19 +60,15 @@ class Memberships:
 
         A later one may have been chosen since; whoever changes it says which one he has seen.
         """
-        found = [each for each in self._told(group).values() if each is not None]
-        return max(found, key=lambda each: each.version, default=None)
-
-    def _told(self, group: int) -> dict[str, GroupMembers | None]:
-        """What each member's learner follows; None where it has not the group."""
         answers = ask_all(
             {name: partial(self._ask_learner, name, group) for name in self._ids}, LOOK_TIMEOUT_S
         )
-        return {
-            name: GroupMembers(answer[0], self._named(answer[1]), self._named(answer[2]))
-            for name, answer in answers.items()
-            if isinstance(answer, tuple)
-        }
+        # Who has not the group, or does not answer, is an error of Ray's here.
+        found = [answer for answer in answers.values() if isinstance(answer, tuple)]
+        if not found:
+            return None
+        version, voters, followers = max(found)
+        return GroupMembers(version, self._named(voters), self._named(followers))
 
     def _ask_learner(self, name: str, group: int) -> Any:
         return self._administration.call(name, RoleName.LEARNER, "configuration", group)
@@ -113,7 +106,15 @@ class Memberships:
             entry = MembershipEntry(kind, self._ids[member], before.version)
             candidates = before.voters
             asked = asked if asked in candidates else candidates[0]
-            reply = self._order(asked, group, entry, deadline)
+            reply = give_order(
+                self._administration,
+                self._genesis,
+                member=asked,
+                group=group,
+                address=Address(secrets.randbits(62) | 1, RoleName.CLIENT),
+                order=ChangeMembership(1, entry),
+                deadline=deadline,
+            )
             match reply:
                 case MembershipChanged(configuration=configuration):
                     return self._wait_for(group, configuration.config_id, deadline)
@@ -181,29 +182,6 @@ class Memberships:
                     "told so yet"
                 )
             time.sleep(PAUSE_S)
-
-    def _order(
-        self, member: str, group: int, entry: MembershipEntry, deadline: float
-    ) -> MembershipChanged | Refused | Redirected | str:
-        address = Address(secrets.randbits(62) | 1, RoleName.CLIENT)
-        order = ChangeMembership(1, entry)
-        envelope = Envelope(self._genesis.hash(), group, address, 0, 0, 0, order)
-        batch = encode_envelopes((envelope,))
-
-        def call() -> Any:
-            return self._administration.call(member, RoleName.PROPOSER, "submit", batch)
-
-        patience_s = min(max(deadline - time.monotonic(), 0.0), ORDER_TRY_S)
-        answer = ask_all({member: call}, patience_s)[member]
-        if isinstance(answer, Exception):
-            return f"member {member}: {answer}"
-        state = state_of(answer)
-        if state is not None:
-            return f"member {member}: {state}"
-        for reply in decode_envelopes(answer):
-            if isinstance(reply.message, MembershipChanged | Refused | Redirected):
-                return reply.message
-        return f"member {member} gave no answer"
 
 
 def _is_so(found: GroupMembers, kind: MembershipKind, member: str) -> bool:

@@ -7,7 +7,7 @@ import msgspec
 from ray_paxos.core import acceptor as acceptor_module
 from ray_paxos.core import membership, membership_change, reign
 from ray_paxos.core.acceptor import Acceptor
-from ray_paxos.core.acceptor_state import AcceptorState, GroupVotes
+from ray_paxos.core.acceptor_state import AcceptorState
 from ray_paxos.core.genesis import Configuration, Voter
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.learner_messages import LearnerStatus
@@ -202,8 +202,11 @@ def create_a_group_on_a_message(patch):
         is_asked = envelope.sender.role is RoleName.PROPOSER
         if is_asked and envelope.group not in self.state.groups:
             first = Configuration(0, (Voter(1, 1), Voter(2, 2), Voter(3, 3)))
-            votes = GroupVotes(self._member_id, first, 1)
-            self.state.groups[envelope.group] = votes
+            created = GroupCreated(envelope.group, self._member_id, first, 1)
+            self.state.apply(created)
+            effects = handle(self, envelope, now_ns)
+            effects.records.insert(0, created)
+            return effects
         return handle(self, envelope, now_ns)
 
     patch.setattr(Acceptor, "handle", handle_creating)

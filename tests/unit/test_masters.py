@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ray_paxos.actors import masters
+from ray_paxos.actors import masters, orders
 from ray_paxos.actors.administration import Administration
 from ray_paxos.actors.bootstrapping import make_genesis
 from ray_paxos.actors.masters import Master, Masters, MasterWatch
@@ -115,7 +115,7 @@ def test_one_silent_member_does_not_use_up_the_time(monkeypatch: pytest.MonkeyPa
         patience.append(timeout_s)
         return {name: TimeoutError(SILENCE) for name in calls}
 
-    monkeypatch.setattr(masters, "ask_all", ask_all)
+    monkeypatch.setattr(orders, "ask_all", ask_all)
     asked = Masters(GENESIS, Administration(GENESIS))._order(
         "m1",
         1,
@@ -124,7 +124,7 @@ def test_one_silent_member_does_not_use_up_the_time(monkeypatch: pytest.MonkeyPa
         1e12,
     )
     assert SILENCE in str(asked)
-    assert patience == [masters.ORDER_TRY_S]
+    assert patience == [orders.ORDER_TRY_S]
 
 
 def test_a_refusal_is_told() -> None:
