@@ -40,6 +40,7 @@ from tests.unit.core_helpers import (
     sends,
     sent,
 )
+from tests.unit.proposer_bench import ProposerBench
 
 ME = 4
 SPEC = GroupSpec(7, (Voter(1, 1), Voter(2, 2), Voter(3, 3)), ())
@@ -289,3 +290,12 @@ def test_a_role_that_cannot_be_made_is_as_one_that_cannot_be_opened() -> None:
     effects = own.on_outcome(FollowParts(0), PartsOpened(2, frozenset({7}), {7: fail}), 5)
     assert [event.why for event in happened(effects, GroupNotOpened)] == ["unreadable"]
     assert not own.roles
+
+
+def test_a_proposer_that_is_opened_anew_uses_the_ballots_after_those_before() -> None:
+    first, second = ProposerBench().proposer, ProposerBench().proposer
+    first.go_on_from(41)
+    own = PartsFollower({7: first}, member_id=ME, version=1)
+    opened(own, 2)
+    own.on_outcome(FollowParts(0), PartsOpened(3, frozenset({7}), {7: lambda now_ns: second}), 5)
+    assert second.round_seen == 41
