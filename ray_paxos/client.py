@@ -29,17 +29,16 @@ from ray_paxos.actors.client_arguments import (
     query_settings,
     read_terms,
 )
-from ray_paxos.actors.names import actor_name
 from ray_paxos.actors.outcomes import CommandFuture, ManyFuture, ManyResults, Result
 from ray_paxos.actors.query_outcomes import QueriesFuture, QueryFuture
 from ray_paxos.actors.query_sender import QuerySender
 from ray_paxos.actors.quorum_reader import QuorumReadTurn
 from ray_paxos.actors.reader import Reader
+from ray_paxos.actors.roster import roster_of
 from ray_paxos.actors.sender import ActorProposers, CommandSender, check_name
 from ray_paxos.actors.spec import decode_spec
 from ray_paxos.core.client_errors import outcome_unknown
 from ray_paxos.core.client_messages import Consistency
-from ray_paxos.core.messages import RoleName
 from ray_paxos.core.query_batches import QueryBatches
 from ray_paxos.core.query_calls import ReadTerms
 from ray_paxos.core.requests import ClientRequests
@@ -72,11 +71,9 @@ class Client:
             check_name("label", label)
         self._arguments = (spec, group, label)
         decoded = decode_spec(spec)
-        genesis = decoded.decoded_genesis()
-        self._genesis_hash = genesis.hash()
+        roster = roster_of(decoded)
         self._group = group
-        self._names = {member.member_id: member.name for member in genesis.members}
-        self._cluster = genesis.cluster
+        self._names = roster.names
         self._has_lease = decoded.proposer.lease_ns > 0
         self._query_sender: QuerySender | None = None
         self._starting = threading.Lock()
@@ -85,10 +82,8 @@ class Client:
         self._latest_terms: tuple[object, ReadTerms] = (None, _NO_TERMS)
         client_id = secrets.randbits(63) | 1
         self._reader = Reader(
-            cluster=self._cluster,
-            genesis=self._genesis_hash,
+            roster=roster,
             group=group,
-            names=self._names,
             has_lease=self._has_lease,
             turn=turn or QuorumReadTurn(),
             is_fused=decoded.is_fused,
@@ -98,19 +93,12 @@ class Client:
             tuple(self._names), label=label, first=client_id >> 1, settings=settings
         )
         self._sender = CommandSender(
-            genesis=self._genesis_hash,
+            genesis=roster.genesis.hash(),
             group=group,
             requests=requests,
             client_id=client_id,
             settings=settings,
-            proposers=ActorProposers(
-                {
-                    member_id: actor_name(
-                        self._cluster, name, RoleName.PROPOSER, is_fused=decoded.is_fused
-                    )
-                    for member_id, name in self._names.items()
-                }
-            ),
+            proposers=ActorProposers(roster, is_fused=decoded.is_fused),
         )
         # A client that is dropped without `close` leaves the thread, too.
         self._finalizer = weakref.finalize(self, self._sender.drop)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import ray
 
 from ray_paxos.actors import folders
@@ -21,13 +23,15 @@ from ray_paxos.actors.administration import Administration
 from ray_paxos.actors.alarms import FolderTrouble, cluster_alarms, member_alarms
 from ray_paxos.actors.bootstrapping import attach, bootstrap, check_roles, decode_outcome
 from ray_paxos.actors.checkpoints import take_checkpoints
+from ray_paxos.actors.controller import end_controller, ensure_controller
 from ray_paxos.actors.folders import live_nodes
-from ray_paxos.actors.launching import running_spec, wait_until_serving
+from ray_paxos.actors.launching import live_members, running_spec, wait_until_serving
 from ray_paxos.actors.masters import Master, Masters, MasterWatch
 from ray_paxos.actors.memberships import Memberships
 from ray_paxos.actors.quorum_reader import QuorumReadTurn
 from ray_paxos.actors.ray_connection import Connection, connect_ray, connect_running_ray
 from ray_paxos.actors.ray_head import end_head, recorded_address
+from ray_paxos.actors.roster import roster_of
 from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.actors.status import ClusterStatus, MemberDigest, MemberStatus, group_status
 from ray_paxos.client import Client
@@ -36,14 +40,21 @@ from ray_paxos.config import (
     load_configuration,
 )
 from ray_paxos.core.genesis import SYSTEM_GROUP
+from ray_paxos.core.quorum import majority
+from ray_paxos.core.wanted import GroupState, MemberState
 from ray_paxos.errors import (
     ClusterNotFoundError,
     ConfigurationError,
+    MembershipError,
     PaxosError,
     PlacementError,
 )
 from ray_paxos.group import Group
+from ray_paxos.operations import Operations
 from ray_paxos.storage.data_dir import resolve_data_dir
+from ray_paxos.system_group import SystemGroup
+
+LOOK_TIMEOUT_S = 1.0
 
 _logger = logging.getLogger(__name__)
 
@@ -53,7 +64,6 @@ class Cluster:
 
     Attributes:
         name: Its name.
-        members: Names of its members, in the genesis' order.
         was_running: Whether its actors lived before this `start` or `connect`.
         started_ray: Whether the Ray cluster under it was started by this `start`.
     """
@@ -63,17 +73,25 @@ class Cluster:
         self._spec = spec
         self._genesis = spec.decoded_genesis()
         self._connection = connection
-        self._administration = Administration(self._genesis, is_fused=spec.is_fused)
-        self._masters = Masters(self._genesis, self._administration)
-        self._memberships = Memberships(self._genesis, self._administration)
-        self._turns = {spec.group: QuorumReadTurn() for spec in self._genesis.groups}
+        self._roster = roster_of(spec)
+        self._roster.look()
+        self._administration = Administration(self._roster, is_fused=spec.is_fused)
+        self._masters = Masters(self._administration)
+        self._memberships = Memberships(self._administration)
+        self._system = SystemGroup(self._genesis, lambda: self.client(SYSTEM_GROUP, label="system"))
+        self._groups = {spec.group for spec in self._genesis.groups}
+        self._turns: defaultdict[int, QuorumReadTurn] = defaultdict(QuorumReadTurn)
         self.name = self._genesis.cluster
-        self.members = tuple(member.name for member in self._genesis.members)
         self.was_running = was_running
         self.started_ray = connection.has_started
 
     def __repr__(self) -> str:
         return f"Cluster({self.name!r}, members={self.members})"
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of its members that this process knows: of the genesis, then those that joined."""
+        return tuple(self._roster.ids)
 
     @property
     def is_fused(self) -> bool:
@@ -96,16 +114,20 @@ class Cluster:
             ConfigurationError: No such group.
         """
         number = self._group(group)
-        return Client(self._spec.encoded(), number, label, self._turns[number])
+        spec = msgspec.structs.replace(self._spec, joined=self._roster.joined)
+        return Client(spec.encoded(), number, label, self._turns[number])
 
     def status(self) -> ClusterStatus:
         """Members, their roles, every group's master and positions, and what is wrong.
 
-        Waits at most 5 s for the roles; where an acceptor does not serve, for as long again, to
-        find out whether its folder is still there.
+        Waits at most 1 s for group 0, which says who has left for ever, and 5 s for the roles;
+        where an acceptor does not serve, for as long again, to find out whether its folder is still
+        there.
         """
-        found = self._administration.statuses()
-        groups = tuple(group_status(spec.group, found) for spec in self._genesis.groups)
+        gone = self._gone()
+        found = tuple(m for m in self._administration.statuses() if m.name not in gone)
+        numbers = sorted(self._groups | _groups_of(found))
+        groups = tuple(group_status(number, found) for number in numbers)
         troubles = self._folder_troubles(found)
         alarms = {
             member.name: member_alarms(member, self._spec.checkpointer, troubles.get(member.name))
@@ -129,9 +151,7 @@ class Cluster:
         Raises:
             ClusterError: A member that answers did not get there in time.
         """
-        groups = [spec.group for spec in self._genesis.groups]
-        if group is not None:
-            groups = [self._group(group)]
+        groups = sorted(self._groups) if group is None else [self._group(group)]
         self._administration.flush(groups, time.monotonic() + timeout_s)
 
     def checkpoint(self, group: int | None = None, *, timeout_s: float = 60.0) -> dict[str, int]:
@@ -266,7 +286,12 @@ class Cluster:
         Raises:
             ConfigurationError: No such group.
         """
-        return Group(self._group(group), self._memberships, self.members)
+        return Group(self._group(group), self._memberships, self._checked, self._check_may_join)
+
+    @property
+    def operations(self) -> Operations:
+        """Adds and removes members and groups."""
+        return Operations(self._spec, self._administration, self._memberships, self._system)
 
     def stop(
         self, *, delete_data: bool = False, shutdown_ray: bool = False, timeout_s: float = 30.0
@@ -282,7 +307,11 @@ class Cluster:
         Raises:
             PaxosError: A folder could not be deleted.
         """
-        self._administration.stop(time.monotonic() + timeout_s)
+        deadline = time.monotonic() + timeout_s
+        end_controller(self.name, max(deadline - time.monotonic(), 0.0))
+        self._system.close()
+        self._roster.look(at_once=True)
+        self._administration.stop(deadline)
         if delete_data:
             folders.delete(self.name, self._spec.data_dir, self._places())
         record_folder = _record_folder(self._spec.data_dir, self.name)
@@ -291,6 +320,15 @@ class Cluster:
             ray.shutdown()
             if is_kept:
                 end_head(record_folder)
+
+    def _gone(self) -> frozenset[str]:
+        """Names of members that have left for ever, as far as anybody says now."""
+        try:
+            wanted = self._system.last_known(timeout_s=LOOK_TIMEOUT_S)
+        except PaxosError:
+            return frozenset()
+        members = wanted.members.values()
+        return frozenset(m.spec.name for m in members if m.state is MemberState.GONE)
 
     def _folder_troubles(self, members: Iterable[MemberStatus]) -> dict[str, FolderTrouble]:
         """Of members whose acceptor does not serve: whether their folders are there and whole."""
@@ -321,19 +359,43 @@ class Cluster:
 
     def _checked(self, member: str) -> str:
         if member not in self.members:
+            self._roster.look(at_once=True)
+        if member not in self.members:
             allowed = ", ".join(self.members)
             raise ConfigurationError(f"member: found {member!r}; allowed: {allowed}")
         return member
 
+    def _check_may_join(self, member: str) -> None:
+        """Refuse to give a group to one whose folder may still be made anew (`core.wanted`)."""
+        if all(each.name != member for each in self._roster.joined):
+            return
+        found = self._system.wanted().members.get(member)
+        if found is None or found.state not in (MemberState.PRESENT, MemberState.DRAINED):
+            state = found.state.name.lower() if found is not None else "unknown to group 0"
+            raise MembershipError(f"member {member} is {state}: it cannot be given a group")
+
     def _group(self, group: int | None) -> int:
-        groups = [spec.group for spec in self._genesis.groups]
         if group is None:
-            return min((g for g in groups if g != SYSTEM_GROUP), default=SYSTEM_GROUP)
-        if group not in groups:
-            raise ConfigurationError(
-                f"group: found {group}; allowed: {', '.join(map(str, groups))}"
-            )
+            return min((g for g in self._groups if g != SYSTEM_GROUP), default=SYSTEM_GROUP)
+        if group not in self._groups:
+            self._learn_groups()
+        if group not in self._groups:
+            allowed = ", ".join(map(str, sorted(self._groups)))
+            raise ConfigurationError(f"group: found {group}; allowed: {allowed}")
         return group
+
+    def _learn_groups(self) -> None:
+        """See in group 0 which groups were made, and dropped, after the genesis."""
+        wanted = self._system.wanted()
+        states = {number: group.state for number, group in wanted.groups.items()}
+        self._groups |= {n for n, state in states.items() if state is GroupState.PRESENT}
+        self._groups -= {n for n, state in states.items() if state is GroupState.GONE}
+
+
+def _groups_of(members: Iterable[MemberStatus]) -> set[int]:
+    """The groups that any member has."""
+    learners = [member.roles["learner"].groups or {} for member in members]
+    return {group for groups in learners for group in groups}
 
 
 def start(
@@ -377,14 +439,10 @@ def start(
         spec, members = found
         check_roles(spec, configuration)
         wait_until_serving(spec, members, limit_s, is_strict=False)
-        return Cluster(spec, connection, was_running=True)
+        return _with_controller(Cluster(spec, connection, was_running=True), spec)
     _check_nodes(configuration)
     outcome = bootstrap(configuration, limit_s)
     spec, was_running = decode_outcome(outcome), bool(outcome["was_running"])
-    for member, reason in outcome["missing"].items():
-        _logger.warning(
-            "cluster %s: member %s is missing: %s", configuration.cluster, member, reason
-        )
     cluster = Cluster(spec, connection, was_running=was_running)
     try:
         wait_until_serving(
@@ -398,6 +456,17 @@ def start(
             # Nothing half-started stays behind: the next start sees the disks as they are.
             cluster.stop(timeout_s=5.0)
         raise
+    missing = outcome["missing"]
+    for member in sorted(set(missing) - cluster._gone()) if missing else ():
+        _logger.warning(
+            "cluster %s: member %s is missing: %s", cluster.name, member, missing[member]
+        )
+    return _with_controller(cluster, spec)
+
+
+def _with_controller(cluster: Cluster, spec: ClusterSpec) -> Cluster:
+    if spec.controller.runs:
+        ensure_controller(spec)
     return cluster
 
 
@@ -420,7 +489,10 @@ def connect(name: str, *, address: str | None = None, timeout_s: float = 20.0) -
             f"no cluster {name} runs in the Ray cluster at {connection.address}; start it by "
             "ray_paxos.start"
         )
-    members = tuple(member.name for member in spec.decoded_genesis().members)
+    found = live_members(name)
+    first = tuple(member.name for member in spec.decoded_genesis().members)
+    # Those of the genesis may all have left; but a few that live are no majority by themselves.
+    members = found if len(found) >= majority(len(first)) else sorted({*found, *first})
     wait_until_serving(spec, members, timeout_s, is_strict=False)
     return Cluster(spec, connection, was_running=True)
 

@@ -12,7 +12,7 @@ group.move("m1", "m4")          # all of that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from ray_paxos.actors.memberships import GroupMembers, Memberships
 from ray_paxos.core.values import MembershipKind
@@ -32,11 +32,25 @@ class Group:
         number: Its number.
     """
 
-    def __init__(self, number: int, memberships: Memberships, members: Sequence[str]) -> None:
-        """Stand for a group of a cluster with these members."""
+    def __init__(
+        self,
+        number: int,
+        memberships: Memberships,
+        checked: Callable[[str], str],
+        check_may_join: Callable[[str], None],
+    ) -> None:
+        """Stand for a group of a cluster.
+
+        Args:
+            number: Its number.
+            memberships: Asks and orders the members.
+            checked: Gives the name of a member back, or raises `ConfigurationError`.
+            check_may_join: Raises `MembershipError` for one that may not be given a group yet.
+        """
         self.number = number
         self._memberships = memberships
-        self._members = tuple(members)
+        self._checked = checked
+        self._check_may_join = check_may_join
 
     def __repr__(self) -> str:
         return f"Group({self.number})"
@@ -62,6 +76,7 @@ class Group:
         Returns:
             Who has the group from there on.
         """
+        self._check_may_join(self._checked(member))
         return self._change(MembershipKind.ADD, member, timeout_s)
 
     def promote(self, member: str, *, timeout_s: float = 30.0) -> GroupMembers:
@@ -102,15 +117,10 @@ class Group:
         """
         if source == target:
             raise ConfigurationError(f"source and target: group {self.number} is at {source}")
-        self._check(source)
-        self._check(target)
+        self._checked(source)
+        self._check_may_join(self._checked(target))
         return self._memberships.move(self.number, source, target, timeout_s=timeout_s)
 
     def _change(self, kind: MembershipKind, member: str, timeout_s: float) -> GroupMembers:
-        self._check(member)
+        self._checked(member)
         return self._memberships.change(self.number, kind, member, timeout_s=timeout_s)
-
-    def _check(self, member: str) -> None:
-        if member not in self._members:
-            allowed = ", ".join(self._members)
-            raise ConfigurationError(f"member: found {member!r}; allowed: {allowed}")

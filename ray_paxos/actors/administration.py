@@ -14,9 +14,9 @@ from ray.exceptions import RayError
 from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.folders import explain
 from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name, role_method
+from ray_paxos.actors.roster import Roster
 from ray_paxos.actors.status import MemberDigest, MemberStatus, RoleStatus
 from ray_paxos.core.client_messages import Flush
-from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.learner_messages import LearnerStatus
 from ray_paxos.core.messages import (
     Address,
@@ -70,18 +70,26 @@ def ask_all(calls: Mapping[Any, Callable[[], Any]], timeout_s: float) -> dict[An
 
 
 class Administration:
-    """Asks the actors of one cluster."""
+    """Asks the actors of one cluster.
 
-    def __init__(self, genesis: Genesis, *, is_fused: bool = False) -> None:
-        """Ask the members of the genesis.
+    Attributes:
+        roster: Its members, as far as they are known.
+    """
+
+    def __init__(self, roster: Roster, *, is_fused: bool = False) -> None:
+        """Ask the members that are known.
 
         Args:
-            genesis: The cluster's.
+            roster: Knows them.
             is_fused: Whether the four roles of a member are one actor.
         """
-        self._genesis = genesis
+        self.roster = roster
+        self._genesis = roster.genesis
         self._is_fused = is_fused
-        self._ids = {member.name: member.member_id for member in genesis.members}
+
+    @property
+    def _ids(self) -> dict[str, int]:
+        return self.roster.ids
 
     def actor(self, member: str, role: RoleName) -> Any:
         """The handle of a role's actor; raises ValueError where no such actor lives."""
@@ -98,7 +106,8 @@ class Administration:
 
     def statuses(self) -> tuple[MemberStatus, ...]:
         """What every role says of itself."""
-        keys = [(name, role) for name in self._ids for role in ROLE_NAMES]
+        ids = self._ids
+        keys = [(name, role) for name in ids for role in ROLE_NAMES]
         answers = ask_all(
             {key: partial(self.call, *key, "state") for key in keys},
             ANSWER_TIMEOUT_S,
@@ -109,7 +118,7 @@ class Administration:
                 member_id,
                 {text: _role_status(answers[name, role]) for role, text in ROLE_NAMES.items()},
             )
-            for name, member_id in self._ids.items()
+            for name, member_id in ids.items()
         )
 
     def log_folder(self, member: str) -> str:
@@ -183,19 +192,16 @@ class Administration:
         Raises:
             ClusterError: They did not get there in time, or none answers.
         """
-        pause_s = PAUSE_S
+        pause_s, ids = PAUSE_S, self._ids
         while True:
             answers = ask_all(
-                {
-                    name: partial(self.call, name, RoleName.LEARNER, "digest", group)
-                    for name in self._ids
-                },
+                {name: partial(self.call, name, RoleName.LEARNER, "digest", group) for name in ids},
                 # Were it less, only those that happen to be quick would be compared in the end.
                 max(deadline - time.monotonic(), ANSWER_TIMEOUT_S),
             )
             digests = {
                 name: MemberDigest(*answers[name])
-                for name in self._ids
+                for name in ids
                 if not isinstance(answers[name], Exception)
             }
             applied = {digest.applied_instance_id for digest in digests.values()}
@@ -203,27 +209,33 @@ class Administration:
                 return digests
             if time.monotonic() > deadline:
                 if not digests:
-                    problems = "; ".join(f"{name}: {_text(answers[name])}" for name in self._ids)
+                    problems = "; ".join(f"{name}: {_text(answers[name])}" for name in ids)
                     raise ClusterError(f"no learner answers for group {group}: {problems}")
                 behind = ", ".join(f"{n} at {d.applied_instance_id}" for n, d in digests.items())
                 raise ClusterError(f"the members of group {group} did not catch up: {behind}")
             pause_s = _pause(pause_s)
 
-    def stop(self, deadline: float) -> None:
-        """Close all roles, cleanly where they answer, and end their actors for good."""
+    def stop(self, deadline: float, *, members: Iterable[str] | None = None) -> None:
+        """Close roles, cleanly where they answer, and end their actors for good.
+
+        Args:
+            deadline: Until when roles may take to close, by `time.monotonic`.
+            members: Names of those whose roles are meant; by default all that are known.
+        """
+        names = tuple(self._ids if members is None else members)
         for role in CLOSING_ORDER:
             answers = ask_all(
-                {name: partial(self.call, name, role, "close") for name in self._ids},
+                {name: partial(self.call, name, role, "close") for name in names},
                 max(deadline - time.monotonic(), PAUSE_S),
             )
             for name, answer in answers.items():
                 if isinstance(answer, Exception) and not isinstance(answer, ValueError):
                     _logger.warning("%s/%s: %s", name, ROLE_NAMES[role], _text(answer))
-        self.end_actors()
+        self._end_actors(names)
 
-    def end_actors(self) -> None:
+    def _end_actors(self, names: Iterable[str]) -> None:
         """End the role actors' processes; Ray does not start them again."""
-        for name in self._ids:
+        for name in names:
             for role in ROLE_NAMES:
                 try:
                     ray.kill(self.actor(name, role), no_restart=True)

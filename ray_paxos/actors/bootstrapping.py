@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import ray
 from ray.exceptions import RayActorError, RayError
 
@@ -21,6 +22,7 @@ from ray_paxos.actors.names import NAMESPACE, bootstrap_name
 from ray_paxos.actors.placement import Pin, RayNode, choose_nodes
 from ray_paxos.actors.spec import ClusterSpec, decode_spec, make_spec
 from ray_paxos.config import ClusterConfiguration
+from ray_paxos.config.cluster import VOTERS_DEFAULT_MAX
 from ray_paxos.core.bootstrap import (
     Activate,
     Decision,
@@ -36,10 +38,13 @@ from ray_paxos.core.genesis import (
     SYSTEM_GROUP,
     Genesis,
     GroupSpec,
+    MachineSpec,
     MemberSpec,
     first_voters,
 )
+from ray_paxos.core.spreading import Place, spread
 from ray_paxos.errors import BootstrapError, ClusterError, ConfigurationError, PaxosError
+from ray_paxos.machines.system import SYSTEM_MACHINE, SystemMachine
 
 STEPS_MAX = 8
 """Each step of a start makes another look necessary; more than four are never needed."""
@@ -55,10 +60,18 @@ def make_genesis(configuration: ClusterConfiguration) -> Genesis:
         MemberSpec(member.name, secrets.randbits(63) | 1)
         for member in configuration.members
     )
-    voters = first_voters(members)
-    groups = [GroupSpec(SYSTEM_GROUP, voters, ())]
+    counts = {group.group: configuration.voters_of(group) for group in configuration.groups}
+    counts[SYSTEM_GROUP] = min(len(members), VOTERS_DEFAULT_MAX)
+    places = {member.name: Place() for member in members}
+    by_name = {member.name: member for member in members}
+    voters = {
+        group: first_voters(by_name[name] for name in names)
+        for group, names in spread(counts, places).items()
+    }
+    system = MachineSpec(SYSTEM_MACHINE, SystemMachine.kind, SystemMachine.version)
+    groups = [GroupSpec(SYSTEM_GROUP, voters[SYSTEM_GROUP], (system,))]
     groups += [
-        GroupSpec(group.group, voters, group.machine_specs())
+        GroupSpec(group.group, voters[group.group], group.machine_specs())
         for group in sorted(configuration.groups, key=lambda group: group.group)
     ]
     return Genesis(
@@ -101,6 +114,8 @@ def _start(configuration: ClusterConfiguration) -> dict[str, Any]:
         decision = decide(cluster, reports, running=genesis)
         if isinstance(decision, Start):
             spec = running or make_spec(decision.genesis, configuration)
+            known = {each.member_id: each for each in (*spec.joined, *decision.joined)}
+            spec = msgspec.structs.replace(spec, joined=tuple(known.values()))
             launch(spec, decision.places, pins, nodes)
             return {
                 "error": None,
@@ -146,7 +161,7 @@ def attach(cluster: str) -> tuple[ClusterSpec, tuple[str, ...]] | None:
     spec = running_spec(cluster)
     if spec is None:
         return None
-    members = tuple(member.name for member in spec.decoded_genesis().members)
+    members = tuple(member.name for member in spec.members)
     wanted = {name for member in members for name in actor_names(spec, member)}
     return (spec, members) if wanted <= live_actor_names(cluster) else None
 

@@ -87,6 +87,7 @@ class CheckpointerShell(LogShell):
             tables=ParquetTables(),
             registry=MachineRegistry(),
             now_ns=self._clock(),
+            introduce=self._switchboard.introduce,
         )
 
     def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:

@@ -21,13 +21,15 @@ genesis.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import queue
 import secrets
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
@@ -43,6 +45,8 @@ from ray_paxos.actors.proposer_line import (
 from ray_paxos.core.client_calls import Call
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.errors import ConfigurationError
+
+_logger = logging.getLogger(__name__)
 
 CALL_BYTES_MAX = 1_000_000
 """One call carries requests up to this many bytes, where Ray takes so much within a call."""
@@ -62,6 +66,9 @@ class Sender(Caller, Protocol):
 
     def due_ns(self, now_ns: int) -> int | None:
         """When something is due; None for never."""
+
+    def on_members(self, members: Sequence[int], outcomes: Outcomes) -> None:
+        """Somebody has looked for further members: these are known now."""
 
     def end(self, outcomes: Outcomes) -> None:
         """Nothing is sent or taken in any more: fail what is left."""
@@ -148,6 +155,19 @@ class CommandThread:
             tell(call, unreachable(error))
 
         self.post(event)
+
+    def look_for_members(self, sender: Sender) -> None:
+        """Have somebody look whether there are further members, and the client told of it."""
+
+        def post(done: Future[Sequence[int]]) -> None:
+            error = done.exception()
+            if error is not None:
+                # Ray does not say now; whoever finds nobody asks again.
+                _logger.debug("looking for members: %s: %s", type(error).__name__, error)
+            members = done.result() if error is None else ()
+            self.post(lambda outcomes: self._on_members(sender, members, outcomes))
+
+        self._lookup.submit(self._proposers.look).add_done_callback(post)
 
     def join(self, sender: Sender) -> None:
         """One client more; with the lock of all threads, see `join_thread`."""
@@ -254,6 +274,10 @@ class CommandThread:
                 call_bytes_max=carried_bytes_max(CALL_BYTES_MAX),
             )
         return line
+
+    def _on_members(self, sender: Sender, members: Sequence[int], outcomes: Outcomes) -> None:
+        if sender in self._due_ns:
+            sender.on_members(members, outcomes)
 
     def _add(self, sender: Sender) -> None:
         self._due_ns[sender] = NEVER_NS

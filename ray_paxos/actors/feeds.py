@@ -39,7 +39,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from ray_paxos.actors.answers import RolePhase, state_of
 from ray_paxos.actors.background import Background, Timer
-from ray_paxos.actors.peers import Peer, find_actor
+from ray_paxos.actors.peers import Peer
 from ray_paxos.errors import WireFormatError
 
 Batch = TypeVar("Batch")
@@ -196,7 +196,7 @@ class PeerFeed(Generic[Batch]):
         form: BatchForm[Batch],
         on_answer: Callable[[Batch], None],
         limits: FeedLimits,
-        find: Callable[[str], Peer] = find_actor,
+        find: Callable[[str], Peer],
     ) -> None:
         """Feed the actor of that name.
 

@@ -121,7 +121,12 @@ def look_into(cluster: str, data_dir: str | None, nodes: Sequence[RayNode]) -> l
 
 
 def stage(
-    cluster: str, data_dir: str | None, genesis: bytes, places: Mapping[str, tuple[str, int]]
+    cluster: str,
+    data_dir: str | None,
+    genesis: bytes,
+    places: Mapping[str, tuple[str, int]],
+    *,
+    is_joining: bool = False,
 ) -> None:
     """Stage members' folders: durable on return, and nobody can vote yet.
 
@@ -130,11 +135,12 @@ def stage(
         data_dir: As configured.
         genesis: Encoded.
         places: (node_id, member_id) by name.
+        is_joining: Whether they are not of the genesis.
 
     Raises:
         PaxosError: A node could not; others may have staged theirs.
     """
-    _work({name: (place[0], _stage, (cluster, data_dir, genesis, name, place[1]))
+    _work({name: (place[0], _stage, (cluster, data_dir, genesis, name, place[1], is_joining))
            for name, place in places.items()})  # fmt: skip
 
 
@@ -225,6 +231,7 @@ def _decode_folder(folder: dict[str, Any]) -> FolderFound:
         genesis,
         folder["member_id"],
         reason,
+        folder["joined_as"],
     )
 
 
@@ -257,15 +264,22 @@ def _describe(member: FoundMember) -> dict[str, Any]:
         "genesis": identity.genesis.encoded() if identity is not None else b"",
         "member_id": identity.member_id if identity is not None else 0,
         "reason": member.problem,
+        "joined_as": identity.joined_as if identity is not None else "",
     }
 
 
 def _stage(
-    cluster: str, data_dir: str | None, genesis: bytes, member: str, member_id: int
+    cluster: str,
+    data_dir: str | None,
+    genesis: bytes,
+    member: str,
+    member_id: int,
+    is_joining: bool,
 ) -> dict[str, Any]:
     try:
         disk = LocalDisk(_root(cluster, data_dir) / member)
-        stage_member(disk, decode_genesis(genesis), member_id)
+        joined_as = member if is_joining else ""
+        stage_member(disk, decode_genesis(genesis), member_id, joined_as=joined_as)
     except PaxosError as error:
         return {"error": error_fields(error)}
     return {"error": None}

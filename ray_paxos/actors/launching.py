@@ -70,6 +70,12 @@ def live_actor_names(cluster: str) -> set[str]:
     }
 
 
+def live_members(cluster: str) -> tuple[str, ...]:
+    """Names of the members that have an actor that lives or is being restarted, sorted."""
+    parsed = [parse_actor_name(name) for name in live_actor_names(cluster)]
+    return tuple(sorted({each[1] for each in parsed if each is not None}))
+
+
 def running_spec(cluster: str, timeout_s: float = ANSWER_TIMEOUT_S) -> ClusterSpec | None:
     """The spec of a cluster that runs here: what the first of its actors to answer says.
 

@@ -20,6 +20,7 @@ from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.core.client_messages import Query, QueryFailed, QueryMany, QueryProblem
 from ray_paxos.core.genesis import SYSTEM_GROUP, Genesis
 from ray_paxos.core.learner import Learner
+from ray_paxos.core.member_roles import PartsKeeper
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import MILLISECOND_NS, LearnerSettings
@@ -82,6 +83,39 @@ class LearnerShell(LogShell):
         voters = tuple(each.member_id for each in found.voters)
         return found.config_id, voters, tuple(each.member_id for each in found.followers)
 
+    def memberships(self) -> dict[str, Any]:
+        """What the member has, and who has it by each group's log, as plain data.
+
+        Returns:
+            `held`: the groups that it has, or is letting go of; `groups`: of each that is open its
+            config_id, and the ids of its voters and followers; `joined`: names and ids of the
+            members outside the genesis that it has met.
+
+        Raises:
+            ConfigurationError: The learner does not serve.
+        """
+        opened = self.serving_role()
+        if opened is None:
+            raise ConfigurationError(f"the learner does not serve: {self.role_state}")
+        keeper = opened.role
+        assert isinstance(keeper, PartsKeeper)
+        with self._turn:
+            found = {
+                group: learner.configuration
+                for group, learner in keeper.roles.items()
+                if isinstance(learner, Learner)
+            }
+            held, joined = list(keeper.parts.parts), list(keeper.parts.joined.items())
+        groups = {
+            group: (
+                each.config_id,
+                tuple(voter.member_id for voter in each.voters),
+                tuple(follower.member_id for follower in each.followers),
+            )
+            for group, each in found.items()
+        }
+        return {"held": held, "groups": groups, "joined": [(name, m) for m, name in joined]}
+
     def _learner(self, group: int) -> Learner:
         opened = self.serving_role()
         if opened is None:
@@ -137,6 +171,7 @@ class LearnerShell(LogShell):
             registry=MachineRegistry(),
             random=self._random(),
             now_ns=self._clock(),
+            introduce=self._switchboard.introduce,
         )
 
     def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:

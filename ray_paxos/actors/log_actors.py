@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import ray
 
 from ray_paxos.actors.checkpointer_shell import CheckpointerShell
 from ray_paxos.actors.learner_shell import LearnerShell
-from ray_paxos.actors.role import CONTROL, GROUPS, READS, RoleActor, own_handle
+from ray_paxos.actors.role import CONTROL, GROUPS, READS, RoleActor, own_handle, own_node_id
 from ray_paxos.actors.shell import Clock, boot_time_ns
 
 
@@ -44,6 +44,11 @@ class LearnerActor(RoleActor[LearnerShell]):
     def configuration(self, group: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
         """Members of one group, as `LearnerShell.configuration`."""
         return self._shell.configuration(group)
+
+    @ray.method(concurrency_group=CONTROL)
+    def memberships(self) -> dict[str, Any]:
+        """Who has which group, as `LearnerShell.memberships`, and the node that this runs on."""
+        return {**self._shell.memberships(), "node_id": own_node_id()}
 
 
 class CheckpointerActor(RoleActor[CheckpointerShell]):

@@ -21,7 +21,6 @@ from ray.exceptions import RayError
 from ray_paxos.actors.administration import ANSWER_TIMEOUT_S, Administration, ask_all
 from ray_paxos.actors.orders import PAUSE_S, Answer, give_order
 from ray_paxos.core.client_messages import MasterTransferred, Redirected, Refused, TransferMaster
-from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.errors import TransferError
 
@@ -48,12 +47,14 @@ class Master:
 class Masters:
     """Asks one cluster's proposers who leads."""
 
-    def __init__(self, genesis: Genesis, administration: Administration) -> None:
-        """Ask the members of the genesis."""
-        self._genesis = genesis
+    def __init__(self, administration: Administration) -> None:
+        """Ask the members that are known."""
         self._administration = administration
-        self._names = {member.member_id: member.name for member in genesis.members}
-        self._ids = {member.name: member.member_id for member in genesis.members}
+        self._roster = administration.roster
+
+    @property
+    def _ids(self) -> dict[str, int]:
+        return self._roster.ids
 
     def _watch(self, name: str, group: int, known_version: int, timeout_s: float) -> Any:
         proposer = self._administration.actor(name, RoleName.PROPOSER)
@@ -68,7 +69,7 @@ class Masters:
         answers = ask_all(calls, LATEST_S)
         known = [answer for answer in answers.values() if isinstance(answer, tuple)]
         member_id, version = max(known, key=lambda answer: answer[1], default=(0, 0))
-        return Master(self._names[member_id], version) if version else None
+        return Master(self._roster.name(member_id), version) if version else None
 
     def wait_for_later(self, group: int, known_version: int, timeout_s: float) -> Master | None:
         """Wait for a later master than the one known.
@@ -105,7 +106,7 @@ class Masters:
                 except RayError:
                     continue
                 if version > known_version:
-                    return Master(self._names[member_id], version)
+                    return Master(self._roster.name(member_id), version)
             if not done:
                 break
         # Members that are away answer at once: not in a circle.
@@ -146,13 +147,13 @@ class Masters:
             reply = self._order(member, group, address, order, deadline)
             match reply:
                 case MasterTransferred(target=successor):
-                    return self._names.get(successor)
+                    return self._roster.name(successor) if successor else None
                 case Refused(message=message):
                     raise TransferError(f"the lead of group {group} was not handed over: {message}")
                 case Redirected(master=master) if master is not None:
                     if master == target_id:
                         return target
-                    problem, member = f"member {member} does not lead", self._names[master]
+                    problem, member = f"member {member} does not lead", self._roster.name(master)
                     continue
                 case Redirected():
                     problem = "no master is known"
@@ -171,7 +172,7 @@ class Masters:
     ) -> Answer | str:
         return give_order(
             self._administration,
-            self._genesis,
+            self._roster.genesis,
             member=member,
             group=group,
             address=address,

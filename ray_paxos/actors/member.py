@@ -34,6 +34,7 @@ from ray_paxos.actors.checkpointer_shell import CheckpointerShell
 from ray_paxos.actors.interpreter import settle_in
 from ray_paxos.actors.learner_shell import LearnerShell
 from ray_paxos.actors.names import ROLE_NAMES
+from ray_paxos.actors.peers import Introduction
 from ray_paxos.actors.proposer import CLIENT_THREADS
 from ray_paxos.actors.proposer_shell import WATCHERS_MAX, ProposerShell
 from ray_paxos.actors.role import (
@@ -91,15 +92,17 @@ class MemberActor:
         switchboard.plug_in(*shells)
 
     @ray.method(concurrency_group=PEERS)
-    def deliver(self, batch: bytes) -> bytes:
+    def deliver(self, batch: bytes, introduction: Introduction = None) -> bytes:
         """Take in what another member's roles have for the roles here.
 
         Args:
             batch: Addressed envelopes of one member.
+            introduction: Of a member that joined after the genesis.
 
         Returns:
             Addressed envelopes for that member, or a state where no role serves.
         """
+        self._switchboard.take_introduction(introduction)
         return self._switchboard.deliver_addressed(batch)
 
     @ray.method(concurrency_group=CLIENTS)
@@ -143,8 +146,8 @@ class MemberActor:
 
         Args:
             role: Its name.
-            method: `close`, `configuration`, `deliver`, `digest`, `folder`, `state` or
-                `wait_open`.
+            method: `close`, `configuration`, `deliver`, `digest`, `folder`, `memberships`, `state`
+                or `wait_open`.
             arguments: Of the method.
 
         Returns:
@@ -161,6 +164,7 @@ class MemberActor:
             "close": lambda: self._switchboard.close(name),
             "deliver": lambda batch: self._switchboard.deliver(name, batch),
             "configuration": self._learner.configuration,
+            "memberships": lambda: {**self._learner.memberships(), "node_id": own_node_id()},
             "digest": self._learner.digest,
             "folder": lambda: str(member_folder(decode_spec(self._encoded_spec), self._member)),
             "state": lambda wait_open_s=0.0: self._state(shell, wait_open_s),

@@ -20,7 +20,6 @@ from typing import Any
 from ray_paxos.actors.administration import Administration, ask_all
 from ray_paxos.actors.orders import PAUSE_S, give_order
 from ray_paxos.core.client_messages import Redirected, Refused
-from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.membership_messages import ChangeMembership, MembershipChanged
 from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.core.values import MembershipEntry, MembershipKind
@@ -48,12 +47,14 @@ class GroupMembers:
 class Memberships:
     """Asks and orders one cluster's members about who has which group."""
 
-    def __init__(self, genesis: Genesis, administration: Administration) -> None:
-        """Ask the members of the genesis."""
-        self._genesis = genesis
+    def __init__(self, administration: Administration) -> None:
+        """Ask the members that are known."""
         self._administration = administration
-        self._names = {member.member_id: member.name for member in genesis.members}
-        self._ids = {member.name: member.member_id for member in genesis.members}
+        self._roster = administration.roster
+
+    @property
+    def _ids(self) -> dict[str, int]:
+        return self._roster.ids
 
     def latest(self, group: int) -> GroupMembers | None:
         """The latest configuration that any member that answers has learned; None where none does.
@@ -74,10 +75,16 @@ class Memberships:
         return self._administration.call(name, RoleName.LEARNER, "configuration", group)
 
     def _named(self, member_ids: tuple[int, ...]) -> tuple[str, ...]:
-        return tuple(sorted(self._names.get(m, str(m)) for m in member_ids))
+        return tuple(sorted(map(self._roster.name, member_ids)))
 
     def change(
-        self, group: int, kind: MembershipKind, member: str, *, timeout_s: float
+        self,
+        group: int,
+        kind: MembershipKind,
+        member: str,
+        *,
+        timeout_s: float,
+        version: int | None = None,
     ) -> GroupMembers:
         """Have the master of a group make one change.
 
@@ -86,6 +93,7 @@ class Memberships:
             kind: What is to become of the member.
             member: Its name.
             timeout_s: How long to try.
+            version: Of the configuration that is to be changed; by default whichever there is.
 
         Returns:
             Who has the group from there on. Where it was as ordered already, nothing was changed.
@@ -103,12 +111,17 @@ class Memberships:
                 continue
             if _is_so(before, kind, member):
                 return before
-            entry = MembershipEntry(kind, self._ids[member], before.version)
+            if version is not None and before.version != version:
+                raise MembershipError(
+                    f"group {group} has other members since instance {before.version}; the change "
+                    f"was meant for those since instance {version}"
+                )
+            entry = self._entry(kind, member, before.version)
             candidates = before.voters
             asked = asked if asked in candidates else candidates[0]
             reply = give_order(
                 self._administration,
-                self._genesis,
+                self._roster.genesis,
                 member=asked,
                 group=group,
                 address=Address(secrets.randbits(62) | 1, RoleName.CLIENT),
@@ -128,8 +141,8 @@ class Memberships:
                     problem = message
                     time.sleep(retry_after_ms / 1e3)
                     continue
-                case Redirected(master=master) if self._names.get(master or 0) in candidates:
-                    problem, asked = f"member {asked} does not lead", self._names[master or 0]
+                case Redirected(master=int(master)) if self._roster.name(master) in candidates:
+                    problem, asked = f"member {asked} does not lead", self._roster.name(master)
                     continue
                 case Redirected():
                     problem = "no master is known"
@@ -141,6 +154,12 @@ class Memberships:
             f"the order to {kind.name.lower()} member {member} in group {group} was not carried "
             f"out within {timeout_s:g} s, and may be still: {problem}"
         )
+
+    def _entry(self, kind: MembershipKind, member: str, version: int) -> MembershipEntry:
+        member_id = self._ids[member]
+        is_joined = any(each.member_id == member_id for each in self._roster.joined)
+        name = member if is_joined and kind is MembershipKind.ADD else ""
+        return MembershipEntry(kind, member_id, version, name)
 
     def move(self, group: int, source: str, target: str, *, timeout_s: float) -> GroupMembers:
         """Give a group to another member, and have it vote in the place of one that has it.

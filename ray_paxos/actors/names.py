@@ -54,6 +54,11 @@ def bootstrap_name(cluster: str) -> str:
     return f"{cluster}/bootstrap"
 
 
+def controller_name(cluster: str) -> str:
+    """Name of a cluster's controller; it has two parts, too."""
+    return f"{cluster}/controller"
+
+
 def parse_actor_name(name: str) -> tuple[str, str, RoleName | None] | None:
     """Cluster, member and role of an actor's name, None for the role where it has all four.
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
@@ -82,6 +82,9 @@ class Proposers(Protocol):
 
     def find(self, member_id: int) -> Any:
         """The member's proposer; waits for the GCS. Raises ValueError where there is none."""
+
+    def look(self) -> Sequence[int]:
+        """Ids of all members, after a look for further ones; waits for the GCS."""
 
     def call(self, proposer: Any, batch: bytes) -> Any:
         """Hand a lone client's request over; gives the reference of its answer."""

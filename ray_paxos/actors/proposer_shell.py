@@ -265,6 +265,7 @@ class ProposerShell(Shell):
             settings=replace(spec.proposer, batch_bytes_max=batch_bytes_max),
             random=self._random(),
             now_ns=self._clock(),
+            introduce=self._switchboard.introduce,
             priorities=spec.priorities,
         )
 

@@ -29,11 +29,12 @@ from ray.exceptions import RayError
 from ray_paxos.actors.query_outcomes import QueriesFuture, QueryFuture, deliver_answers
 from ray_paxos.actors.read_calls import ReadCall, ReadCalls
 from ray_paxos.actors.sender import WAIT_MAX_S
-from ray_paxos.core.messages import Envelope
+from ray_paxos.core.client_messages import QueryFailed
+from ray_paxos.core.messages import Envelope, Message
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.query_batches import QueryBatches
 from ray_paxos.core.query_calls import Ask, ReadTerms
-from ray_paxos.core.read_problems import ReadProblem
+from ray_paxos.core.read_problems import ReadProblem, problem_of
 from ray_paxos.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -195,6 +196,7 @@ class QuerySender:
             asks: list[Ask] = []
             if ask is not None and word is not None:
                 message = word.message if isinstance(word, Envelope) else word
+                self._see_who_else(message)
                 asks += self._batches.on_answer(ask, message, now_ns, outcomes)
             self._batches.on_deadline(now_ns, outcomes)
             asks += self._batches.next_asks(now_ns, own_instance)
@@ -223,6 +225,12 @@ class QuerySender:
             return self._calls.read(ask.member_id, answer)
         except WireFormatError as error:
             return ReadProblem(f"member {self._calls.names[ask.member_id]}: {error}")
+
+    def _see_who_else(self, message: Message | ReadProblem) -> None:
+        """Where a member that is not known may do better, have somebody look for it."""
+        problem = problem_of("", message) if isinstance(message, QueryFailed) else message
+        if isinstance(problem, ReadProblem) and self._calls.lacks_members(problem):
+            self._lookup.submit(self._calls.look_for_members)
 
     def _send(self, ask: Ask) -> None:
         if self._calls.knows(ask.role, ask.member_id):

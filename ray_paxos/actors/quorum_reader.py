@@ -14,12 +14,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from ray_paxos.actors.read_calls import ReadCalls, Started
-from ray_paxos.core.client_messages import Query, QueryResult, QuorumRead
+from ray_paxos.core.client_messages import (
+    Query,
+    QueryResult,
+    QuorumRead,
+    QuorumReadAnswer,
+    Refused,
+)
 from ray_paxos.core.messages import RoleName
 from ray_paxos.core.quorum import majority
 from ray_paxos.core.quorum_read import QuorumAnswers, Verdict
@@ -55,16 +61,17 @@ class QuorumReadTurn:
 class QuorumReader:
     """Tries reads of one group by a quorum. May be used by several threads."""
 
-    def __init__(self, calls: ReadCalls, members: Sequence[int], turn: QuorumReadTurn) -> None:
+    def __init__(self, calls: ReadCalls, members: Collection[int], turn: QuorumReadTurn) -> None:
         """Ask these members.
 
         Args:
             calls: Makes the calls.
-            members: All that vote.
+            members: All that may vote; grows. Those that do are known from the first answer on.
             turn: Shared with other readers of the group.
         """
         self._calls = calls
         self._members = members
+        self._voters: Sequence[int] = ()
         self._turn = turn
         self._first_asked = 0
 
@@ -100,8 +107,10 @@ class QuorumReader:
 
     def _acceptors(self, member: int) -> list[int]:
         """A majority, from this member's on; others after one that did not answer."""
-        first, count = self._members.index(member) + self._first_asked, len(self._members)
-        return [self._members[(first + place) % count] for place in range(majority(count))]
+        voters = self._voters or sorted(self._members)
+        count = len(voters)
+        first = (voters.index(member) if member in voters else 0) + self._first_asked
+        return [voters[(first + place) % count] for place in range(majority(count))]
 
     def _wait(self, started: Sequence[Started], answers: QuorumAnswers, deadline: float) -> None:
         patience_s = min(max(deadline - time.monotonic(), 0.0), TRY_S)
@@ -111,3 +120,9 @@ class QuorumReader:
                 self._turn.rest()
                 return
             answers.take(found)
+            message = found.message
+            if isinstance(message, QuorumReadAnswer):
+                self._voters = [voter.member_id for voter in message.voters]
+            elif isinstance(message, Refused):
+                # It does not vote: whoever does is to be found anew.
+                self._voters, self._first_asked = (), self._first_asked + 1

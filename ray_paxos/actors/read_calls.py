@@ -7,7 +7,7 @@ whom to ask next.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +17,8 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.found_actor import FoundActor
 from ray_paxos.actors.names import actor_name
+from ray_paxos.actors.roster import Roster
+from ray_paxos.core.client_messages import QueryProblem
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
 from ray_paxos.core.read_problems import ReadProblem
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
@@ -51,26 +53,22 @@ class ReadCalls:
     def __init__(
         self,
         *,
-        cluster: str,
-        genesis: bytes,
+        roster: Roster,
         group: int,
-        names: Mapping[int, str],
         client_id: int,
         is_fused: bool = False,
     ) -> None:
         """Call the members of a cluster.
 
         Args:
-            cluster: Its name.
-            genesis: Hash of its genesis.
+            roster: Knows them.
             group: Whose machines are read.
-            names: Of the members, by id.
             client_id: Of the client that reads.
             is_fused: Whether the roles of a member are one actor.
         """
-        self.names = names
-        self._cluster = cluster
-        self._genesis = genesis
+        self.names = roster.names
+        self._roster = roster
+        self._genesis = roster.genesis.hash()
         self._group = group
         self._address = Address(client_id, RoleName.CLIENT)
         self._is_fused = is_fused
@@ -151,9 +149,19 @@ class ReadCalls:
                 self._actors.pop((member, role), None)
         return ReadProblem(f"member {self.names[member]}: {type(error).__name__}")
 
+    def lacks_members(self, problem: ReadProblem) -> bool:
+        """Whether a member that is not known may do better than those that are."""
+        is_unknown = bool(problem.master) and problem.master not in self.names
+        return is_unknown or problem.problem is QueryProblem.NO_GROUP
+
+    def look_for_members(self) -> None:
+        """See whether there are further ones; waits for Ray."""
+        self._roster.look()
+
     def _actor(self, member: int, role: RoleName) -> FoundActor:
         actor = self._actors.get((member, role))
         if actor is None:
-            name = actor_name(self._cluster, self.names[member], role, is_fused=self._is_fused)
+            cluster = self._roster.genesis.cluster
+            name = actor_name(cluster, self.names[member], role, is_fused=self._is_fused)
             actor = self._actors[member, role] = FoundActor(name)
         return actor

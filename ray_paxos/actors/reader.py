@@ -19,11 +19,11 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ray_paxos.actors.quorum_reader import QuorumReader, QuorumReadTurn
 from ray_paxos.actors.read_calls import ReadCalls, Started
+from ray_paxos.actors.roster import Roster
 from ray_paxos.core.client_messages import (
     Consistency,
     Query,
@@ -77,10 +77,8 @@ class Reader:
     def __init__(
         self,
         *,
-        cluster: str,
-        genesis: bytes,
+        roster: Roster,
         group: int,
-        names: Mapping[int, str],
         has_lease: bool,
         turn: QuorumReadTurn,
         is_fused: bool = False,
@@ -88,32 +86,31 @@ class Reader:
         """Read from the members of a cluster.
 
         Args:
-            cluster: Its name.
-            genesis: Hash of its genesis.
+            roster: Knows them.
             group: Whose machines.
-            names: Of the members, by id.
             has_lease: Whether its masters hold leases.
             turn: Shared with other readers of the group.
             is_fused: Whether the roles of a member are one actor.
         """
-        self._names = names
-        self._ids = sorted(names)
+        self._names = roster.names
         self._has_lease = has_lease
         self._random = random.Random()
         # Its own address: the numbers of its reads and of the session's requests are not the same.
         self._calls = ReadCalls(
-            cluster=cluster,
-            genesis=genesis,
+            roster=roster,
             group=group,
-            names=names,
             client_id=self._random.getrandbits(62) | 1,
             is_fused=is_fused,
         )
         self.read_calls = self._calls
-        self._by_quorum = QuorumReader(self._calls, self._ids, turn)
+        self._by_quorum = QuorumReader(self._calls, self._names, turn)
         self._request_ids = itertools.count(1)
         self._master = self._random.choice(self._ids)
         self._follower = self._random.choice(self._ids)
+
+    @property
+    def _ids(self) -> list[int]:
+        return sorted(self._names)
 
     def read(
         self,
@@ -163,6 +160,8 @@ class Reader:
                 stopped.add(member)
                 if len(stopped) == len(self._ids):
                     raise QueryError(f"every member has stopped applying; {outcome.text}")
+            if self._calls.lacks_members(outcome):
+                self._calls.look_for_members()
             next_member = following(member, outcome, self._ids, self._random)
             hints += 1
             if not is_of_master or next_member != outcome.master or hints > len(self._ids):

@@ -13,6 +13,7 @@ import ray
 
 from ray_paxos.actors.background import be_nicer
 from ray_paxos.actors.interpreter import settle_in
+from ray_paxos.actors.peers import Introduction
 from ray_paxos.actors.shell import Clock, Shell, boot_time_ns, member_folder
 from ray_paxos.actors.spec import decode_spec
 from ray_paxos.actors.switchboard import Switchboard
@@ -64,15 +65,17 @@ class RoleActor(Generic[Own]):
         self._switchboard.plug_in(self._shell)
 
     @ray.method(concurrency_group=PEERS)
-    def deliver(self, batch: bytes) -> bytes:
+    def deliver(self, batch: bytes, introduction: Introduction = None) -> bytes:
         """Take envelopes in, and answer what can be answered at once.
 
         Args:
             batch: Encoded envelopes of one sender.
+            introduction: Of a member that joined after the genesis.
 
         Returns:
             Encoded envelopes for that sender, or this role's state where it does not serve.
         """
+        self._switchboard.take_introduction(introduction)
         return self._switchboard.deliver(self._shell.role, batch)
 
     @ray.method(concurrency_group=CONTROL)

@@ -32,8 +32,10 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.command_thread import join_thread
 from ray_paxos.actors.found_actor import FoundActor
+from ray_paxos.actors.names import actor_name
 from ray_paxos.actors.outcomes import deliver
 from ray_paxos.actors.proposer_line import NOT_MADE, Proposers
+from ray_paxos.actors.roster import Roster
 from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.pending import Outcomes, Receiver
@@ -54,13 +56,25 @@ WAIT_MAX_S = 1e6
 class ActorProposers:
     """The proposer actors of a cluster."""
 
-    def __init__(self, names: dict[int, str]) -> None:
-        """Know their names, by member."""
-        self._names = names
+    def __init__(self, roster: Roster, *, is_fused: bool) -> None:
+        """Call those of the members that are known.
+
+        Args:
+            roster: Knows the members.
+            is_fused: Whether the roles of a member are one actor.
+        """
+        self._roster = roster
+        self._is_fused = is_fused
 
     def find(self, member_id: int) -> FoundActor:
         """Look the actor up."""
-        return FoundActor(self._names[member_id])
+        cluster, member = self._roster.genesis.cluster, self._roster.names[member_id]
+        return FoundActor(actor_name(cluster, member, RoleName.PROPOSER, is_fused=self._is_fused))
+
+    def look(self) -> tuple[int, ...]:
+        """Look for further members, too; waits for Ray."""
+        self._roster.look()
+        return tuple(self._roster.names)
 
     def call(self, proposer: FoundActor, batch: bytes) -> Any:
         """Call the actor's `submit`."""
@@ -376,6 +390,16 @@ class CommandSender:
         """The proposer has answered a request."""
         with self._lock:
             self._requests.on_answer(call, (envelope,), time.monotonic_ns(), outcomes)
+            lacks_members = self._requests.take_lack_of_members()
+            self._changed.notify_all()
+        if lacks_members:
+            self._thread.look_for_members(self)
+        self._thread.wake(self)
+
+    def on_members(self, members: Sequence[int], outcomes: Outcomes) -> None:
+        """Somebody has looked for further members: these are known now."""
+        with self._lock:
+            self._requests.meet(members, time.monotonic_ns(), outcomes)
             self._changed.notify_all()
         self._thread.wake(self)
 
@@ -442,7 +466,10 @@ class CommandSender:
             else:
                 self._requests.on_answer(call, envelopes, now_ns, outcomes)
             is_idle = self._requests.is_idle
+            lacks_members = self._requests.take_lack_of_members()
             self._changed.notify_all()
+        if lacks_members:
+            self._thread.look_for_members(self)
         if not is_idle:
             self._thread.wake(self)
 

@@ -346,7 +346,7 @@ class Shell:
         spec = decode_spec(self._encoded_spec)
         set_up_logging(spec.log_level)
         genesis = spec.decoded_genesis()
-        ids = {member.name: member.member_id for member in genesis.members}
+        ids = {member.name: member.member_id for member in spec.members}
         disk = LocalDisk(member_folder(spec, self._member))
         self._events = EventLog(actor_name(genesis.cluster, self._member, self.role))
         self._switchboard.connect(spec, self._member)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ray_paxos.core.genesis import Genesis, decode_genesis
+from ray_paxos.core.genesis import Genesis, MemberSpec, decode_genesis
 from ray_paxos.core.settings import (
     AcceptorSettings,
     CheckpointerSettings,
+    ControllerSettings,
     LearnerSettings,
     ProposerSettings,
 )
@@ -43,6 +44,9 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
         archive: Address of the archive; None for none.
         roles: Whether each member's four roles are actors of their own (`separate`), or one
             (`fused`).
+        controller: Of the controller.
+        joined: Members outside the genesis that were known when the actor was made, its own among
+            them where it is one.
     """
 
     format: int
@@ -56,6 +60,13 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     priorities: dict[int, int]
     archive: str | None = None
     roles: str = "separate"
+    controller: ControllerSettings = ControllerSettings()
+    joined: tuple[MemberSpec, ...] = ()
+
+    @property
+    def members(self) -> tuple[MemberSpec, ...]:
+        """All members that it knows of."""
+        return (*self.decoded_genesis().members, *self.joined)
 
     @property
     def is_fused(self) -> bool:
@@ -93,6 +104,7 @@ def make_spec(genesis: Genesis, configuration: ClusterConfiguration) -> ClusterS
         log_level=configuration.logging.level,
         archive=configuration.archive,
         roles=configuration.roles,
+        controller=configuration.controller.settings(),
         priorities={
             member.member_id: priority
             for member in genesis.members

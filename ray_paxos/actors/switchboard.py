@@ -16,7 +16,7 @@ it leads to one role.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from ray_paxos.actors.addressed import (
@@ -31,9 +31,10 @@ from ray_paxos.actors.errands import Delivery, Errand
 from ray_paxos.actors.feeds import BatchForm, FeedLimits, Haste
 from ray_paxos.actors.names import actor_name
 from ray_paxos.actors.outbound import Feeds
-from ray_paxos.actors.peers import Peer, find_actor
+from ray_paxos.actors.peers import Introduction, Peer, find_actor
 from ray_paxos.actors.shell import Shell
 from ray_paxos.actors.spec import ClusterSpec
+from ray_paxos.core.genesis import MemberSpec
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.quorum import majority
 from ray_paxos.core.wire import (
@@ -52,22 +53,26 @@ _ADDRESSED = BatchForm(join_addressed, decode_addressed)
 class Switchboard:
     """Of one process. Used by all of its threads.
 
-    Invariants: what is set by `connect` and `plug_in` does not change afterwards; an errand's
-    thread has no turn while it settles.
+    Invariants: what is set by `connect` and `plug_in` does not change afterwards, but that further
+    members become known; an errand's thread has no turn while it settles.
     """
 
-    def __init__(self, find: Callable[[str], Peer] = find_actor) -> None:
+    def __init__(self, find: Callable[[str, Introduction], Peer] = find_actor) -> None:
         """Connect nothing yet.
 
         Args:
-            find: Turns an actor's name into a peer.
+            find: Turns an actor's name into a peer, to which the own member is introduced.
         """
         self._find = find
+        self._introduction: Introduction = None
         self._shells: dict[RoleName, Shell] = {}
         self._member_id = 0
         self._connecting = threading.Lock()
         self._feeds: AnyFeeds | None = None
         self._is_fused = False
+        self._cluster = ""
+        # Shared with the feeds; names are added, and never taken away.
+        self._names: dict[Address, str] = {}
 
     def plug_in(self, *shells: Shell) -> None:
         """These shells are here, and begin; before anything is delivered."""
@@ -81,18 +86,23 @@ class Switchboard:
         with self._connecting:
             if self._feeds is not None:
                 return
-            genesis = spec.decoded_genesis()
-            ids = {each.name: each.member_id for each in genesis.members}
+            members = spec.members
+            ids = {each.name: each.member_id for each in members}
             self._member_id = ids[member]
-            names = {
-                Address(each.member_id, role): actor_name(
-                    genesis.cluster, each.name, role, is_fused=spec.is_fused
-                )
-                for each in genesis.members
-                for role in RoleName
-                if role is not RoleName.CLIENT
-            }
-            self._feeds = self._make_feeds(names)
+            self._cluster = spec.decoded_genesis().cluster
+            self.introduce(members)
+            if any(each.name == member for each in spec.joined):
+                self._introduction = member, self._member_id
+            self._feeds = self._make_feeds(self._names)
+
+    def introduce(self, members: Iterable[MemberSpec]) -> None:
+        """These members can be reached from here on, by their names."""
+        for each in members:
+            for role in RoleName:
+                if role is not RoleName.CLIENT:
+                    self._names[Address(each.member_id, role)] = actor_name(
+                        self._cluster, each.name, role, is_fused=self._is_fused
+                    )
 
     def _make_feeds(self, names: Mapping[Address, str]) -> AnyFeeds:
         # Most answers are for the proposer, where there is one.
@@ -106,7 +116,7 @@ class Switchboard:
                 form=_ADDRESSED,
                 on_answer=self._on_addressed,
                 limits=limits,
-                find=self._find,
+                find=self._find_peer,
             )
 
         def on_answer(envelopes: Sequence[Envelope]) -> None:
@@ -118,8 +128,18 @@ class Switchboard:
             form=_PLAIN,
             on_answer=on_answer,
             limits=limits,
-            find=self._find,
+            find=self._find_peer,
         )
+
+    def take_introduction(self, introduction: Introduction) -> None:
+        """Whoever calls may have joined since this member knew all members."""
+        if introduction is not None:
+            name, member_id = introduction
+            if Address(member_id, RoleName.PROPOSER) not in self._names:
+                self.introduce((MemberSpec(name, member_id),))
+
+    def _find_peer(self, name: str) -> Peer:
+        return self._find(name, self._introduction)
 
     def shell_of(self, to: Address) -> Shell | None:
         """The shell at that address, where it is in this process."""

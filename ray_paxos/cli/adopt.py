@@ -27,7 +27,7 @@ def adopt(folder: Path, yes: bool) -> None:
     with statuses():
         find_disk(folder)
         adoption = plan_adoption(folder)
-        name = adoption.identity.genesis.member(adoption.identity.member_id).name
+        name = adoption.identity.name
         if not adoption.moved:
             click.echo(f"{folder} is where member {name} was made; there is nothing to accept")
             return

@@ -77,6 +77,89 @@ def move(
         _tell(of, of.move(source, target, timeout_s=timeout_s), as_json)
 
 
+@groups.command()
+@click.argument("cluster")
+@click.argument("group", type=int)
+@click.option("--voters", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--machine",
+    "machines",
+    multiple=True,
+    metavar="NAME=KIND",
+    help="A state machine of the group; by default kv=kv and log=log. May be repeated.",
+)
+@timeout_option
+@json_option
+@address_option
+def create(
+    cluster: str,
+    group: int,
+    voters: int,
+    machines: tuple[str, ...],
+    timeout_s: float,
+    as_json: bool,
+    address: str | None,
+) -> None:
+    """Make a new group, under a number that no group of the cluster ever had."""
+    parsed = dict(machine.partition("=")[::2] for machine in machines)
+    with statuses():
+        running = connect_to(cluster, address)
+        running.operations.create_group(
+            group, voters=voters, machines=parsed or None, timeout_s=timeout_s
+        )
+        of = running.group(group)
+        _tell(of, of.members(), as_json)
+
+
+@groups.command()
+@click.argument("cluster")
+@click.argument("group", type=int)
+@timeout_option
+@address_option
+def drop(cluster: str, group: int, timeout_s: float, address: str | None) -> None:
+    """Take a group from all members, with all its data, for ever."""
+    with statuses():
+        connect_to(cluster, address).operations.drop_group(group, timeout_s=timeout_s)
+        click.echo(f"group {group}: dropped")
+
+
+@groups.command()
+@click.argument("cluster")
+@click.argument("group", type=int)
+@click.argument("placed", metavar="[MEMBER]...", nargs=-1)
+@timeout_option
+@json_option
+@address_option
+def place(
+    cluster: str,
+    group: int,
+    placed: tuple[str, ...],
+    timeout_s: float,
+    as_json: bool,
+    address: str | None,
+) -> None:
+    """Have just these members vote in a group, and keep it so.
+
+    Without a member: whoever spreads the groups may choose, from here on.
+    """
+    with statuses():
+        running = connect_to(cluster, address)
+        running.operations.place_group(group, placed, timeout_s=timeout_s)
+        of = running.group(group)
+        _tell(of, of.members(), as_json)
+
+
+@groups.command("spread")
+@click.argument("cluster")
+@timeout_option
+@address_option
+def spread_groups(cluster: str, timeout_s: float, address: str | None) -> None:
+    """Move groups until all members have equally many, to within one."""
+    with statuses():
+        changes = connect_to(cluster, address).operations.spread(timeout_s=timeout_s)
+        click.echo(f"spread, by {changes} changes" if changes else "spread already")
+
+
 def _change(name: str, summary: str) -> None:
     """Make one of the commands that change what one member is in one group."""
 

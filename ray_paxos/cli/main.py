@@ -7,6 +7,7 @@ import click
 from ray_paxos.cli.adopt import adopt
 from ray_paxos.cli.groups import groups
 from ray_paxos.cli.log import log
+from ray_paxos.cli.members import members
 from ray_paxos.cli.recover import unsafe_recover
 from ray_paxos.cli.restore import restore
 from ray_paxos.cli.running_cluster import checkpoint, status
@@ -24,3 +25,4 @@ main.add_command(unsafe_recover)
 main.add_command(status)
 main.add_command(checkpoint)
 main.add_command(groups)
+main.add_command(members)

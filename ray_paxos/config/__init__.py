@@ -27,6 +27,7 @@ from ray_paxos.config.ray_section import RayConfiguration
 from ray_paxos.config.roles import (
     AcceptorConfiguration,
     CheckpointerConfiguration,
+    ControllerConfiguration,
     LearnerConfiguration,
     ProposerConfiguration,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "AcceptorConfiguration",
     "CheckpointerConfiguration",
     "ClusterConfiguration",
+    "ControllerConfiguration",
     "GroupConfiguration",
     "LearnerConfiguration",
     "LoggingConfiguration",

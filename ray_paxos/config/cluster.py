@@ -13,6 +13,7 @@ from ray_paxos.config.ray_section import RayConfiguration
 from ray_paxos.config.roles import (
     AcceptorConfiguration,
     CheckpointerConfiguration,
+    ControllerConfiguration,
     LearnerConfiguration,
     ProposerConfiguration,
 )
@@ -20,19 +21,23 @@ from ray_paxos.config.section import Section, name_field, refuse
 from ray_paxos.core.genesis import MachineSpec
 from ray_paxos.errors import ConfigurationError
 from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.machines.system import SYSTEM_MACHINE
 from ray_paxos.storage.archive_address import ALLOWED as ARCHIVE_ALLOWED
 from ray_paxos.storage.archive_address import parse_address
 from ray_paxos.storage.data_dir import DATA_DIR_DEFAULT, DATA_DIR_VARIABLE
 
-SECTIONS = ("proposer", "acceptor", "learner", "checkpointer", "ray", "logging")
-MEMBERS_MAX = 15
+SECTIONS = ("proposer", "acceptor", "learner", "checkpointer", "controller", "ray", "logging")
+MEMBERS_MAX = 100
 GROUPS_MAX = 1_024
 GROUP_NUMBER_MAX = 1_000_000
 MACHINES_MAX = 64
 PRIORITY_MAX = 100
+VOTERS_DEFAULT_MAX = 5
+"""Two voters more survive one loss more, and let each command wait for one disk more."""
 
 _LABEL_PART = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?")
-_KINDS = {kind: version for kind, version in MachineRegistry().kinds}
+# The system's own machine is for group 0 alone.
+_KINDS = {kind: version for kind, version in MachineRegistry().kinds if kind != SYSTEM_MACHINE}
 
 
 class MemberConfiguration(Section):
@@ -74,13 +79,21 @@ class MemberConfiguration(Section):
 
 
 class GroupConfiguration(Section):
-    """One group of the genesis. Every member votes in it."""
+    """One group of the genesis."""
 
     group: int = Field(
         ge=1,
         le=GROUP_NUMBER_MAX,
         description="The group's number; 0 is the system's own group.",
         json_schema_extra={"allowed": f"a whole number from 1 to {GROUP_NUMBER_MAX:,}"},
+    )
+    voters: int | None = Field(
+        None,
+        ge=1,
+        le=MEMBERS_MAX,
+        description="How many members vote in it; groups are spread evenly over the members. "
+        f"Without a number: all of them, and {VOTERS_DEFAULT_MAX} where there are more.",
+        json_schema_extra={"allowed": "a whole number from 1 to the number of members"},
     )
     machines: dict[str, str] = Field(
         {"kv": "kv", "log": "log"},
@@ -144,10 +157,11 @@ class ClusterConfiguration(Section):
     )
     groups: tuple[GroupConfiguration, ...] = Field(
         (GroupConfiguration(group=1),),
-        description="How many groups (1, 2, ...), a mapping of `count` and `machines`, or a list.",
+        description="How many groups (1, 2, ...), a mapping of `count`, `voters` and `machines`, "
+        "or a list.",
         json_schema_extra={
-            "allowed": f"a number from 1 to {GROUPS_MAX:,}, a mapping of count and machines, or a "
-            "list of groups"
+            "allowed": f"a number from 1 to {GROUPS_MAX:,}, a mapping of count, voters and "
+            "machines, or a list of groups"
         },
     )
     roles: Literal["separate", "fused"] = Field(
@@ -160,6 +174,7 @@ class ClusterConfiguration(Section):
     acceptor: AcceptorConfiguration = AcceptorConfiguration()
     learner: LearnerConfiguration = LearnerConfiguration()
     checkpointer: CheckpointerConfiguration = CheckpointerConfiguration()
+    controller: ControllerConfiguration = ControllerConfiguration()
     ray: RayConfiguration = RayConfiguration()
     logging: LoggingConfiguration = LoggingConfiguration()
 
@@ -192,17 +207,18 @@ class ClusterConfiguration(Section):
             groups = {"count": groups}
         if not isinstance(groups, dict):
             return groups
-        if "count" not in groups or groups.keys() - {"count", "machines"}:
+        if "count" not in groups or groups.keys() - {"count", "machines", "voters"}:
             raise refuse(
                 f"found a mapping of {', '.join(groups) or 'nothing'}; allowed: a mapping of "
-                "`count` and, where they are not the default, `machines`; or a list of groups"
+                "`count` and, where they are not the default, `voters` and `machines`; or a list "
+                "of groups"
             )
         count = groups["count"]
         if not isinstance(count, int) or isinstance(count, bool):
             raise refuse(f"count: found {show(count)}; allowed: 1 to {GROUPS_MAX:,}")
         _check_count("groups", count, GROUPS_MAX)
-        machines = {"machines": groups["machines"]} if "machines" in groups else {}
-        return tuple({"group": number, **machines} for number in range(1, count + 1))
+        shared = {name: groups[name] for name in ("machines", "voters") if name in groups}
+        return tuple({"group": number, **shared} for number in range(1, count + 1))
 
     @field_validator("data_dir")
     @classmethod
@@ -230,6 +246,13 @@ class ClusterConfiguration(Section):
         """Refuse what is allowed by itself but contradicts something else."""
         _check_unique("members", (member.name for member in self.members))
         _check_unique("groups", (group.group for group in self.groups))
+        for place, group in enumerate(self.groups):
+            if group.voters is not None and group.voters > len(self.members):
+                raise refuse(
+                    f"found {group.voters} voters; allowed: at most one a member "
+                    f"({len(self.members)})",
+                    ("groups", place, "voters"),
+                )
         proposer, learner = self.proposer, self.learner
         if proposer.election_timeout_ms < 2 * proposer.heartbeat_interval_ms:
             raise refuse(
@@ -280,12 +303,16 @@ class ClusterConfiguration(Section):
                 )
         return self
 
+    def voters_of(self, group: GroupConfiguration) -> int:
+        """How many members are to vote in a group."""
+        return group.voters or min(len(self.members), VOTERS_DEFAULT_MAX)
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but doubtful, each as one line for a person."""
         found = []
-        count = len(self.members)
-        if count % 2 == 0:
+        counts = {self.voters_of(group) for group in self.groups}
+        for count in sorted(count for count in counts if count % 2 == 0):
             found.append(
                 f"members: {count} voters survive the loss of {(count - 1) // 2}, no more than "
                 f"{count - 1} voters do, and each one more can be lost: use an odd number"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from ray_paxos.config.section import (
     GIBIBYTE,
     Section,
@@ -12,6 +14,7 @@ from ray_paxos.config.section import (
 from ray_paxos.core.settings import (
     AcceptorSettings,
     CheckpointerSettings,
+    ControllerSettings,
     LearnerSettings,
     ProposerSettings,
 )
@@ -20,6 +23,7 @@ _PROPOSER = ProposerSettings()
 _ACCEPTOR = AcceptorSettings()
 _LEARNER = LearnerSettings()
 _CHECKPOINTER = CheckpointerSettings()
+_CONTROLLER = ControllerSettings()
 
 
 class ProposerConfiguration(Section):
@@ -256,3 +260,40 @@ class CheckpointerConfiguration(Section):
     def settings(self) -> CheckpointerSettings:
         """As the core takes them."""
         return CheckpointerSettings(**self.in_core_units())
+
+
+class ControllerConfiguration(Section):
+    """The controller, which replaces lost members and spreads the groups."""
+
+    runs: bool = Field(
+        _CONTROLLER.runs,
+        description="Whether `start` makes the controller, one actor for the whole cluster.",
+        json_schema_extra={"allowed": "true or false"},
+    )
+    interval_ms: float = milliseconds_field(
+        _CONTROLLER.interval_ns, "Between two looks at the cluster.", low=10
+    )
+    replace_after_ms: float = milliseconds_field(
+        _CONTROLLER.replace_after_ns,
+        "A member that has not answered for so long is lost: others get its groups.",
+    )
+    missing_max: int = whole_field(
+        _CONTROLLER.missing_max, 0, 100, "With more members missing nothing is replaced."
+    )
+    grows: bool = Field(
+        _CONTROLLER.grows,
+        description="Whether each Ray node that has no member gets one.",
+        json_schema_extra={"allowed": "true or false"},
+    )
+    spreads: bool = Field(
+        _CONTROLLER.spreads,
+        description="Whether groups are moved so that all members have equally many.",
+        json_schema_extra={"allowed": "true or false"},
+    )
+    moves_max: int = whole_field(
+        _CONTROLLER.moves_max, 1, 100, "So many groups change their members at once."
+    )
+
+    def settings(self) -> ControllerSettings:
+        """As the core takes them."""
+        return ControllerSettings(**self.in_core_units())

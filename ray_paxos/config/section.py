@@ -26,9 +26,9 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    def in_core_units(self) -> dict[str, int]:
+    def in_core_units(self) -> dict[str, Any]:
         """The fields as the core names and counts them."""
-        values: dict[str, int] = {}
+        values: dict[str, Any] = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
             if name.endswith("_ms"):

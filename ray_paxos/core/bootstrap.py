@@ -17,6 +17,9 @@ taken from all of them together:
    not made here at all: it would count for a majority without the state that the others go on
    from.
 4. What is found is started as it is. The configuration file is for the genesis only.
+5. A member that joined later has a folder that says so. Where there is one, the cluster has run:
+   nothing of the genesis is made any more (rule 3), whoever else is found or not. Whether one that
+   is only staged goes on to join is for those who add it (`core.wanted`): it is left as it is.
 
 ```
 every node looked into
@@ -35,10 +38,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.genesis import Genesis, MemberSpec
 from ray_paxos.core.quorum import majority
 
 
@@ -64,6 +67,7 @@ class FolderFound:
         genesis: What its identity says it starts from; None where it cannot be read.
         member_id: As its identity says; 0 where it cannot be read.
         reason: Why it cannot be read; empty where it can.
+        joined_as: The name in its identity, where that is of a member that joined later.
     """
 
     member: str
@@ -73,6 +77,7 @@ class FolderFound:
     genesis: Genesis | None
     member_id: int
     reason: str = ""
+    joined_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +139,14 @@ class Start:
     Attributes:
         genesis: Theirs.
         places: node_id by name of the members that are here.
-        missing: Why, by name, of the members that are not.
+        missing: Why, by name, of the members of the genesis that are not.
+        joined: Those of the former that are not of the genesis.
     """
 
     genesis: Genesis
     places: Mapping[str, str]
     missing: Mapping[str, str]
+    joined: tuple[MemberSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +190,7 @@ def decide(
     assert genesis is not None, "a readable folder names its genesis"
     places: dict[str, str] = {}
     states: dict[str, FolderState] = {}
+    joined: dict[str, MemberSpec] = {}
     seen: dict[str, tuple[str, str]] = {}
     for report, folder in readable:
         if folder.member in seen:
@@ -193,13 +201,16 @@ def decide(
         seen[folder.member] = (folder.place, _where(report, folder))
         places[folder.member] = report.node_id
         states[folder.member] = folder.state
+        if folder.joined_as:
+            joined[folder.member] = MemberSpec(folder.joined_as, folder.member_id)
     for report, folder in unreadable:
         # Its identity can be read: a copy, which would not open, or the member's own damaged one.
         is_own = folder.genesis is not None and folder.genesis.hash() == genesis.hash()
         place, where = seen.get(folder.member, (folder.place, ""))
         if is_own and place != folder.place:
             return _two_directories(folder.member, where, _where(report, folder))
-    return _decide_found(genesis, places, states, silent, unreadable, running is not None)
+    found_of = _Found(genesis, places, states, tuple(joined.values()), running is not None)
+    return _decide_found(found_of, silent, unreadable)
 
 
 def _two_directories(member: str, one: str, other: str) -> Refuse:
@@ -256,8 +267,7 @@ def _mixed(
                 f"{_where(report, folder)} has id {genesis.cluster_id}. Take the directories of "
                 "one of them away."
             )
-        named = {member.name: member.member_id for member in genesis.members}
-        if named.get(folder.member) != folder.member_id:
+        if not _is_own_folder(folder, genesis):
             return Refuse(
                 f"{_where(report, folder)} is not the directory of member {folder.member}: its "
                 f"identity says member id {folder.member_id}. Undo the renaming."
@@ -265,20 +275,56 @@ def _mixed(
     return None
 
 
+def _is_own_folder(folder: FolderFound, genesis: Genesis) -> bool:
+    """Whether the folder has the name of the member that its identity names."""
+    named = {member.name: member.member_id for member in genesis.members}
+    if folder.joined_as:
+        return folder.member == folder.joined_as and folder.member not in named
+    return named.get(folder.member) == folder.member_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found of one cluster.
+
+    Attributes:
+        genesis: Its.
+        places: node_id by name of the members with a readable folder.
+        states: Of these folders.
+        joined: Those of the members that are not of the genesis.
+        is_running: Whether role actors live.
+    """
+
+    genesis: Genesis
+    places: Mapping[str, str]
+    states: Mapping[str, FolderState]
+    joined: tuple[MemberSpec, ...]
+    is_running: bool
+
+    @property
+    def started(self) -> Start:
+        """All members that take part are started; the others are missing, or not of the genesis."""
+        joined = tuple(
+            each for each in self.joined if self.states[each.name] is FolderState.ACTIVATED
+        )
+        names = [member.name for member in (*self.genesis.members, *joined)]
+        places = {name: self.places[name] for name in names if name in self.places}
+        return Start(self.genesis, places, {}, joined)
+
+
 def _decide_found(
-    genesis: Genesis,
-    places: Mapping[str, str],
-    states: Mapping[str, FolderState],
+    found: _Found,
     silent: Sequence[NodeReport],
     unreadable: Sequence[tuple[NodeReport, FolderFound]],
-    is_running: bool,
 ) -> Decision:
+    genesis, places, states = found.genesis, found.places, found.states
+    is_running = found.is_running
     names = tuple(member.name for member in genesis.members)
     absent = tuple(name for name in names if name not in places)
     staged = tuple(name for name in names if states.get(name) is FolderState.STAGED)
     activated = [name for name in names if states.get(name) is FolderState.ACTIVATED]
     broken = {folder.member: f"{_where(r, folder)}: {folder.reason}" for r, folder in unreadable}
-    if not activated and not is_running:
+    if not activated and not found.joined and not is_running:
         # Nobody has voted yet, as far as every other folder tells (rule 2).
         if absent and (silent or broken):
             what = [_silent(silent)] if silent else []
@@ -302,14 +348,14 @@ def _decide_found(
     if staged:
         return Activate(genesis, {name: places[name] for name in staged})
     missing = {name: broken.get(name) or _lost(silent) for name in absent}
-    if not is_running and not _any_majority(genesis, places):
+    if not is_running and not found.joined and not _any_majority(genesis, places):
         listed = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
         return Refuse(
             f"cluster {genesis.cluster} has no majority of its members here ({listed}). Bring back "
             "the nodes or disks that hold them; they are never made anew, since they would have "
             "forgotten their votes."
         )
-    return Start(genesis, dict(places), missing)
+    return replace(found.started, missing=missing)
 
 
 def _any_majority(genesis: Genesis, places: Mapping[str, str]) -> bool:

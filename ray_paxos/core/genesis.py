@@ -19,6 +19,13 @@ SYSTEM_GROUP = 0
 GENESIS_CONFIG_ID = 0
 
 
+class MemberSpec(msgspec.Struct, frozen=True, array_like=True):
+    """A member: the name an operator knows, and its random id. Neither is ever given again."""
+
+    name: str
+    member_id: int
+
+
 class Voter(msgspec.Struct, frozen=True, order=True, array_like=True):
     """A member's identity in one group, as a voter or as a follower.
 
@@ -41,12 +48,15 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
         followers: Who learns and serves reads without voting; in the same order.
         replicas_given: The highest replica_id that was ever given in the group, where that is
             higher than those of `voters` and `followers`.
+        joined: Names of those of them that the genesis does not name, as the entries that added
+            them say, ascending by member_id.
     """
 
     config_id: int
     voters: tuple[Voter, ...]
     followers: tuple[Voter, ...] = ()
     replicas_given: int = 0
+    joined: tuple[MemberSpec, ...] = ()
 
     @property
     def majority(self) -> int:
@@ -80,13 +90,6 @@ def _find(among: tuple[Voter, ...], member_id: int) -> Voter | None:
     return None
 
 
-class MemberSpec(msgspec.Struct, frozen=True, array_like=True):
-    """A member of the genesis: the name an operator knows, and its random id."""
-
-    name: str
-    member_id: int
-
-
 class MachineSpec(msgspec.Struct, frozen=True, array_like=True):
     """A state machine of a group: its name there, its kind (the class) and the kind's version."""
 
@@ -96,7 +99,7 @@ class MachineSpec(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GroupSpec(msgspec.Struct, frozen=True, array_like=True):
-    """A group of the genesis.
+    """What a group starts from: one of the genesis, or one that is made later.
 
     Attributes:
         group: Its number.
@@ -106,6 +109,8 @@ class GroupSpec(msgspec.Struct, frozen=True, array_like=True):
             and is in the checkpoint that its members are made with: nobody votes there, whatever
             he has. 0 for a new group.
         followers: The first ones.
+        joined: Names of those of both that are not of the cluster's genesis, where the group was
+            made later.
     """
 
     group: int
@@ -113,11 +118,12 @@ class GroupSpec(msgspec.Struct, frozen=True, array_like=True):
     machines: tuple[MachineSpec, ...]
     begins_after: int = 0
     followers: tuple[Voter, ...] = ()
+    joined: tuple[MemberSpec, ...] = ()
 
     @property
     def configuration(self) -> Configuration:
         """The group's first configuration."""
-        return Configuration(GENESIS_CONFIG_ID, self.voters, self.followers)
+        return Configuration(GENESIS_CONFIG_ID, self.voters, self.followers, joined=self.joined)
 
 
 class Genesis(msgspec.Struct, frozen=True, array_like=True):

@@ -27,6 +27,11 @@ class MasterGuess:
         """Whom to send to."""
         return self._members[self._position]
 
+    def meet(self, members: Sequence[int]) -> None:
+        """There are these, too: the first of them is asked next."""
+        self._members += tuple(members)
+        self._position = len(self._members) - len(members)
+
     def answered(self, member_id: int) -> None:
         """That member has answered as the master."""
         self._take(member_id)

@@ -30,10 +30,17 @@ from ray_paxos.core.messages import (
     Envelope,
     Message,
     OrderDone,
+    RemoveGroup,
     RoleName,
 )
-from ray_paxos.core.parts import Part, PartLeft, PartRecord, Parts, PartTaken
-from ray_paxos.core.parts_messages import PartsChanged, PartsFollowed, TakePart
+from ray_paxos.core.parts import MembersMet, Part, PartLeft, PartRecord, Parts, PartTaken
+from ray_paxos.core.parts_messages import (
+    DROPPED,
+    DropPart,
+    PartsChanged,
+    PartsFollowed,
+    TakePart,
+)
 from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.records import Record
 from ray_paxos.core.role import GroupRouter, Role
@@ -230,6 +237,8 @@ class PartsKeeper(_MemberRoles):
         # Orders on their way: who gave them; and groups whose order is written down.
         self._orders: dict[int, tuple[Address, Part]] = {}
         self._written: set[int] = set()
+        # Groups whose votes are being dropped: who ordered it.
+        self._drops: dict[int, Address] = {}
 
     @property
     def parts(self) -> Parts:
@@ -248,6 +257,14 @@ class PartsKeeper(_MemberRoles):
             case TakePart(part=part) if part.group == envelope.group:
                 effects = Effects()
                 self._on_take_part(sender, part, effects)
+            case DropPart():
+                effects = Effects()
+                self._on_drop_part(sender, envelope.group, effects)
+            case OrderDone(replica_id=replica_id) if (
+                sender == self._acceptor and replica_id == DROPPED
+            ):
+                effects = Effects()
+                self._on_votes_dropped(envelope.group, message, effects)
             case OrderDone() if sender == self._acceptor and self._waits_for(envelope.group):
                 effects = Effects()
                 self._on_acceptor_made(envelope.group, message, effects)
@@ -257,7 +274,7 @@ class PartsKeeper(_MemberRoles):
                     self._followed[sender.role] = max(self._followed[sender.role], version)
             case _:
                 effects = super().handle(envelope, now_ns)
-        self._see_who_left(effects)
+        self._look_at_configurations(effects)
         return effects
 
     def on_deadline(self, now_ns: int) -> Effects:
@@ -265,7 +282,7 @@ class PartsKeeper(_MemberRoles):
         effects = super().on_deadline(now_ns)
         if self._tell_ns is not None and now_ns >= self._tell_ns:
             self._tell(now_ns, effects)
-        self._see_who_left(effects)
+        self._look_at_configurations(effects)
         return effects
 
     def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
@@ -274,13 +291,13 @@ class PartsKeeper(_MemberRoles):
         if any(isinstance(record, PartRecord) for record in records):
             self._wanted_version = self._parts.version
             self._follow(now_ns, effects)
-        self._see_who_left(effects)
+        self._look_at_configurations(effects)
         return effects
 
     def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> Effects:
         """A task has come to this."""
         effects = super().on_outcome(task, outcome, now_ns)
-        self._see_who_left(effects)
+        self._look_at_configurations(effects)
         return effects
 
     # Taking.
@@ -334,17 +351,45 @@ class PartsKeeper(_MemberRoles):
         self._written.add(part.group)
         self._emit(PartTaken(part.group, part), effects)
 
-    def _emit(self, record: PartTaken | PartLeft, effects: Effects) -> None:
+    def _emit(self, record: PartRecord, effects: Effects) -> None:
         self._parts.apply(record)
         effects.records.append(record)
 
-    # Leaving.
+    # Dropping.
 
-    def _see_who_left(self, effects: Effects) -> None:
-        """End the part in each group whose log names this member no more."""
+    def _on_drop_part(self, sender: Address, group: int, effects: Effects) -> None:
+        if group in self._orders:
+            # It is being made: whoever drops it says so again.
+            return
+        if self._parts.tombstones.get(group) == DROPPED:
+            self._send(sender, group, OrderDone(DROPPED, ""), effects)
+            return
+        self._drops[group] = sender
+        # The votes go first: without them nothing else of the group is needed.
+        self._send(self._acceptor, group, RemoveGroup(DROPPED, DROPPED), effects)
+
+    def _on_votes_dropped(self, group: int, done: OrderDone, effects: Effects) -> None:
+        sender = self._drops.pop(group, None)
+        if sender is None:
+            return
+        if not done.refused:
+            self._emit(PartLeft(group, DROPPED), effects)
+            self._left_at[group] = self._parts.version
+            self._forget(group)
+        effects.sends_after_sync.append(Send(sender, group, OrderDone(DROPPED, done.refused)))
+
+    # What the logs say.
+
+    def _look_at_configurations(self, effects: Effects) -> None:
+        """Meet those whom a log names, and leave each group whose log names this member no more."""
         for group in list(self._touched):
             learner = self._roles.get(group)
-            if isinstance(learner, Learner) and learner.has_left:
+            if not isinstance(learner, Learner):
+                continue
+            joined = learner.configuration.joined
+            if joined and any(each.member_id not in self._parts.joined for each in joined):
+                self._emit(MembersMet(SYSTEM_GROUP, joined), effects)
+            if learner.has_left:
                 self._emit(PartLeft(group, learner.configuration.replicas_given), effects)
                 self._left_at[group] = self._parts.version
                 self._forget(group)

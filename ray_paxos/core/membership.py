@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ray_paxos.core.genesis import Configuration, Voter
+from ray_paxos.core.genesis import Configuration, MemberSpec, Voter
 from ray_paxos.core.values import MembershipEntry, MembershipKind
 
 
@@ -76,7 +76,23 @@ def changed(
         voters.append(Voter(member_id, replica_id))
     elif entry.kind is not MembershipKind.REMOVE:
         followers.append(Voter(member_id, replica_id))
-    return Configuration(instance_id, _sorted(voters), _sorted(followers), replica_id)
+    return Configuration(
+        instance_id,
+        _sorted(voters),
+        _sorted(followers),
+        replica_id,
+        _joined(configuration.joined, entry),
+    )
+
+
+def _joined(before: tuple[MemberSpec, ...], entry: MembershipEntry) -> tuple[MemberSpec, ...]:
+    """Names of members outside the genesis, after an entry that changes the configuration."""
+    joined = {each.member_id: each for each in before}
+    if entry.kind is MembershipKind.ADD and entry.name:
+        joined[entry.member_id] = MemberSpec(entry.name, entry.member_id)
+    elif entry.kind is MembershipKind.REMOVE:
+        joined.pop(entry.member_id, None)
+    return tuple(joined[member_id] for member_id in sorted(joined))
 
 
 def _sorted(among: Iterable[Voter]) -> tuple[Voter, ...]:

@@ -87,7 +87,7 @@ from ray_paxos.core.membership_messages import (
     FollowConfiguration,
     MembershipChanged,
 )
-from ray_paxos.core.parts_messages import PartsChanged, PartsFollowed, TakePart
+from ray_paxos.core.parts_messages import DropPart, PartsChanged, PartsFollowed, TakePart
 
 
 class RoleName(enum.IntEnum):
@@ -401,6 +401,7 @@ Message: TypeAlias = (
     | ChangeMembership
     | MembershipChanged
     | TakePart
+    | DropPart
     | PartsChanged
     | PartsFollowed
     | ChainRequest

@@ -13,16 +13,21 @@ A group is made at a member by that order alone, never by a message about it (de
 delayed message tells of a group that was here once must not bring it back without its votes. An
 order names the replica that the member is to be. Of every group that it has left the member knows
 the highest replica that may ever have been meant for it: an order that is not above is an old one.
+
+Beside its parts a member keeps the names of those members that joined the cluster after its
+genesis, as configurations tell them (`Configuration.joined`), so that all its roles know how to
+reach them, also after a restart at which nobody can be asked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
 
-from ray_paxos.core.genesis import Configuration, Genesis, GroupSpec, Voter
+from ray_paxos.core.genesis import Configuration, Genesis, GroupSpec, MemberSpec, Voter
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
@@ -58,7 +63,19 @@ class PartLeft(msgspec.Struct, frozen=True, array_like=True, tag="part_left"):
     replica_id: int
 
 
-PartRecord: TypeAlias = PartTaken | PartLeft
+class MembersMet(msgspec.Struct, frozen=True, array_like=True, tag="members_met"):
+    """Members outside the genesis that this one has to do with from here on.
+
+    Attributes:
+        group: The system's own, whichever group named them.
+        members: Their names and ids.
+    """
+
+    group: int
+    members: tuple[MemberSpec, ...]
+
+
+PartRecord: TypeAlias = PartTaken | PartLeft | MembersMet
 
 
 @dataclass
@@ -69,21 +86,35 @@ class Parts:
         version: Counts the changes.
         parts: By group.
         tombstones: By group that was left, the highest replica_id that an old order may name.
+        joined: Names, by member_id, of members outside the genesis that this one has met. A name is
+            one member's for ever, so that none has to be forgotten.
     """
 
     version: int = 0
     parts: dict[int, Part] = field(default_factory=dict)
     tombstones: dict[int, int] = field(default_factory=dict)
+    joined: dict[int, str] = field(default_factory=dict)
 
     def apply(self, record: PartRecord) -> None:
         """Take one record in."""
         self.version += 1
         group = record.group
-        if isinstance(record, PartTaken):
-            self.parts[group] = record.part
-        else:
-            self.parts.pop(group, None)
-            self.tombstones[group] = max(self.tombstones.get(group, 0), record.replica_id)
+        match record:
+            case PartTaken(part=part):
+                self.parts[group] = part
+                self._meet(part.configuration.joined)
+            case PartLeft(replica_id=replica_id):
+                self.parts.pop(group, None)
+                self.tombstones[group] = max(self.tombstones.get(group, 0), replica_id)
+            case MembersMet(members=members):
+                self._meet(members)
+
+    def _meet(self, members: Iterable[MemberSpec]) -> None:
+        self.joined.update((each.member_id, each.name) for each in members)
+
+    def copy(self) -> Parts:
+        """Another one, to be changed by itself."""
+        return Parts(self.version, dict(self.parts), dict(self.tombstones), dict(self.joined))
 
     def refusal(self, member_id: int, part: Part) -> str:
         """Why an order for a part is not followed; empty where it is, or was already.

@@ -2,7 +2,8 @@
 
 ```
 Proposer of the group's master, or a client ── TakePart ─▶ Learner ── OrderDone ─▶
-Learner ── CreateGroup ─▶ Acceptor (own) ── OrderDone ─▶ Learner
+A client ── DropPart ─▶ Learner ── OrderDone ─▶
+Learner ── CreateGroup, RemoveGroup ─▶ Acceptor (own) ── OrderDone ─▶ Learner
 Learner ── PartsChanged ─▶ Proposer, Checkpointer (own) ── PartsFollowed ─▶ Learner
 ```
 """
@@ -13,11 +14,22 @@ import msgspec
 
 from ray_paxos.core.parts import Part
 
+DROPPED = (1 << 62) - 1
+"""Above every replica_id that was ever given."""
+
 
 class TakePart(msgspec.Struct, frozen=True, array_like=True, tag="take_part"):
     """The explicit order that brings a group to a member; the only thing that does (design 9)."""
 
     part: Part
+
+
+class DropPart(msgspec.Struct, frozen=True, array_like=True, tag="drop_part"):
+    """The group is given up everywhere, with its data: let go of it, now and for ever.
+
+    Answered by an `OrderDone` of the replica `DROPPED`, once its tombstone is durable: no order
+    brings a group of that number back here. Whoever orders this has it from group 0.
+    """
 
 
 class PartsChanged(msgspec.Struct, frozen=True, array_like=True, tag="parts_changed"):

@@ -88,7 +88,7 @@ class QueryBatches:
         """Start with none.
 
         Args:
-            names: Of the members, by id.
+            names: Of the members, by id; may grow.
             has_lease: Whether masters hold leases.
             settings: Bounds and times.
             random: Chooses whom to ask.
@@ -96,7 +96,6 @@ class QueryBatches:
         self.held_reads = 0
         self.held_bytes = 0
         self._names = names
-        self._ids = sorted(names)
         self._has_lease = has_lease
         self._settings = settings
         self._random = random
@@ -105,6 +104,10 @@ class QueryBatches:
         # All messages without an answer, in the order in which they left.
         self._asks: dict[int, Ask] = {}
         self._looked_ns = 0
+
+    @property
+    def _ids(self) -> list[int]:
+        return sorted(self._names)
 
     # In.
 

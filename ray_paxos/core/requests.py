@@ -12,7 +12,7 @@ that a stopped process costs its clients a bounded amount.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.client_errors import (
@@ -87,11 +87,37 @@ class ClientRequests:
         self._looked_ns = 0
         self._used_ns = 0
         self._opening_id: int | None = None
-        self._members_count = len(members)
         self._redirects = 0
         self._hindrance: Hindrance | None = NO_ANSWER
         # Members whose last word was that they cannot serve the group.
         self._unable: set[int] = set()
+        self._lacks_members = False
+
+    def take_lack_of_members(self) -> bool:
+        """Whether somebody should look for further members, and call `meet`; true once.
+
+        One that is unknown leads, or none of those that are known can serve the group.
+        """
+        lacks, self._lacks_members = self._lacks_members, False
+        return lacks
+
+    def meet(self, members: Collection[int], now_ns: int, outcomes: Outcomes) -> None:
+        """Somebody has looked for members.
+
+        Args:
+            members: Ids of all that are known now.
+            now_ns: The client's clock.
+            outcomes: Gets what has no hope any more: where nobody else was found, and none of
+                those that are known can serve the group, waiting makes no sense.
+        """
+        found = [each for each in members if each not in self._members]
+        if found:
+            self._members |= frozenset(found)
+            self.guess.meet(found)
+            self._not_before_ns = now_ns
+        elif self._unable >= self._members and self._hindrance is not None:
+            why = f"no member can serve the group ({self._hindrance.what})"
+            self._part_with_overdue(FOREVER_NS, self._hindrance, why, outcomes)
 
     @property
     def is_idle(self) -> bool:
@@ -302,10 +328,12 @@ class ClientRequests:
             self._note_untouched(call)
         if call.epoch != self._epoch:
             return
+        if redirected.master is not None and redirected.master not in self._members:
+            self._lacks_members = True
         self.guess.redirected(call.member_id, redirected.master)
         pause_ns = 0
         self._redirects += 1
-        if self._redirects > self._members_count:
+        if self._redirects > len(self._members):
             # Two members that name each other: neither leads yet.
             pause_ns = self._settings.pause_ns
         if redirected.master is None:
@@ -341,9 +369,7 @@ class ClientRequests:
         if refused.code is RefusalCode.APPLY_STOPPED:
             hindrance = Hindrance(MachineStoppedError, refused.message, 10.0)
         self._hindrance = hindrance
-        if self._unable == self._members:
-            why = f"no member can serve the group ({refused.message})"
-            self._part_with_overdue(FOREVER_NS, hindrance, why, outcomes)
+        self._lacks_members |= self._unable >= self._members
         if call.epoch == self._epoch:
             self.guess.redirected(call.member_id, None)
             pause_ns = max(refused.retry_after_ms * MILLISECOND_NS, self._settings.pause_ns)

@@ -143,3 +143,27 @@ class CheckpointerSettings:
     transfer_bytes_per_s: int = 20_000_000
     scrub_bytes_per_s: int = 2_000_000
     scrub_interval_ns: int = 600_000 * MILLISECOND_NS
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """Of the controller, which brings a cluster to what group 0 wants.
+
+    Attributes:
+        runs: Whether `start` makes it.
+        interval_ns: Between two looks at the cluster. A look at three members with one group each
+            takes some milliseconds of a core in all processes together.
+        replace_after_ns: A member that has not answered for so long is lost: others get its groups.
+        missing_max: With more members missing nothing is replaced.
+        grows: Whether each Ray node that has no member gets one.
+        spreads: Whether groups are moved so that all members have equally many.
+        moves_max: So many groups change their members at once.
+    """
+
+    runs: bool = False
+    interval_ns: int = 1_000 * MILLISECOND_NS
+    replace_after_ns: int = 60_000 * MILLISECOND_NS
+    missing_max: int = 1
+    grows: bool = False
+    spreads: bool = True
+    moves_max: int = 8

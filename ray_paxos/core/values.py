@@ -117,11 +117,14 @@ class MembershipEntry(msgspec.Struct, frozen=True, array_like=True, tag="members
         member_id: Which.
         expected_config_id: The configuration that is to be changed: under any other one the entry
             does nothing, so that of two who change the same one only one succeeds.
+        name: Of a member that is added, where the genesis does not name it: so that all who have
+            the group know how to reach it. Else empty.
     """
 
     kind: MembershipKind
     member_id: int
     expected_config_id: int
+    name: str = ""
 
 
 Entry: TypeAlias = CommandBatch | SessionOpen | MasterRecord | MachineMount | MembershipEntry

@@ -15,8 +15,9 @@ from ray_paxos.errors import CheckpointError, ConfigurationError
 from ray_paxos.machines.base import StateMachine
 from ray_paxos.machines.kv import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
+from ray_paxos.machines.system import SystemMachine
 
-BUILT_IN: tuple[type[StateMachine], ...] = (KeyValueMachine, LogMachine)
+BUILT_IN: tuple[type[StateMachine], ...] = (KeyValueMachine, LogMachine, SystemMachine)
 
 
 class MachineRegistry:

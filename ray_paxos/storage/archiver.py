@@ -168,7 +168,7 @@ class Archiver:
         genesis, files = self._identity.genesis, self._files
         folder = cluster_folder(genesis)
         if files.list(folder).get(GENESIS) is None:
-            name = genesis.member(self._identity.member_id).name
+            name = self._identity.name
             data = encode_archived_genesis(genesis)
             put_whole(files, f"{folder}/{GENESIS}", data, writer=f"{name}-")
         elif read_archived_genesis(files, folder) != genesis:
@@ -193,7 +193,7 @@ class Archiver:
 
     def _list(self, group: int, state: _Group) -> GroupListing:
         """List what is there, and remove what an earlier life left unfinished."""
-        name = self._identity.genesis.member(self._identity.member_id).name
+        name = self._identity.name
         suffix = state.segments.codec.suffix
         place = member_group(self._identity.genesis, name, group, suffix)
         listing = list_group(self._files, place)

@@ -76,15 +76,17 @@ class FoundMember:
     problem: str
 
 
-def stage_member(disk: Disk, genesis: Genesis, member_id: int) -> None:
-    """Make a member's folder, durably, for a cluster that starts.
+def stage_member(disk: Disk, genesis: Genesis, member_id: int, *, joined_as: str = "") -> None:
+    """Make a member's folder, durably, for a cluster that starts, or that the member joins.
 
-    Only bootstrap calls this, for a genesis that no other node's disk contradicts.
+    Only bootstrap calls this, for a genesis that no other node's disk contradicts, and who adds a
+    member, under an id that was never used before. One that joins has no group at first.
 
     Args:
         disk: The member's own folder; need not be there.
         genesis: What the cluster starts from.
-        member_id: Which of its members.
+        member_id: Which of its members; or, of one that joins, its new id.
+        joined_as: The name of one that joins; empty for one of the genesis.
 
     Raises:
         ForeignFolderError: The folder is another's, or has data without an identity.
@@ -94,9 +96,9 @@ def stage_member(disk: Disk, genesis: Genesis, member_id: int) -> None:
     Guarantee: everything is durable on return. Calling it again changes nothing; after a crash it
     finishes.
     """
-    name = genesis.member(member_id).name
-    identity = Identity(genesis, member_id)
-    with storage_errors(f"cannot make the folder of member {name} at {disk.where('')}"):
+    identity = Identity(genesis, member_id, joined_as)
+    where = disk.where("")
+    with storage_errors(f"cannot make the folder of member {identity.name} at {where}"):
         disk.make_folder("")
         if disk.exists(IDENTITY):
             _check_staged(disk, identity)

@@ -50,10 +50,27 @@ def checkpointer_folder(group: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose folder this is."""
+    """Whose folder this is.
+
+    Attributes:
+        genesis: Of the cluster.
+        member_id: Of the member.
+        joined_as: The name of a member that joined the cluster after its genesis; empty for one of
+            the genesis, which names it.
+    """
 
     genesis: Genesis
     member_id: int
+    joined_as: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the member.
+
+        Raises:
+            KeyError: Neither it nor the genesis says.
+        """
+        return self.joined_as or self.genesis.member(self.member_id).name
 
     @property
     def groups(self) -> tuple[int, ...]:
@@ -87,7 +104,9 @@ def read_identity(disk: Disk) -> Identity:
         raise StorageError(message)
     try:
         genesis = decode_genesis(bytes.fromhex(str(fields["genesis"])))
-        identity = Identity(genesis, int(fields["member_id"]))
+        member_id = int(fields["member_id"])
+        is_of_genesis = any(member.member_id == member_id for member in genesis.members)
+        identity = Identity(genesis, member_id, "" if is_of_genesis else str(fields["name"]))
         if identity_fields(identity) != fields:
             raise DamageError(f"{where}: its parts contradict each other")
     except (KeyError, ValueError, msgspec.DecodeError) as error:
@@ -122,9 +141,9 @@ def check_member(disk: Disk, genesis: Genesis, member_id: int) -> Identity:
         wanted = f"{genesis.cluster} ({genesis.cluster_id})"
         raise ForeignFolderError(f"{disk.where('')} belongs to cluster {cluster}, not to {wanted}")
     if identity.member_id != member_id:
-        name = identity.genesis.member(identity.member_id).name
         raise ForeignFolderError(
-            f"{disk.where('')} belongs to member {name} ({identity.member_id}), not to {member_id}"
+            f"{disk.where('')} belongs to member {identity.name} ({identity.member_id}), not to "
+            f"{member_id}"
         )
     check_place(disk, identity.owner)
     with storage_errors(f"cannot read {disk.where(ACTIVATED)}"):
@@ -228,6 +247,6 @@ def identity_fields(identity: Identity) -> Fields:
         **member_fields(identity),
         "cluster": genesis.cluster,
         "cluster_id": genesis.cluster_id,
-        "name": genesis.member(identity.member_id).name,
+        "name": identity.name,
         "genesis": genesis.encoded().hex(),
     }

@@ -186,7 +186,7 @@ def summarize(
         OSError: A folder may not be listed, or a file not read.
     """
     genesis = identity.genesis
-    name = genesis.member(identity.member_id).name
+    name = identity.name
     summary = MemberSummary(
         disk.where(""), genesis.cluster, genesis.cluster_id, name, identity.member_id
     )

@@ -78,7 +78,7 @@ from ray_paxos.storage.identity import (
     open_role_folder,
 )
 from ray_paxos.storage.journal import JournalSettings, open_journal
-from ray_paxos.storage.parts import PARTS, OpenParts, PartsFile, remove_tree
+from ray_paxos.storage.parts import PARTS, Introduce, OpenParts, PartsFile, remove_tree
 from ray_paxos.storage.saved_state import drop_saved, saved_folder
 from ray_paxos.storage.scrubber import Scrubber
 from ray_paxos.storage.segment_folders import SegmentFolder
@@ -126,6 +126,7 @@ def open_proposer(
     random: Random,
     now_ns: int,
     priorities: Mapping[int, int] | None = None,
+    introduce: Introduce | None = None,
 ) -> OpenedRole:
     """Open a member's proposers, of all its groups.
 
@@ -137,6 +138,7 @@ def open_proposer(
         random: Seeds one source for each group.
         now_ns: This process's clock.
         priorities: Of the members that have another one than 1.
+        introduce: Told, also later, which members outside the genesis this one has met.
 
     Raises:
         FolderHeldError: Another process holds the folder.
@@ -164,7 +166,7 @@ def open_proposer(
 
             return None, make
 
-        parts = _parts(disk, identity)
+        parts = _parts(disk, identity, introduce)
         opened = OpenParts(parts, open_part, lambda group: None)
         roles = {g: opened.open(part)(now_ns) for g, part in parts.parts.parts.items()}
         router = PartsFollower(roles, member_id=member_id, version=parts.parts.version)
@@ -208,6 +210,7 @@ def open_learner(
     registry: MachineRegistry,
     random: Random,
     now_ns: int,
+    introduce: Introduce | None = None,
 ) -> OpenedRole:
     """Open a member's learners and apply all that is sealed.
 
@@ -223,6 +226,7 @@ def open_learner(
         registry: Which machines can be mounted.
         random: Seeds one source for each group.
         now_ns: This process's clock.
+        introduce: As of `open_proposer`.
 
     Guarantee: what the learners report durable is durable when this returns.
     """
@@ -263,7 +267,7 @@ def open_learner(
             drop_saved(saved)
             return LearnerGroup(segments, checkpoints, saved), make
 
-        parts = _parts(disk, identity)
+        parts = _parts(disk, identity, introduce)
         opened = OpenParts(parts, open_part, lambda group: _remove_log(disk, group))
         roles: dict[int, Role] = {}
         stopped: dict[int, PaxosError] = {}
@@ -277,7 +281,7 @@ def open_learner(
         _remove_left(disk, "learner", _remove_log, parts.parts)
         store = LearnerStore(disk, folder, parts, opened, registry)
         reasons = {group: str(error) for group, error in stopped.items()}
-        known = Parts(parts.parts.version, dict(parts.parts.parts), dict(parts.parts.tombstones))
+        known = parts.parts.copy()
         keeper = PartsKeeper(roles, member_id=member_id, parts=known, now_ns=now_ns)
         return _opened(identity, RoleName.LEARNER, folder, keeper, store, reasons)
 
@@ -292,6 +296,7 @@ def open_checkpointer(
     tables: TableCodec,
     registry: MachineRegistry,
     now_ns: int,
+    introduce: Introduce | None = None,
 ) -> OpenedRole:
     """Open a member's checkpointers; arguments and errors as `open_learner`."""
     identity = check_member(disk, genesis, member_id)
@@ -320,7 +325,7 @@ def open_checkpointer(
 
             return CheckpointerGroup(merging, checkpoints, maker, scrubber, saved), make
 
-        parts = _parts(disk, identity)
+        parts = _parts(disk, identity, introduce)
         opened = OpenParts(parts, open_part, lambda group: _remove_work(disk, group))
         roles = {g: opened.open(part)(now_ns) for g, part in parts.parts.parts.items()}
         _remove_left(disk, "checkpointer", _remove_work, parts.parts)
@@ -329,9 +334,9 @@ def open_checkpointer(
         return _opened(identity, RoleName.CHECKPOINTER, folder, router, store)
 
 
-def _parts(disk: Disk, identity: Identity) -> PartsFile:
+def _parts(disk: Disk, identity: Identity, introduce: Introduce | None) -> PartsFile:
     with storage_errors(f"cannot read {disk.where(PARTS)}"):
-        return PartsFile(disk, identity)
+        return PartsFile(disk, identity, introduce)
 
 
 def _remove_left(disk: Disk, below: str, remove: Callable[[Disk, int], None], parts: Parts) -> None:

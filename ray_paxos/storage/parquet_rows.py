@@ -167,6 +167,7 @@ def _add_entries(runs: Runs, sealed: SealedInstance, value: Value) -> None:
                 add(KIND_MACHINE, (f"{entry.version} {entry.kind}".encode(),), machine=entry.name)
             case MembershipEntry(kind=kind):
                 text = f"{kind.name.lower()} {entry.member_id} {entry.expected_config_id}"
+                text += f" {entry.name}" if entry.name else ""
                 add(KIND_MEMBERSHIP, (text.encode(),))
 
 
@@ -226,8 +227,9 @@ def _entry(runs: Runs, run: int, commands: Sequence[bytes | None]) -> Entry | No
             raise ValueError("a machine without a name")
         return MachineMount(machine, machine_kind, int(version))
     if kind == KIND_MEMBERSHIP:
-        what, member_id, config_id = _command(commands).decode().split(" ")
-        return MembershipEntry(MembershipKind[what.upper()], int(member_id), int(config_id))
+        what, member_id, config_id, *name = _command(commands).decode().split(" ", 3)
+        kind_of_change = MembershipKind[what.upper()]
+        return MembershipEntry(kind_of_change, int(member_id), int(config_id), "".join(name))
     if kind in (KIND_NOOP, KIND_OPAQUE):
         return None
     raise ValueError(f"a row of kind {kind}")

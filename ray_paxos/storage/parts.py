@@ -8,11 +8,13 @@ have left, and an old order could bring one back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from ray_paxos.core.genesis import MemberSpec
 from ray_paxos.core.parts import Part, PartRecord, Parts, PartTaken
 from ray_paxos.core.role import Role
 from ray_paxos.core.tasks import PartsOpened
@@ -28,7 +30,9 @@ PartOpener: TypeAlias = Callable[[Part], tuple[Opened, Callable[[int], Role]]]
 """Opens what one role has of a group: what its store works with, and what makes the role itself,
 at a time of the process's clock. Raises CheckpointError and DamageError where it is damaged."""
 
-_Saved = tuple[tuple[Part, ...], tuple[tuple[int, int], ...]]
+_Saved = tuple[tuple[Part, ...], tuple[tuple[int, int], ...], tuple[MemberSpec, ...]]
+Introduce: TypeAlias = Callable[[Iterable[MemberSpec]], None]
+"""Takes the members outside the genesis that this one has met, in any process of the member."""
 _decoder = msgspec.json.Decoder(_Saved)
 
 
@@ -48,11 +52,12 @@ def read_parts(disk: Disk, identity: Identity) -> Parts:
     if {name: fields.get(name) for name in expected} != expected:
         raise DamageError(f"{where}: of another member")
     try:
-        parts, tombstones = _decoder.decode(str(fields["parts"]))
+        parts, tombstones, joined = _decoder.decode(str(fields["parts"]))
         version = int(fields["version"])
     except (KeyError, ValueError, msgspec.DecodeError) as error:
         raise DamageError(f"{where}: not a list of groups ({error})") from error
-    return Parts(version, {part.group: part for part in parts}, dict(tombstones))
+    names = {each.member_id: each.name for each in joined}
+    return Parts(version, {part.group: part for part in parts}, dict(tombstones), names)
 
 
 def write_parts(disk: Disk, identity: Identity, parts: Parts) -> None:
@@ -62,7 +67,7 @@ def write_parts(disk: Disk, identity: Identity, parts: Parts) -> None:
         OSError: The disk refuses; what was said before stays.
     """
     ordered = tuple(parts.parts[group] for group in sorted(parts.parts))
-    saved: _Saved = (ordered, tuple(sorted(parts.tombstones.items())))
+    saved: _Saved = (ordered, tuple(sorted(parts.tombstones.items())), _joined(parts))
     fields: Fields = {
         **member_fields(identity),
         "version": parts.version,
@@ -71,15 +76,27 @@ def write_parts(disk: Disk, identity: Identity, parts: Parts) -> None:
     replace_fields(disk, PARTS, fields)
 
 
+def _joined(parts: Parts) -> tuple[MemberSpec, ...]:
+    return tuple(MemberSpec(name, member_id) for member_id, name in sorted(parts.joined.items()))
+
+
 class PartsFile:
-    """The file of one member, as one of its roles sees it.
+    """The file of one member, as one of its roles sees it; used by the threads of its store.
+
+    Invariants: of what is read and what is written the later one counts: a record that was applied
+    is never undone by a thread that had read the file before.
 
     Attributes:
         parts: As read, or written, last.
     """
 
-    def __init__(self, disk: Disk, identity: Identity) -> None:
+    def __init__(self, disk: Disk, identity: Identity, introduce: Introduce | None = None) -> None:
         """Read it.
+
+        Args:
+            disk: The member's folder.
+            identity: Whose.
+            introduce: Told whom the member has met, whenever the file was read or written.
 
         Raises:
             DamageError: As `read_parts`.
@@ -87,12 +104,20 @@ class PartsFile:
         """
         self._disk = disk
         self._identity = identity
-        self.parts = read_parts(disk, identity)
+        self._introduce = introduce
+        self._using = threading.Lock()
+        self.parts = self.read()
 
     def read(self) -> Parts:
         """What it says by now; raises as `read_parts`."""
-        self.parts = read_parts(self._disk, self._identity)
-        return self.parts
+        with self._using:
+            return self._take(read_parts(self._disk, self._identity))
+
+    def _take(self, parts: Parts) -> Parts:
+        self.parts = parts
+        if self._introduce is not None:
+            self._introduce(_joined(parts))
+        return parts
 
     def apply(self, record: PartRecord) -> None:
         """Write what comes of a record, durably; for the learner alone.
@@ -100,20 +125,22 @@ class PartsFile:
         Raises:
             OSError: The disk refuses; nothing has changed.
         """
-        parts = Parts(self.parts.version, dict(self.parts.parts), dict(self.parts.tombstones))
-        parts.apply(record)
-        if isinstance(record, PartTaken):
-            # Before it counts: a log that is missing later is a log that was lost.
-            self._disk.make_folder(log_folder(record.group))
-        write_parts(self._disk, self._identity, parts)
-        self.parts = parts
+        with self._using:
+            parts = self.parts.copy()
+            parts.apply(record)
+            if isinstance(record, PartTaken):
+                # Before it counts: a log that is missing later is a log that was lost.
+                self._disk.make_folder(log_folder(record.group))
+            write_parts(self._disk, self._identity, parts)
+            self._take(parts)
 
 
 class OpenParts(Generic[Opened]):
     """What one role has open of its member's groups.
 
     Attributes:
-        groups: What its store works with, by group.
+        groups: What its store works with, by group. Never changed, but replaced as a whole: threads
+            of the store go through it while others come and go.
     """
 
     def __init__(
@@ -126,7 +153,7 @@ class OpenParts(Generic[Opened]):
             open_part: Opens one.
             close_part: Removes what one that was left has on the disk.
         """
-        self.groups: dict[int, Opened] = {}
+        self.groups: Mapping[int, Opened] = {}
         self._parts = parts
         self._open_part = open_part
         self._close_part = close_part
@@ -140,7 +167,8 @@ class OpenParts(Generic[Opened]):
             DamageError: Its log is damaged beyond what others can mend.
             StorageError: The disk refuses.
         """
-        self.groups[part.group], make = self._open_part(part)
+        opened, make = self._open_part(part)
+        self.groups = {**self.groups, part.group: opened}
         self._replicas[part.group] = part.replica_id
         return make
 
@@ -162,7 +190,8 @@ class OpenParts(Generic[Opened]):
             try:
                 if part is None:
                     self._close_part(group)
-                del self._replicas[group], self.groups[group]
+                del self._replicas[group]
+                self.groups = {g: each for g, each in self.groups.items() if g != group}
             except (OSError, CheckpointError, StorageError) as error:
                 failed[group] = f"what it had on the disk cannot be removed: {error}"
         made: dict[int, Callable[[int], Role]] = {}

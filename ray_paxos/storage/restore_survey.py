@@ -116,7 +116,7 @@ def find_left_members(roots: Sequence[Path]) -> LeftMembers:
                 f"{root} is of cluster {genesis.cluster} ({genesis.cluster_id}), not of "
                 f"{left.genesis.cluster} ({left.genesis.cluster_id})"
             )
-        name = genesis.member(identity.member_id).name
+        name = identity.name
         if name in left.members:
             other = left.members[name][0].root
             raise ConfigurationError(f"{root} and {other} are both of member {name}: give one")

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, get_args
 
-from ray_paxos.core.parts import PartLeft, PartTaken
+from ray_paxos.core.parts import PartRecord
 from ray_paxos.core.records import (
     JournalRecord,
     Record,
@@ -244,7 +244,6 @@ class LearnerStore(_Store):
         super().__init__(disk, folder)
         self._parts = parts
         self._opened = opened
-        self._groups = opened.groups
         self._registry = registry
 
     def write(self, records: Sequence[Record]) -> None:
@@ -252,11 +251,11 @@ class LearnerStore(_Store):
         try:
             with self._using("write to"):
                 for record in records:
-                    if isinstance(record, PartTaken | PartLeft):
+                    if isinstance(record, PartRecord):
                         self._parts.apply(record)
                     else:
                         assert isinstance(record, SealSegment), "a learner's record"
-                        self._groups[record.group].segments.seal(record)
+                        self._opened.groups[record.group].segments.seal(record)
         except StorageFullError:
             self._failed = ""
             raise
@@ -264,13 +263,13 @@ class LearnerStore(_Store):
     def sync(self) -> None:
         """Sync, rename, sync the folders."""
         with self._using("sync"):
-            for group in self._groups.values():
+            for group in self._opened.groups.values():
                 group.segments.sync()
 
     def _run(self, task: Task) -> Outcome:
         if isinstance(task, FollowParts):
             return self._opened.follow()
-        group = self._groups.get(task.group)
+        group = self._opened.groups.get(task.group)
         if group is None:
             return TaskFailed(f"the member has left group {task.group}")
         match task:
@@ -336,7 +335,6 @@ class CheckpointerStore(_Store):
         """Work in these folders, by group; arguments as of `LearnerStore`."""
         super().__init__(disk, folder)
         self._opened = opened
-        self._groups = opened.groups
 
     def write(self, records: Sequence[Record]) -> None:
         """There is nothing to write."""
@@ -348,7 +346,7 @@ class CheckpointerStore(_Store):
     def _run(self, task: Task) -> Outcome:
         if isinstance(task, FollowParts):
             return self._opened.follow()
-        group = self._groups.get(task.group)
+        group = self._opened.groups.get(task.group)
         if group is None:
             return TaskFailed(f"the member has left group {task.group}")
         checkpoints, reader = group.checkpoints, group.merging.reader

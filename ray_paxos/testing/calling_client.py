@@ -145,6 +145,7 @@ class CallingClient:
         )
         first = random.randrange(len(members))
         self._requests = ClientRequests(members, label="calling", first=first, settings=settings)
+        self._members = members
         self._calls: dict[int, Call] = {}
         self._call_count = 0
         self._timer_ns: int | None = None
@@ -320,7 +321,10 @@ class CallingClient:
         if call is None:
             return
         outcomes = Outcomes()
-        self._requests.on_answer(call, (envelope,), self._scheduler.now_ns, outcomes)
+        now_ns = self._scheduler.now_ns
+        self._requests.on_answer(call, (envelope,), now_ns, outcomes)
+        if self._requests.take_lack_of_members():
+            self._requests.meet(self._members, now_ns, outcomes)
         outcomes.settle()
         self._go_on()
 

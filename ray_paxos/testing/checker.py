@@ -122,12 +122,18 @@ class Checker:
     """
 
     def __init__(
-        self, genesis: Genesis, scheduler: Scheduler, drift_ppm: int, registry: MachineRegistry
+        self,
+        genesis: Genesis,
+        members: int,
+        scheduler: Scheduler,
+        drift_ppm: int,
+        registry: MachineRegistry,
     ) -> None:
         """Start before anything happened.
 
         Args:
             genesis: Of the cluster.
+            members: How many there are, those that join included.
             scheduler: True time.
             drift_ppm: By how much any machine's clock may be fast or slow.
             registry: Which machines can be mounted.
@@ -148,7 +154,7 @@ class Checker:
             for g in genesis.groups
         }
         self.recordings = {g.group: GroupRecording(g.group) for g in genesis.groups}
-        member_ids = [member.member_id for member in genesis.members]
+        member_ids = range(1, members + 1)
         self.acceptors = {m: AcceptorWatch(m) for m in member_ids}
         self.segments = {m: SegmentWatch(m) for m in member_ids}
         self.damage: dict[int, MemberDamage] = {}

@@ -39,7 +39,7 @@ class SimulatedMember:
         self._world = world
         world.checker.watch_disk(member_id, self.disk)
         self.boot()
-        stage_member(self.disk, world.genesis, member_id)
+        stage_member(self.disk, world.genesis, member_id, joined_as=world.joined_as(member_id))
         activate_member(self.disk)
         self.processes = {
             role: SimulatedProcess(world, Address(member_id, role), self.disk.process(), transport)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ray_paxos.core.genesis import Configuration, Voter
+from ray_paxos.core.genesis import Configuration, MemberSpec, Voter
 from ray_paxos.core.values import MembershipEntry, MembershipKind, decode_value
 from ray_paxos.testing.violation import Violation
 
@@ -25,6 +25,8 @@ class ConfigurationLedger:
         self.current = genesis
         self._by_id = {genesis.config_id: genesis}
         self._given = max(each.replica_id for each in (*genesis.voters, *genesis.followers))
+        # Names that were given with an order to add somebody; of those that are there they count.
+        self._named: dict[int, str] = {}
 
     def __getitem__(self, config_id: int) -> Configuration:
         found = self._by_id.get(config_id)
@@ -68,6 +70,9 @@ class ConfigurationLedger:
             if member_id in voters or member_id in followers:
                 return
             followers[member_id] = fresh
+            self._named.pop(member_id, None)
+            if entry.name:
+                self._named[member_id] = entry.name
         elif entry.kind is MembershipKind.PROMOTE:
             if followers.pop(member_id, None) is None:
                 return
@@ -86,5 +91,10 @@ class ConfigurationLedger:
             tuple(voters[m] for m in sorted(voters)),
             tuple(followers[m] for m in sorted(followers)),
             self._given,
+            tuple(
+                MemberSpec(name, member)
+                for member, name in sorted(self._named.items())
+                if member in voters or member in followers
+            ),
         )
         self._by_id[instance_id] = self.current

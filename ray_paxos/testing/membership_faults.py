@@ -69,10 +69,15 @@ class MembershipFaults:
         expected = configuration.config_id
         if self._draw.random() < 0.1:
             expected = max(expected - 1, 0)
-        self._order(group, member_id, MembershipEntry(kind, whom, expected))
+        self._order(group, member_id, self._entry(kind, whom, expected))
         if self._draw.random() < 0.25:
             delay_ns = self._draw.randrange(LAST_MOMENTS_NS)
             self._world.scheduler.after(delay_ns, partial(self._kill_member, member_id))
+
+    def _entry(self, kind: MembershipKind, whom: int, expected: int) -> MembershipEntry:
+        is_added = kind is MembershipKind.ADD
+        name = self._world.joined_as(whom) if is_added else ""
+        return MembershipEntry(kind, whom, expected, name)
 
     def _order(self, group: int, master: int, entry: MembershipEntry) -> None:
         self._requests += 1

@@ -11,6 +11,7 @@ from ray_paxos.storage.opening import (
     open_learner,
     open_proposer,
 )
+from ray_paxos.storage.parts import Introduce
 from ray_paxos.testing.codec import PlainCodec, PlainTables
 from ray_paxos.testing.disk import SimulatedDisk
 from ray_paxos.testing.world import World
@@ -18,13 +19,16 @@ from ray_paxos.testing.world import World
 BLOCK_BYTES = 2_000
 
 
-def open_process(world: World, address: Address, disk: SimulatedDisk, now_ns: int) -> OpenedRole:
+def open_process(
+    world: World, address: Address, disk: SimulatedDisk, introduce: Introduce, now_ns: int
+) -> OpenedRole:
     """Open the folder of one role.
 
     Args:
         world: What the run shares.
         address: Which role of which member.
         disk: The process's view of its member's disk.
+        introduce: Told which members outside the genesis the process's member has met.
         now_ns: The process's clock.
 
     Raises:
@@ -41,6 +45,7 @@ def open_process(world: World, address: Address, disk: SimulatedDisk, now_ns: in
                 settings=options.proposer,
                 random=world.random,
                 now_ns=now_ns,
+                introduce=introduce,
             )
         case RoleName.ACCEPTOR:
             journal = JournalSettings(
@@ -67,6 +72,7 @@ def open_process(world: World, address: Address, disk: SimulatedDisk, now_ns: in
                 registry=world.registry,
                 random=world.random,
                 now_ns=now_ns,
+                introduce=introduce,
             )
         case RoleName.CHECKPOINTER:
             return open_checkpointer(
@@ -78,6 +84,7 @@ def open_process(world: World, address: Address, disk: SimulatedDisk, now_ns: in
                 tables=PlainTables(),
                 registry=world.registry,
                 now_ns=now_ns,
+                introduce=introduce,
             )
         case _:
             raise ValueError(f"{address} has no folder")

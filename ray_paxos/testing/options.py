@@ -125,7 +125,8 @@ class Options:
     Attributes:
         members: Members A, B, C ...: all of them vote in every group at first.
         followers: So many more members follow every group at first.
-        spares: So many more members have no group at first.
+        spares: So many more members have no group at first,
+        joiners: and so many more are not of the genesis, and have none at first, either.
         groups: Groups 0 to `groups` - 1.
         drift_ppm: Each machine's clock is fast or slow by up to this, in parts in a million.
         fault_kinds: What is played.
@@ -139,6 +140,7 @@ class Options:
     members: int
     followers: int = 0
     spares: int = 0
+    joiners: int = 0
     groups: int = 2
     drift_ppm: int = 0
     fault_kinds: tuple[str, ...] = ()

@@ -9,12 +9,13 @@ queue up; and after a failed fsync it stays up, stopped, until somebody restarts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.driver import Action, Driver, Observe, Run, Transmit, Write
+from ray_paxos.core.genesis import MemberSpec
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.member_roles import PartsKeeper
 from ray_paxos.core.messages import Address, Envelope, RoleName
@@ -76,6 +77,8 @@ class SimulatedProcess:
         self._timer_ns: int | None = None
         self._storage: StorageShell | None = None
         self._desk = CallDesk()
+        # Members outside the genesis that it knows how to reach.
+        self._met = {address.member_id}
 
     # Life and death.
 
@@ -117,6 +120,7 @@ class SimulatedProcess:
         self._held = []
         self._timer_ns = None
         self._desk = CallDesk()
+        self._met = {self.address.member_id}
         self.faults.crash_in = None
 
     def stop(self) -> None:
@@ -164,7 +168,9 @@ class SimulatedProcess:
             self._world.checker.learner_opening(self.address.member_id)
         with self._crashing():
             try:
-                call = partial(open_process, self._world, self.address, self.disk, now_ns)
+                call = partial(
+                    open_process, self._world, self.address, self.disk, self._meet, now_ns
+                )
                 opened = self.faults.at_risk(self.disk, call)
             except PaxosError as error:
                 self._world.say(f"{self.name} cannot open its folder: {error}")
@@ -217,7 +223,21 @@ class SimulatedProcess:
         self._world.trace.note(self._world.now_ns, self.name, data)
         self._narrate("gets", envelope.sender, envelope)
         taken = self._desk.take(envelope)
+        # Whoever calls introduces itself.
+        self._met.add(envelope.sender.member_id)
         self._run(partial(driver.receive, taken, self._now_ns()))
+
+    def _meet(self, members: Iterable[MemberSpec]) -> None:
+        self._met |= {each.member_id for each in members}
+
+    def _reaches(self, to: Address) -> bool:
+        """Whether it knows the name of a member."""
+        member_id = to.member_id
+        return (
+            to.role is RoleName.CLIENT
+            or not self._world.joined_as(member_id)
+            or member_id in self._met
+        )
 
     def _run(self, call: Callable[[], list[Action]]) -> None:
         """Call the driver, and do what it says."""
@@ -232,6 +252,8 @@ class SimulatedProcess:
     def _do(self, actions: Sequence[Action]) -> None:
         for action in actions:
             match action:
+                case Transmit(to=to) if not self._reaches(to):
+                    self._world.say(f"{self.name} does not know {name_address(to)}")
                 case Transmit(to=to, envelope=envelope):
                     self._world.checker.sending(self.address, to, self.life, envelope)
                     self._narrate("sends", to, envelope)

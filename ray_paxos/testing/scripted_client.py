@@ -234,7 +234,9 @@ class ScriptedClient:
             expected: The config_id of the configuration that is to be changed.
         """
         request_id = self._new_request(())
-        entry = MembershipEntry(kind, member_id_of(member), expected)
+        member_id = member_id_of(member)
+        name = self._world.joined_as(member_id) if kind is MembershipKind.ADD else ""
+        entry = MembershipEntry(kind, member_id, expected, name)
         self._send(master, ChangeMembership(request_id, entry))
         return request_id
 

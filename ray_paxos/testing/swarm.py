@@ -55,7 +55,7 @@ def draw_options(draw: random.Random, members: int) -> Options:
     return Options(
         members=members,
         followers=draw.choice((0, 1)) if "changed members" in kinds else 0,
-        spares=draw.choice((0, 1)) if "changed members" in kinds else 0,
+        joiners=draw.choice((0, 1)) if "changed members" in kinds else 0,
         groups=draw.choice((1, 1, 2, 3)),
         drift_ppm=drift_ppm,
         fault_kinds=kinds,

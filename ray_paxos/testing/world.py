@@ -25,7 +25,10 @@ MACHINES = (MachineSpec(KV_MACHINE, "kv", 1), MachineSpec(LOG_MACHINE, "log", 1)
 
 
 def make_genesis(members: int, groups: int, followers: int = 0, spares: int = 0) -> Genesis:
-    """A cluster of members A, B, C ... (ids 1, 2, 3 ...): voters, then followers, then spares."""
+    """A cluster of members A, B, C ... (ids 1, 2, 3 ...): voters, then followers, then spares.
+
+    Spares have no group; those that join later are no part of it at all (`Options.joiners`).
+    """
     everybody = tuple(Voter(m, m) for m in range(1, members + followers + spares + 1))
     specs = tuple(MemberSpec(name_member(each.member_id), each.member_id) for each in everybody)
     group_specs = tuple(
@@ -70,7 +73,8 @@ class World:
         scheduler = Scheduler()
         classes = (KeyValueMachine, BigLogMachine if options.learner_saves else LogMachine)
         registry = MachineRegistry(classes)
-        checker = Checker(genesis, scheduler, options.drift_ppm, registry)
+        members = len(genesis.members) + options.joiners
+        checker = Checker(genesis, members, scheduler, options.drift_ppm, registry)
         return cls(options, random, genesis, trace, checker, scheduler, registry)
 
     @property
@@ -80,8 +84,13 @@ class World:
 
     @property
     def member_ids(self) -> tuple[int, ...]:
-        """All members, ascending."""
-        return tuple(member.member_id for member in self.genesis.members)
+        """All members, ascending: those of the genesis, and those that join."""
+        return tuple(range(1, len(self.genesis.members) + self.options.joiners + 1))
+
+    def joined_as(self, member_id: int) -> str:
+        """The name of a member that is not of the genesis; empty for one that is."""
+        is_of_genesis = member_id <= len(self.genesis.members)
+        return "" if is_of_genesis else name_member(member_id)
 
     def say(self, what: str) -> None:
         """One line for a reader, and for the trace's hash."""

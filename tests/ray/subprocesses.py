@@ -59,7 +59,9 @@ class Sandbox:
             time.sleep(0.2)
         return left
 
-    def run(self, program: str, *arguments: str, **environment: str) -> list[str]:
+    def run(
+        self, program: str, *arguments: str, timeout_s: float = TIMEOUT_S, **environment: str
+    ) -> list[str]:
         """Run a program, which has to end well; gives the lines that it prints."""
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments],
@@ -67,7 +69,7 @@ class Sandbox:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
         assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"

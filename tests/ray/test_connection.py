@@ -145,8 +145,9 @@ def test_an_address_without_a_ray_cluster_is_said_soon(
     how: list[str], variable: str, expected: str
 ) -> None:
     with sandbox() as box:
-        environment = {"RAY_ADDRESS": variable} if variable else {}
-        message, is_soon = box.run(REFUSED, *how, **environment)
+        if variable:
+            box.environment["RAY_ADDRESS"] = variable
+        message, is_soon = box.run(REFUSED, *how)
         assert expected in message
         assert is_soon == "True"
         assert not box.data.exists()

@@ -295,7 +295,7 @@ def test_two_lives_of_an_acceptor() -> None:
     lead(play, b"one")
     address = play.process("B.acceptor").address
     with pytest.raises(FolderHeldError):
-        open_process(play.world, address, play.member("B").disk.process(), 0)
+        open_process(play.world, address, play.member("B").disk.process(), lambda members: None, 0)
     replies = play.hold(HeartbeatConfirmed, sender="B")
     play.until(lambda: replies.count > 0, what="B has granted again")
     play.kill("B.acceptor")

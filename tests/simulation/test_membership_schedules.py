@@ -58,8 +58,8 @@ TO_ACCEPTORS = (PreVote, Prepare, Accept, Heartbeat)
 
 FREE = replace(CALM, acceptor=AcceptorSettings(hearsay_ns=0))
 """Acceptors answer whoever stands, whether they hear of a master or not."""
-JOINING = replace(FREE, spares=1)
-"""With a member D that has no group yet."""
+JOINING = replace(FREE, joiners=1)
+"""With a member D that is not of the genesis, and has no group yet."""
 
 
 def begin(play: Scenario, master: str) -> ScriptedClient:
@@ -452,7 +452,7 @@ def test_notice_of_an_old_configuration() -> None:
     A, with leases of each configuration, makes D and E voters. All notices of that are late: they
     come when A's learner follows the last one, and A has been promised nothing under it yet.
     """
-    play = Scenario(3, options=replace(LEASED, spares=2))
+    play = Scenario(3, options=replace(LEASED, joiners=2))
     late = play.hold(LeaseNotice)
     client = lead(play, b"one", has_lease=False)
     counted = [0]
@@ -844,7 +844,7 @@ def test_learner_that_dies_before_it_has_sealed_the_entry(kind: MembershipKind) 
     A, which alone votes, is told by its learner that the entry is learned, and stands anew. Before
     the entry is sealed the learner dies. The votes are there, under the old configuration.
     """
-    play = Scenario(1, options=replace(FREE, followers=1, spares=1))
+    play = Scenario(1, options=replace(FREE, followers=1, joiners=1))
     client = begin(play, "A")
     play.lose(Chosen, to="B.learner")
     play.stall("A.learner")

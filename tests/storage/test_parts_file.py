@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+import threading
 
-from ray_paxos.core.genesis import Configuration, GroupSpec, MachineSpec, Voter
-from ray_paxos.core.parts import Part, PartLeft, Parts, PartTaken
+import pytest
+from msgspec.structs import replace as replace_struct
+
+from ray_paxos.core.genesis import Configuration, GroupSpec, MachineSpec, MemberSpec, Voter
+from ray_paxos.core.parts import MembersMet, Part, PartLeft, Parts, PartTaken
+from ray_paxos.core.role import Role
 from ray_paxos.errors import DamageError
 from ray_paxos.storage.identity import Identity
-from ray_paxos.storage.parts import PARTS, PartsFile, held_groups, read_parts, write_parts
+from ray_paxos.storage.parts import (
+    PARTS,
+    OpenParts,
+    PartsFile,
+    held_groups,
+    read_parts,
+    write_parts,
+)
 from ray_paxos.testing.disk import SimulatedDisk
 from tests.storage.support import GENESIS
 
@@ -16,6 +27,7 @@ MEMBER = GENESIS.members[0].member_id
 OTHER = GENESIS.members[1].member_id
 IDENTITY = Identity(GENESIS, MEMBER)
 SPEC = GroupSpec(7, (Voter(OTHER, 1),), (MachineSpec("kv", "kv", 1),), begins_after=3)
+OTHER_SPEC = GroupSpec(8, SPEC.voters, SPEC.machines)
 PART = Part(2, SPEC, Configuration(9, SPEC.voters, (Voter(MEMBER, 2),), 2))
 
 
@@ -27,7 +39,7 @@ def disk() -> SimulatedDisk:
 
 def test_what_is_written_is_read() -> None:
     place = disk()
-    parts = Parts(4, {7: PART}, {8: 5, 9: 1})
+    parts = Parts(4, {7: PART}, {8: 5, 9: 1}, {90: "m9"})
     write_parts(place, IDENTITY, parts)
     assert read_parts(place, IDENTITY) == parts
     assert held_groups(place, IDENTITY) == (7,)
@@ -73,3 +85,79 @@ def test_another_members_file_is_refused() -> None:
 
 def test_who_looks_into_a_damaged_folder_sees_the_groups_of_the_genesis() -> None:
     assert held_groups(disk(), IDENTITY) == IDENTITY.groups
+
+
+def test_members_that_were_met_are_kept_and_introduced() -> None:
+    place = disk()
+    write_parts(place, IDENTITY, Parts())
+    told: list[tuple[MemberSpec, ...]] = []
+    file = PartsFile(place, IDENTITY, lambda members: told.append(tuple(members)))
+    file.apply(MembersMet(0, (MemberSpec("m9", 90),)))
+    joined = replace_struct(PART.configuration, joined=(MemberSpec("m8", 80),))
+    file.apply(PartTaken(7, replace_struct(PART, configuration=joined)))
+    file.apply(PartLeft(7, 2))
+    assert read_parts(place, IDENTITY).joined == {80: "m8", 90: "m9"}
+    both = (MemberSpec("m8", 80), MemberSpec("m9", 90))
+    assert told == [(), (MemberSpec("m9", 90),), both, both]
+    # Another role of the member, which reads what the learner has written.
+    PartsFile(place, IDENTITY, lambda members: told.append(tuple(members))).read()
+    assert told[-2:] == [both, both]
+
+
+class HeldDisk(SimulatedDisk):
+    """Holds one reader of the file where it has read it, until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_holding = False
+        self.has_read, self.goes_on = threading.Event(), threading.Event()
+
+    def read(self, path: str, offset: int = 0, size: int | None = None) -> bytes:
+        data = super().read(path, offset, size)
+        if path == PARTS and self.is_holding:
+            self.is_holding = False
+            self.has_read.set()
+            assert self.goes_on.wait(30)
+        return data
+
+
+def test_what_is_written_while_another_thread_reads_is_not_undone() -> None:
+    """One thread of the learner follows, as another one writes that a group was left."""
+    place = HeldDisk()
+    place.make_folder("learner")
+    write_parts(place, IDENTITY, Parts())
+    file = PartsFile(place, IDENTITY)
+    place.is_holding = True
+    reader = threading.Thread(target=file.read)
+    reader.start()
+    assert place.has_read.wait(30)
+    writer = threading.Thread(target=file.apply, args=(PartLeft(7, 2),))
+    writer.start()
+    # It may be done by now, or wait: in either case the reader goes on afterwards.
+    writer.join(0.2)
+    place.goes_on.set()
+    reader.join(30)
+    writer.join(30)
+    file.apply(PartLeft(8, 1))
+    assert read_parts(place, IDENTITY).tombstones == {7: 2, 8: 1}
+
+
+def test_groups_come_and_go_while_a_thread_goes_through_them() -> None:
+    place = disk()
+    write_parts(place, IDENTITY, Parts(1, {7: PART}))
+    opened: OpenParts[str] = OpenParts(
+        PartsFile(place, IDENTITY), lambda part: (f"{part.group}", _no_role), lambda group: None
+    )
+    opened.follow()
+    for _ in opened.groups.values():
+        write_parts(place, IDENTITY, Parts(2, {7: PART, 8: replace_struct(PART, spec=OTHER_SPEC)}))
+        opened.follow()
+    assert set(opened.groups) == {7, 8}
+    for _ in opened.groups.values():
+        write_parts(place, IDENTITY, Parts(3, {}))
+        opened.follow()
+    assert not opened.groups
+
+
+def _no_role(now_ns: int) -> Role:
+    raise AssertionError("no role is made here")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -94,6 +94,9 @@ class Proposers:
         self.finds: list[int] = []
         self.missing: Exception | None = None
         self.refusing: Exception | None = None
+
+    def look(self) -> Sequence[int]:
+        raise AssertionError("nobody looks for members here")
 
     def find(self, member_id: int) -> Any:
         assert len(self.finds) < 100, "it is looked up in a loop"

@@ -16,6 +16,7 @@ from ray_paxos.actors.bootstrapping import make_genesis
 from ray_paxos.actors.checkpointer_shell import CheckpointerShell
 from ray_paxos.actors.learner_shell import LearnerShell
 from ray_paxos.actors.names import actor_name, parse_actor_name
+from ray_paxos.actors.peers import Introduction
 from ray_paxos.actors.proposer_shell import ProposerShell
 from ray_paxos.actors.shell import member_folder
 from ray_paxos.actors.spec import ClusterSpec, make_spec
@@ -84,7 +85,7 @@ class MemberProcesses:
             for shell in (member.proposer, member.acceptor, member.learner, member.checkpointer):
                 shell.wait_open(20)
 
-    def find(self, name: str) -> _Peer:
+    def find(self, name: str, introduction: Introduction) -> _Peer:
         parsed = parse_actor_name(name)
         assert parsed is not None
         assert name == actor_name(self.genesis.cluster, parsed[1], RoleName.LEARNER, is_fused=True)

@@ -92,7 +92,7 @@ def test_a_genesis_has_random_ids_and_a_replica_of_its_own_for_every_voter() -> 
         assert len({voter.member_id for voter in group.voters}) == 5
         assert sorted(voter.replica_id for voter in group.voters) == [1, 2, 3, 4, 5]
         assert group.voters == tuple(sorted(group.voters))
-    assert first.groups[0].machines == ()
+    assert [machine.kind for machine in first.groups[0].machines] == ["system"]
     assert {m.kind for m in first.groups[1].machines} == {"kv", "log"}
     assert first.cluster_id != second.cluster_id
     assert not {m.member_id for m in first.members} & {m.member_id for m in second.members}

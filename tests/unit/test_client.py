@@ -92,6 +92,9 @@ class Group:
         self._lines: dict[tuple[int, int], Line] = {}
         self._lock = threading.Lock()
 
+    def look(self) -> tuple[int, ...]:
+        return ()
+
     def find(self, member_id: int) -> Any:
         return member_id
 
@@ -169,7 +172,7 @@ class FakeRay:
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Group:
     group = Group()
-    monkeypatch.setattr(client_module, "ActorProposers", lambda names: group)
+    monkeypatch.setattr(client_module, "ActorProposers", lambda roster, is_fused: group)
     monkeypatch.setattr(sender, "ray", FakeRay)
     return group
 

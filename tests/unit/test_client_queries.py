@@ -19,10 +19,12 @@ from ray_paxos.actors.bootstrapping import make_genesis
 from ray_paxos.actors.query_outcomes import QueryFuture
 from ray_paxos.actors.query_sender import QuerySender
 from ray_paxos.actors.read_calls import ReadCall, ReadCalls, Started
+from ray_paxos.actors.roster import Roster
 from ray_paxos.actors.spec import make_spec
 from ray_paxos.client import Client
 from ray_paxos.config import parse_configuration
 from ray_paxos.core.client_messages import Consistency, QueryAnswers, QueryMany
+from ray_paxos.core.genesis import Genesis, MemberSpec
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
 from ray_paxos.core.query_batches import QueryBatches
 from ray_paxos.core.query_calls import QuerySettings, ReadTerms
@@ -46,6 +48,9 @@ class Reference(Future[bytes]):
         return self
 
 
+PLAYED = Roster(Genesis(1, "demo", "0" * 32, (MemberSpec("m1", 1),), ()))
+
+
 class Learners(ReadCalls):
     """Turns every request round, at once or when it is told to; refuses what is bad.
 
@@ -56,7 +61,7 @@ class Learners(ReadCalls):
     """
 
     def __init__(self) -> None:
-        super().__init__(cluster="demo", genesis=b"", group=1, names={1: "m1"}, client_id=9)
+        super().__init__(roster=PLAYED, group=1, client_id=9)
         self.is_keeping = False
         self.failure: Exception | None = None
         self.garbage: bytes | None = None

@@ -62,6 +62,9 @@ class Client:
 
     def __init__(self, **settings: int) -> None:
         self.now_ns = 1_000_000 * MS
+        # Whom somebody finds who looks for members, and how often somebody has.
+        self.known: tuple[int, ...] = MEMBERS
+        self.looked = 0
         self.settings = ClientSettings(**settings)
         self.requests = ClientRequests(MEMBERS, label="test", first=0, settings=self.settings)
 
@@ -82,6 +85,9 @@ class Client:
         ]
         outcomes = Outcomes()
         self.requests.on_answer(call, envelopes, self.now_ns, outcomes)
+        if self.requests.take_lack_of_members():
+            self.looked += 1
+            self.requests.meet(self.known, self.now_ns, outcomes)
         outcomes.settle()
 
     def open(self) -> None:
@@ -624,3 +630,50 @@ def test_the_guess_follows_answers_redirects_and_failures() -> None:
     assert guess.member_id == 30
     guess.redirected(30, 99)
     assert guess.member_id == 10, "a member that is not of this cluster is not believed"
+
+
+def test_a_master_that_nobody_knew_is_looked_for_and_asked() -> None:
+    client = Client()
+    client.submit()
+    client.known = (*MEMBERS, 40)
+    call = client.call()
+    client.answer(call, Redirected(call.message.request_id, 40, 0))
+    assert client.looked == 1
+    assert client.call().member_id == 40
+
+
+def test_where_no_known_member_has_the_group_another_one_may() -> None:
+    client = Client()
+    waiter = client.submit()
+    client.known = (*MEMBERS, 40, 50)
+    for _ in MEMBERS:
+        call = client.call()
+        refused = Refused(call.message.request_id, RefusalCode.UNKNOWN_GROUP, "not here", 0)
+        client.answer(call, refused)
+        client.now_ns += 1_000 * MS
+    assert client.looked == 1
+    assert waiter.error is None
+    call = client.call()
+    assert call.member_id == 40
+    client.answer(call, opened(call))
+    assert client.requests.session.session is not None
+
+
+def test_where_nobody_else_is_found_it_fails_at_once() -> None:
+    client = Client()
+    waiter = client.submit()
+    for _ in MEMBERS:
+        assert waiter.error is None
+        call = client.call()
+        refused = Refused(call.message.request_id, RefusalCode.UNKNOWN_GROUP, "not here", 0)
+        client.answer(call, refused)
+        client.now_ns += 1_000 * MS
+    assert isinstance(waiter.error, NotAppliedError)
+
+
+def test_a_redirect_to_a_known_member_makes_nobody_look() -> None:
+    client = Client()
+    client.submit()
+    call = client.call()
+    client.answer(call, Redirected(call.message.request_id, 20, 0))
+    assert client.looked == 0

@@ -136,7 +136,7 @@ def test_a_bug_that_ends_the_thread_leaves_nobody_waiting(
     futures = [client.propose_async(b"x", timeout_s=60) for client in (one, two)]
     broken = FakeSender(3)
     broken.error = ZeroDivisionError("a bug")
-    assert join_thread(broken, one._genesis_hash, group) is thread
+    assert join_thread(broken, one._sender._genesis, group) is thread
     if is_before:
         thread.wake(broken)
     else:

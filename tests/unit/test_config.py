@@ -165,10 +165,10 @@ def test_an_even_number_of_voters_is_allowed_with_a_warning(members: int, surviv
             "x.yaml:1: cluster: found '../up'; allowed: 1 to 63 lower-case letters, digits, - "
             "and _, beginning with a letter or digit",
         ),
-        ("cluster: x\nmembers: 0", "x.yaml:2: members: found 0; allowed: 1 to 15 members"),
+        ("cluster: x\nmembers: 0", "x.yaml:2: members: found 0; allowed: 1 to 100 members"),
         (
             "cluster: x\nmembers: true",
-            "x.yaml:2: members: found true (a truth value); allowed: a number from 1 to 15, or a "
+            "x.yaml:2: members: found true (a truth value); allowed: a number from 1 to 100, or a "
             "list of members",
         ),
         (
@@ -234,7 +234,7 @@ def test_an_even_number_of_voters_is_allowed_with_a_warning(members: int, surviv
         (
             "cluster: x\ngroups: {number: 3}",
             "x.yaml:2: groups: found a mapping of number; allowed: a mapping of `count` and, "
-            "where they are not the default, `machines`; or a list of groups",
+            "where they are not the default, `voters` and `machines`; or a list of groups",
         ),
         (
             "cluster: x\ngroups: 2_000",
@@ -433,6 +433,8 @@ def reference(model: type[BaseModel], prefix: str = "") -> list[str]:
 def shown_default(name: str, field: FieldInfo) -> str:
     if field.is_required():
         return "required"
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
     if isinstance(field.default, int | float):
         return f"{field.default:,}"
     if isinstance(field.default, dict):

@@ -11,6 +11,7 @@ from ray_paxos.actors import masters, orders
 from ray_paxos.actors.administration import Administration
 from ray_paxos.actors.bootstrapping import make_genesis
 from ray_paxos.actors.masters import Master, Masters, MasterWatch
+from ray_paxos.actors.roster import Roster
 from ray_paxos.config import parse_configuration
 from ray_paxos.core.client_messages import (
     MasterTransferred,
@@ -31,7 +32,7 @@ class PlayedMasters(Masters):
     """Members that answer as the test says, and a log whose latest master it sets."""
 
     def __init__(self, *answers: Any, latest: Master | None = None) -> None:
-        super().__init__(GENESIS, Administration(GENESIS))
+        super().__init__(Administration(Roster(GENESIS)))
         self.answers = list(answers)
         self.asked: list[str] = []
         self.orders: list[TransferMaster] = []
@@ -116,7 +117,7 @@ def test_one_silent_member_does_not_use_up_the_time(monkeypatch: pytest.MonkeyPa
         return {name: TimeoutError(SILENCE) for name in calls}
 
     monkeypatch.setattr(orders, "ask_all", ask_all)
-    asked = Masters(GENESIS, Administration(GENESIS))._order(
+    asked = Masters(Administration(Roster(GENESIS)))._order(
         "m1",
         1,
         Address(1, RoleName.CLIENT),

@@ -10,6 +10,7 @@ from ray_paxos.actors import quorum_reader
 from ray_paxos.actors.quorum_reader import QuorumReadTurn
 from ray_paxos.actors.read_calls import ReadCall, ReadCalls, Started
 from ray_paxos.actors.reader import Reader
+from ray_paxos.actors.roster import Roster
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import (
     Consistency,
@@ -22,13 +23,16 @@ from ray_paxos.core.client_messages import (
     ReadIndex,
     ReadIndexConfirmed,
 )
-from ray_paxos.core.genesis import Voter
+from ray_paxos.core.genesis import Genesis, MemberSpec, Voter
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
 from ray_paxos.core.read_problems import ReadProblem
 from ray_paxos.errors import LeaseError, QueryError
 
 OWN, LATER = Ballot(6, 1, 1), Ballot(7, 3, 1)
 NAMES = {1: "m1", 2: "m2", 3: "m3"}
+PLAYED = Roster(
+    Genesis(1, "played", "0" * 32, tuple(MemberSpec(name, m) for m, name in NAMES.items()), ())
+)
 VOTERS = tuple(Voter(member_id, member_id) for member_id in NAMES)
 SILENT = ReadProblem("silent")
 
@@ -43,7 +47,7 @@ class PlayedCalls(ReadCalls):
     """
 
     def __init__(self, play: Play) -> None:
-        super().__init__(cluster="played", genesis=b"", group=1, names=NAMES, client_id=9)
+        super().__init__(roster=PLAYED, group=1, client_id=9)
         self.asked: list[tuple[int, RoleName, Message]] = []
         self._play = play
 
@@ -69,9 +73,7 @@ class PlayedReader(Reader):
         self, play: Play, *, turn: QuorumReadTurn | None = None, has_lease: bool = False
     ) -> None:
         turn = turn or QuorumReadTurn()
-        super().__init__(
-            cluster="played", genesis=b"", group=1, names=NAMES, has_lease=has_lease, turn=turn
-        )
+        super().__init__(roster=PLAYED, group=1, has_lease=has_lease, turn=turn)
         self.calls = self._calls = PlayedCalls(play)
         self._by_quorum = quorum_reader.QuorumReader(self.calls, self._ids, turn)
         self._master = 1

@@ -20,6 +20,7 @@ from ray_paxos.actors.errands import Delivery, Errand
 from ray_paxos.actors.feeds import INLINE_VARIABLE, FeedLimits
 from ray_paxos.actors.learner_shell import LearnerShell
 from ray_paxos.actors.spec import make_spec
+from ray_paxos.actors.switchboard import Switchboard
 from ray_paxos.config import parse_configuration
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import Consistency, Query
@@ -145,6 +146,7 @@ def test_a_learner_seals_as_often_as_its_groups_allow(
     genesis = make_genesis(configuration)
     shell: Any = LearnerShell.__new__(LearnerShell)
     shell._random = shell._clock = lambda: None
+    shell._switchboard = Switchboard()
     settings = shell._open_folder(make_spec(genesis, configuration), genesis, 1, None)
     assert settings.seal_age_ns == age_ms * MS
 

@@ -71,6 +71,7 @@ FORMAT_1 = {
     "change_membership": "request_id entry",
     "membership_changed": "request_id configuration",
     "take_part": "part",
+    "drop_part": "",
     "parts_changed": "version",
     "parts_followed": "version",
     "flush": "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -72,6 +72,9 @@ class Group:
         self.finds = 0
         self._answers: dict[int, list[ClientAnswer]] = {}
         self._open: dict[int, Reference] = {}
+
+    def look(self) -> Sequence[int]:
+        raise AssertionError("nobody looks for members here")
 
     def find(self, member_id: int) -> Any:
         self.finds += 1
@@ -237,6 +240,9 @@ class FakeSender:
     def on_lost(self, call: Call, what: str) -> None:
         self.told.append(("lost", call.message.request_id))
 
+    def on_members(self, members: Sequence[int], outcomes: Outcomes) -> None:
+        self.told.append(("members", len(members)))
+
     def end(self, outcomes: Outcomes) -> None:
         assert not self.ended.is_set(), "a client ends once"
         self.ended.set()
@@ -295,7 +301,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 def clients_of(group: Group, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
     """Clients of a group in this process; all are closed and their threads over in the end."""
-    monkeypatch.setattr(client_module, "ActorProposers", lambda names: group)
+    monkeypatch.setattr(client_module, "ActorProposers", lambda roster, is_fused: group)
     monkeypatch.setattr(sender, "ray", FakeRay)
     clients = Clients(group)
     yield clients

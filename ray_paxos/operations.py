@@ -1,0 +1,402 @@
+"""Members and groups that come and go: what an operator orders of a running cluster.
+
+```python
+operations = cluster.operations
+operations.add_member("m4", node="8c1f")      # on that Ray node; has no group yet
+operations.create_group(7, voters=3)
+operations.place_group(7, ["m1", "m3", "m4"])
+operations.replace_member("m2", "m5")         # m5 takes over all that m2 has; m2 ends
+operations.spread()                           # all members get equally many groups
+```
+
+Each of them first says in group 0 what is wanted, and then has it done (`reconciler`), also where a
+controller runs, which does the same. So an order that breaks off stands: whoever gives it again, or
+the controller, goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from ray_paxos.actors import folders
+from ray_paxos.actors.administration import Administration
+from ray_paxos.actors.member_making import check_new_member, new_member, wait_for_member
+from ray_paxos.actors.memberships import Memberships
+from ray_paxos.actors.placement import Pin, RayNode, choose_nodes
+from ray_paxos.actors.reconciler import Reconciler, Round
+from ray_paxos.actors.spec import ClusterSpec
+from ray_paxos.core.genesis import GroupSpec, MachineSpec, MemberSpec, first_voters
+from ray_paxos.core.spreading import Place, spread
+from ray_paxos.core.wanted import (
+    Change,
+    DrainMember,
+    DropGroup,
+    GroupState,
+    JoinMember,
+    LeaveMember,
+    MakeGroup,
+    MemberState,
+    PlaceGroup,
+    StayMember,
+    Wanted,
+    WantedGroup,
+    WantedMember,
+)
+from ray_paxos.errors import CommandError, ConfigurationError, MembershipError
+from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.machines.system import SYSTEM_MACHINE
+from ray_paxos.system_group import SystemGroup
+
+VOTERS_DEFAULT = 3
+PAUSE_S = 0.2
+DEFAULT_MACHINES = {"kv": "kv", "log": "log"}
+
+
+class Operations:
+    """Made by `Cluster.operations`.
+
+    Every method raises `ConfigurationError` for what means nothing, `MembershipError` where what is
+    ordered does not fit what is there, or was not done in time (then it still stands, and is done
+    by the next order or the controller), and `RequestError` where group 0 does not answer.
+    """
+
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        administration: Administration,
+        memberships: Memberships,
+        system: SystemGroup,
+    ) -> None:
+        """Order nothing yet.
+
+        Args:
+            spec: The cluster's.
+            administration: Asks its members.
+            memberships: Changes who has a group.
+            system: Group 0.
+        """
+        self._spec = spec
+        self._administration = administration
+        self._memberships = memberships
+        self._system = system
+
+    def wanted(self) -> Wanted:
+        """What is wanted of the cluster: its members and groups."""
+        return self._system.wanted()
+
+    # Members.
+
+    def add_member(
+        self,
+        name: str,
+        *,
+        node: str = "",
+        labels: Mapping[str, str] | None = None,
+        resource: str = "",
+        timeout_s: float = 60.0,
+    ) -> None:
+        """Make a new member, which has no group at first.
+
+        Args:
+            name: Its name; one that no member of the cluster ever had.
+            node: Ray's id of its node, or the beginning of it; by default one that `labels` and
+                `resource` allow, and that has no member where there is one.
+            labels: Node labels that pin it to its disk.
+            resource: Custom resource that pins it to its disk.
+            timeout_s: How long until its roles serve.
+
+        Raises:
+            PlacementError: No such node.
+            BootstrapError: A folder of that name is there, or a node does not answer.
+        """
+        wanted = self._system.wanted()
+        before = wanted.members.get(name)
+        if before is None:
+            nodes = folders.live_nodes()
+            pin = Pin(dict(labels or {}), resource or None)
+            node_id = node or self._choose_node(name, pin, nodes)
+            chosen = check_new_member(self._spec, name, node_id, nodes)
+            member = new_member(name, chosen.node_id, labels=labels, resource=resource)
+            self._change(JoinMember(member))
+        elif before.state is not MemberState.JOINING:
+            raise MembershipError(
+                f"member {name} exists ({before.state.name.lower()}); a name is never used again"
+            )
+        deadline = time.monotonic() + timeout_s
+        self._until(_state_of(name, MemberState.PRESENT), f"member {name} to join", timeout_s)
+        wait_for_member(self._known_spec(), name, max(deadline - time.monotonic(), 1.0))
+
+    def remove_member(self, name: str, *, timeout_s: float = 120.0) -> None:
+        """Give a member's groups to others, end its actors and delete its folder.
+
+        Args:
+            name: The member.
+            timeout_s: For all of it.
+        """
+        self._change(LeaveMember(name))
+        self._until(_state_of(name, MemberState.GONE), f"member {name} to leave", timeout_s)
+
+    def replace_member(
+        self,
+        name: str,
+        successor: str,
+        *,
+        node: str = "",
+        labels: Mapping[str, str] | None = None,
+        resource: str = "",
+        timeout_s: float = 180.0,
+    ) -> None:
+        """Have a new member take over what another one has; the other ends.
+
+        Args:
+            name: The member that goes.
+            successor: Name of the new one; arguments as of `add_member`.
+            node: See there.
+            labels: See there.
+            resource: See there.
+            timeout_s: For all of it.
+
+        Raises:
+            PlacementError: As `add_member`.
+            BootstrapError: As `add_member`.
+        """
+        deadline = time.monotonic() + timeout_s
+        wanted = self._system.wanted()
+        if name not in wanted.members:
+            raise MembershipError(f"there is no member {name}")
+        there = wanted.members.get(successor)
+        if there is None or there.state is MemberState.JOINING:
+            self.add_member(
+                successor, node=node, labels=labels, resource=resource, timeout_s=timeout_s
+            )
+        self.remove_member(name, timeout_s=max(deadline - time.monotonic(), 1.0))
+
+    def drain_member(self, name: str, *, timeout_s: float = 120.0) -> None:
+        """Give a member's groups to others; it stays, without a group, until it is told to stay.
+
+        Args:
+            name: The member.
+            timeout_s: For all of it.
+        """
+        self._change(DrainMember(name))
+
+        def is_drained(outcome: Round) -> bool:
+            groups = outcome.seen.groups.values()
+            return not any(name in group.members for group in groups)
+
+        self._until(is_drained, f"member {name} to be drained", timeout_s)
+
+    def keep_member(self, name: str) -> None:
+        """Let a member that was drained, or is leaving, have groups again."""
+        self._change(StayMember(name))
+
+    # Groups.
+
+    def create_group(
+        self,
+        group: int,
+        *,
+        voters: int = VOTERS_DEFAULT,
+        machines: Mapping[str, str] | None = None,
+        timeout_s: float = 60.0,
+    ) -> tuple[str, ...]:
+        """Make a new group.
+
+        Args:
+            group: Its number; one that no group of the cluster ever had.
+            voters: How many members vote in it.
+            machines: Its state machines, name and kind; by default a `kv` and a `log`.
+            timeout_s: How long until it has been made.
+
+        Returns:
+            Names of its voters.
+        """
+        wanted = self._system.wanted()
+        before = wanted.groups.get(group)
+        if before is None:
+            spec = self._new_group(wanted, group, voters, machines or DEFAULT_MACHINES)
+            self._change(MakeGroup(WantedGroup(spec, GroupState.MAKING, voters)))
+        elif before.state is not GroupState.MAKING:
+            state = before.state.name.lower()
+            raise MembershipError(f"group {group} exists ({state}); a number is never used again")
+
+        def is_made(outcome: Round) -> bool:
+            made = outcome.wanted.groups.get(group)
+            return made is not None and made.state is GroupState.PRESENT
+
+        outcome = self._until(is_made, f"group {group} to be made", timeout_s)
+        names = {m.spec.member_id: m.spec.name for m in outcome.wanted.members.values()}
+        return tuple(sorted(names[v.member_id] for v in outcome.wanted.groups[group].spec.voters))
+
+    def drop_group(self, group: int, *, timeout_s: float = 60.0) -> None:
+        """Take a group from all members, with its data, for ever.
+
+        Args:
+            group: Its number.
+            timeout_s: How long until no member has it.
+        """
+        self._change(DropGroup(group))
+
+        def is_dropped(outcome: Round) -> bool:
+            return outcome.wanted.groups[group].state is GroupState.GONE
+
+        self._until(is_dropped, f"group {group} to be dropped", timeout_s)
+
+    def place_group(
+        self, group: int, members: Sequence[str], *, timeout_s: float = 120.0
+    ) -> tuple[str, ...]:
+        """Have just these members vote in a group, and keep it so.
+
+        Args:
+            group: Its number.
+            members: Their names; none: whoever spreads the groups may choose, from here on.
+            timeout_s: How long until it is so.
+
+        Returns:
+            Names of the voters.
+        """
+        placed = tuple(sorted(members))
+        self._change(PlaceGroup(group, placed))
+        if not placed:
+            return self._memberships_of(group)
+
+        def is_placed(outcome: Round) -> bool:
+            seen = outcome.seen.groups.get(group)
+            return seen is not None and seen.voters == placed
+
+        self._until(is_placed, f"group {group} to be at {', '.join(placed)}", timeout_s)
+        return placed
+
+    def spread(self, *, timeout_s: float = 300.0) -> int:
+        """Move groups until all members have equally many, to within one.
+
+        Args:
+            timeout_s: For all of it.
+
+        Returns:
+            How many changes it took.
+        """
+        changes = 0
+
+        def is_even(outcome: Round) -> bool:
+            nonlocal changes
+            changes += len(outcome.taken)
+            return outcome.is_settled
+
+        self._until(is_even, "the groups to be spread", timeout_s, spreads=True)
+        return changes
+
+    # Helpers.
+
+    def _memberships_of(self, group: int) -> tuple[str, ...]:
+        found = self._memberships.latest(group)
+        if found is None:
+            raise MembershipError(f"no member that has group {group} answers")
+        return found.voters
+
+    def _new_group(
+        self, wanted: Wanted, group: int, voters: int, machines: Mapping[str, str]
+    ) -> GroupSpec:
+        if group < 1 or voters < 1:
+            raise ConfigurationError(
+                f"group {group} with {voters} voters: both are whole numbers from 1 on"
+            )
+        present = {member.spec.name: member for member in wanted.present}
+        if voters > len(present):
+            raise MembershipError(
+                f"group {group}: {voters} voters; there are {len(present)} members that may have "
+                "it, and each votes once"
+            )
+        # Those that have least to do are taken.
+        load = {name: 0 for name in present}
+        for name in self._loads():
+            if name in load:
+                load[name] += 1
+        least = sorted(present, key=lambda name: (load[name], name))[:voters]
+        chosen = spread({group: voters}, {name: Place() for name in least})[group]
+        specs = [present[name].spec for name in chosen]
+        of_genesis = {each.member_id for each in self._spec.decoded_genesis().members}
+        joined = tuple(
+            sorted((s for s in specs if s.member_id not in of_genesis), key=_by_member_id)
+        )
+        return GroupSpec(group, first_voters(specs), _machine_specs(machines), joined=joined)
+
+    def _loads(self) -> list[str]:
+        """The voters of all groups, as far as anybody tells; each as often as it votes."""
+        outcome = self._reconciler(spreads=False).look()
+        return [name for group in outcome.groups.values() for name in group.voters]
+
+    def _choose_node(self, name: str, pin: Pin, nodes: Sequence[RayNode]) -> str:
+        members = self._administration.statuses()
+        used = {m.name: m.roles["learner"].node_id for m in members if m.roles["learner"].node_id}
+        free = [node for node in nodes if node.node_id not in used.values()]
+        candidates = [n for n in free if pin.allows(n)] or [n for n in nodes if pin.allows(n)]
+        return choose_nodes({name: pin}, candidates or nodes)[name]
+
+    def _change(self, change: Change) -> None:
+        try:
+            self._system.change(change)
+        except CommandError as error:
+            raise MembershipError(f"{error}; nothing was changed") from error
+
+    def _known_spec(self) -> ClusterSpec:
+        return msgspec.structs.replace(self._spec, joined=self._administration.roster.joined)
+
+    def _reconciler(self, *, spreads: bool) -> Reconciler:
+        settings = dataclasses.replace(self._spec.controller, spreads=spreads, grows=False)
+        return Reconciler(
+            self._spec, self._administration, self._memberships, self._system, settings
+        )
+
+    def _until(
+        self,
+        holds: Callable[[Round], bool],
+        what: str,
+        timeout_s: float,
+        *,
+        spreads: bool = False,
+    ) -> Round:
+        """Run rounds until something holds.
+
+        Raises:
+            MembershipError: It did not in time.
+        """
+        reconciler = self._reconciler(spreads=spreads)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            outcome = reconciler.run_round()
+            if holds(outcome):
+                return outcome
+            if time.monotonic() >= deadline:
+                why = "; ".join(sorted(set(outcome.failed.values()))) or "nothing can be done now"
+                raise MembershipError(
+                    f"waited {timeout_s:g} s for {what}, which still stands and is gone on with "
+                    f"when it is ordered again: {why}"
+                )
+            if not outcome.taken:
+                time.sleep(PAUSE_S)
+
+
+def _state_of(name: str, state: MemberState) -> Callable[[Round], bool]:
+    def holds(outcome: Round) -> bool:
+        member: WantedMember | None = outcome.wanted.members.get(name)
+        return member is not None and member.state is state
+
+    return holds
+
+
+def _by_member_id(spec: MemberSpec) -> int:
+    return spec.member_id
+
+
+def _machine_specs(machines: Mapping[str, str]) -> tuple[MachineSpec, ...]:
+    kinds = {kind: version for kind, version in MachineRegistry().kinds if kind != SYSTEM_MACHINE}
+    for name, kind in machines.items():
+        if kind not in kinds or not name.isidentifier():
+            known = ", ".join(sorted(kinds))
+            raise ConfigurationError(f"machine {name}={kind}: allowed kinds: {known}")
+    return tuple(MachineSpec(name, kind, kinds[kind]) for name, kind in sorted(machines.items()))
