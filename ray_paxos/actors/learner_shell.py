@@ -71,13 +71,19 @@ class LearnerShell(LogShell):
         with self._turn:
             return learner.applied_through, learner.host.digest().hex()
 
-    def configuration(self, group: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    def configuration(self, group: int) -> tuple[int, tuple[int, ...], tuple[int, ...]] | None:
         """(config_id, ids of the voters, ids of the followers) that one group's log has come to.
 
-        Raises:
-            ConfigurationError: The group is not served here.
+        None where the group is not served here: of many members most have not a group, and an error
+        costs Ray much.
         """
-        learner = self._learner(group)
+        opened = self.serving_role()
+        if opened is None:
+            return None
+        assert isinstance(opened.role, GroupRouter)
+        learner = opened.role.roles.get(group)
+        if not isinstance(learner, Learner):
+            return None
         with self._turn:
             found = learner.configuration
         voters = tuple(each.member_id for each in found.voters)

@@ -41,7 +41,7 @@ class LearnerActor(RoleActor[LearnerShell]):
         return self._shell.digest(group)
 
     @ray.method(concurrency_group=CONTROL)
-    def configuration(self, group: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    def configuration(self, group: int) -> tuple[int, tuple[int, ...], tuple[int, ...]] | None:
         """Members of one group, as `LearnerShell.configuration`."""
         return self._shell.configuration(group)
 

@@ -54,6 +54,7 @@ from ray_paxos.core.wanted import (
     GroupDropped,
     GroupMade,
     JoinMember,
+    MemberEnding,
     MemberJoined,
     MemberLeft,
     MemberState,
@@ -123,6 +124,7 @@ class Reconciler:
         self._silent_since: dict[str, float] = {}
         self._folders: Mapping[str, str] = {}
         self._folders_again = 0.0
+        self._failed: set[Step] = set()
 
     def run_round(self) -> Round:
         """Look once, and take the steps that can be taken now.
@@ -141,7 +143,10 @@ class Reconciler:
         seen = self._look(wanted, nodes)
         settings = self._settings
         policy = Policy(settings.missing_max, settings.spreads, settings.grows)
-        steps = plan(wanted, seen, policy)[: 2 * self._settings.moves_max]
+        steps = plan(wanted, seen, policy)
+        # What failed in the round before holds up nothing else.
+        steps = sorted(steps, key=self._failed.__contains__)[: 2 * settings.moves_max]
+        self._failed.clear()
         outcome = Round(wanted, seen)
         if not steps:
             return outcome
@@ -152,6 +157,7 @@ class Reconciler:
                     outcome.taken.append(step)
                 else:
                     outcome.failed[step] = problem
+                    self._failed.add(step)
                     _logger.info("%s: %s", step, problem)
         return outcome
 
@@ -265,7 +271,7 @@ class Reconciler:
                 member = wanted.members[name]
                 launch_member(self._known_spec(), member, self._folders[name], nodes)
             case EndMember(member=name):
-                self._end(name, nodes)
+                self._end(wanted, name, nodes)
             case ChangeGroup(group=group, kind=kind, member=name, version=version):
                 self._memberships.change(
                     group, kind, name, timeout_s=CHANGE_TIMEOUT_S, version=version
@@ -275,7 +281,10 @@ class Reconciler:
             case TakeGroupAway(group=group):
                 self._take_away(wanted, group)
 
-    def _end(self, name: str, nodes: Sequence[RayNode]) -> None:
+    def _end(self, wanted: Wanted, name: str, nodes: Sequence[RayNode]) -> None:
+        if wanted.members[name].state is not MemberState.ENDING:
+            # Whoever was slow finds here that it stays after all.
+            self._system.change(MemberEnding(name, wanted.version))
         deadline = time.monotonic() + CHANGE_TIMEOUT_S
         found = find_folders(self._known_spec(), (name,), nodes)
         self._administration.stop(deadline, members=(name,))
@@ -295,7 +304,8 @@ class Reconciler:
         self._system.change(GroupMade(group))
 
     def _take_away(self, wanted: Wanted, group: int) -> None:
-        there = [n for n, m in wanted.members.items() if m.state is not MemberState.GONE]
+        over = (MemberState.ENDING, MemberState.GONE)
+        there = [n for n, m in wanted.members.items() if m.state not in over]
         self._order(group, dict.fromkeys(there, DropPart()))
         self._system.change(GroupDropped(group))
 

@@ -19,14 +19,14 @@ SYSTEM_GROUP = 0
 GENESIS_CONFIG_ID = 0
 
 
-class MemberSpec(msgspec.Struct, frozen=True, array_like=True):
+class MemberSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A member: the name an operator knows, and its random id. Neither is ever given again."""
 
     name: str
     member_id: int
 
 
-class Voter(msgspec.Struct, frozen=True, order=True, array_like=True):
+class Voter(msgspec.Struct, frozen=True, order=True, array_like=True, forbid_unknown_fields=True):
     """A member's identity in one group, as a voter or as a follower.
 
     Attributes:
@@ -90,7 +90,7 @@ def _find(among: tuple[Voter, ...], member_id: int) -> Voter | None:
     return None
 
 
-class MachineSpec(msgspec.Struct, frozen=True, array_like=True):
+class MachineSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A state machine of a group: its name there, its kind (the class) and the kind's version."""
 
     name: str
@@ -98,7 +98,7 @@ class MachineSpec(msgspec.Struct, frozen=True, array_like=True):
     version: int
 
 
-class GroupSpec(msgspec.Struct, frozen=True, array_like=True):
+class GroupSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What a group starts from: one of the genesis, or one that is made later.
 
     Attributes:

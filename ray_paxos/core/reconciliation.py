@@ -9,13 +9,15 @@ actor that is made).
 Rules:
 
 1. One voter of a group at a time: a new one follows, catches up, votes; then the old one leaves.
-2. A member that is only *missing* keeps what it has. After `replace_after_ms` without an answer it
-   is *lost*: others take its place where there are any. Where there are none, its votes stay:
-   without it a group would survive less, not more.
+2. A member that is only *missing* keeps what it has, but in a group that has a voter too many.
+   After `replace_after_ms` without an answer it is *lost*: others take its place where there are
+   any. Where there are none, its votes stay, unless an operator has ordered it to go: without it a
+   group would survive less, not more.
 3. With more than `missing_max` members missing nothing is replaced: that is an outage, or it is
    this process that is cut off.
 4. Group 0 is not touched while another one of its voters than the one to be replaced is missing.
-5. A member that is to leave ends only once no group names it.
+5. A member that is to leave ends only once no group names it, and it is recorded that there is no
+   way back before anything of it is touched.
 """
 
 from __future__ import annotations
@@ -163,12 +165,14 @@ def plan(wanted: Wanted, seen: Seen, policy: Policy) -> list[Step]:
         brought nearer now.
     """
     steps: list[Step] = []
-    if policy.grows:
+    if policy.grows and not _silent_members(wanted, seen) - seen.lost:
         taken = {member.node_id for member in wanted.members.values()}
         steps += [AddMember(node_id) for node_id in seen.free_nodes if node_id not in taken]
     for name, member in sorted(wanted.members.items()):
         if member.state is MemberState.JOINING:
             steps.append(MakeMember(name))
+        elif member.state is MemberState.ENDING:
+            steps.append(EndMember(name))
         elif member.state is not MemberState.GONE and name in seen.reachable:
             steps.append(LaunchMember(name))
         elif (
@@ -180,7 +184,10 @@ def plan(wanted: Wanted, seen: Seen, policy: Policy) -> list[Step]:
     for number, group in sorted(wanted.groups.items()):
         if group.state is GroupState.MAKING:
             steps.append(GiveGroup(number))
-        elif group.state is GroupState.DROPPING:
+        elif group.state is GroupState.DROPPING or (
+            # Who was slow to give it has given it again since.
+            group.state is GroupState.GONE and number in seen.groups
+        ):
             steps.append(TakeGroupAway(number))
     return [*steps, *_group_changes(wanted, seen, policy)]
 
@@ -191,6 +198,16 @@ def missing_members(wanted: Wanted, seen: Seen) -> frozenset[str]:
         name
         for name, member in wanted.members.items()
         if member.state is MemberState.PRESENT and name not in seen.places
+    )
+
+
+def _silent_members(wanted: Wanted, seen: Seen) -> frozenset[str]:
+    """Members that have been made and do not answer: nobody knows on which nodes they are."""
+    made = (MemberState.PRESENT, MemberState.LEAVING, MemberState.DRAINED)
+    return frozenset(
+        name
+        for name, member in wanted.members.items()
+        if member.state in made and name not in seen.places
     )
 
 
@@ -220,63 +237,65 @@ def _group_changes(wanted: Wanted, seen: Seen, policy: Policy) -> list[ChangeGro
         for name, member in wanted.members.items()
         if member.state is MemberState.PRESENT and not (name in seen.lost and may_replace)
     }
-    found: dict[int, ChangeGroup] = {}
-    for number, group in present.items():
-        step = _placed_step(group, seen.groups[number]) or _left_follower(
-            wanted, seen.groups[number], number
-        )
-        if step is not None:
-            found[number] = step
+    free = {number: group for number, group in present.items() if not group.placed}
     is_calm = policy.is_evening and not missing
-    free = {n: g for n, g in present.items() if not g.placed and n not in found}
     planned = moves(
-        {number: seen.groups[number].voters for number in present if number not in found},
+        # What an operator has placed counts as being where it is to be.
+        {n: group.placed or seen.groups[n].voters for n, group in present.items()},
         {number: group.voters for number, group in present.items()},
         places,
         full=missing,
+        silent=wanted.members.keys() - seen.places.keys(),
         followers={number: seen.groups[number].followers for number in free},
         fixed=set(present) - set(free) if is_calm else present.keys(),
     )
-    for move in planned:
-        if move.group in found or move.group not in free:
+    placed = (_placed_move(group, seen) for group in present.values() if group.placed)
+    found: dict[int, ChangeGroup] = {}
+    for number in present:
+        step = _left_follower(wanted, seen.groups[number], number)
+        if step is not None:
+            found[number] = step
+    for move in (*placed, *(each for each in planned if each.group in free)):
+        if move is None or move.group in found or not _is_allowed(move, seen):
             continue
-        step = _next_step(move, seen, free[move.group].voters)
+        step = _next_step(move, wanted, seen)
         if step is not None:
             found[move.group] = step
     return [
-        replace(step, version=seen.groups[number].version)
-        for number, step in sorted(found.items())
-        if _is_allowed(number, step, seen)
+        replace(step, version=seen.groups[number].version) for number, step in sorted(found.items())
     ]
 
 
-def _next_step(move: VoterMove, seen: Seen, voters_wanted: int) -> ChangeGroup | None:
+def _next_step(move: VoterMove, wanted: Wanted, seen: Seen) -> ChangeGroup | None:
     """The next step of one voter's move; None where it has to wait (rule 2)."""
     group, has = move.group, seen.groups[move.group]
     if not move.target:
-        others = [name for name in has.voters if name != move.source and name not in seen.lost]
-        if move.source in seen.lost and len(others) < voters_wanted:
-            return None
+        voters_wanted = wanted.groups[group].voters
+        source = wanted.members.get(move.source)
+        if source is not None and source.state is MemberState.PRESENT:
+            live = [n for n in has.voters if n in seen.places and n != move.source]
+            if len(has.voters) <= voters_wanted:
+                return None
+            if move.source in seen.places and len(live) < voters_wanted:
+                return None
         return ChangeGroup(group, MembershipKind.REMOVE, move.source)
     if move.target in has.followers:
         return ChangeGroup(group, MembershipKind.PROMOTE, move.target)
     return ChangeGroup(group, MembershipKind.ADD, move.target)
 
 
-def _placed_step(group: WantedGroup, has: GroupSeen) -> ChangeGroup | None:
-    """The next step for a group that an operator has placed."""
-    number = group.spec.group
-    if not group.placed:
-        return None
-    for name in group.placed:
-        if name in has.followers:
-            return ChangeGroup(number, MembershipKind.PROMOTE, name)
-    for name in group.placed:
-        if name not in has.members:
-            return ChangeGroup(number, MembershipKind.ADD, name)
-    for name in has.voters:
-        if name not in group.placed:
-            return ChangeGroup(number, MembershipKind.REMOVE, name)
+def _placed_move(group: WantedGroup, seen: Seen) -> VoterMove | None:
+    """What is to move next in a group that an operator has placed."""
+    number, has = group.spec.group, seen.groups[group.spec.group]
+    leaving = [name for name in has.voters if name not in group.placed]
+    leaving.sort(key=lambda name: (name in seen.places, name))
+    joining = [name for name in group.placed if name not in has.voters]
+    answering = [name for name in joining if name in seen.places]
+    answering.sort(key=lambda name: (name not in has.followers, name))
+    if leaving and (not joining or len(has.voters) > len(group.placed)):
+        return VoterMove(number, leaving[0], "")
+    if answering:
+        return VoterMove(number, leaving[0] if leaving else "", answering[0])
     return None
 
 
@@ -289,10 +308,9 @@ def _left_follower(wanted: Wanted, has: GroupSeen, number: int) -> ChangeGroup |
     return None
 
 
-def _is_allowed(number: int, step: ChangeGroup, seen: Seen) -> bool:
+def _is_allowed(move: VoterMove, seen: Seen) -> bool:
     """Rule 4."""
-    if number != SYSTEM_GROUP:
+    if move.group != SYSTEM_GROUP:
         return True
-    silent = [name for name in seen.groups[number].voters if name not in seen.places]
-    leaving = step.member if step.kind is MembershipKind.REMOVE else ""
-    return len(silent) <= 1 and (not leaving or not silent or silent == [leaving])
+    silent = {name for name in seen.groups[SYSTEM_GROUP].voters if name not in seen.places}
+    return silent <= {move.source}

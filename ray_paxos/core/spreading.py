@@ -85,6 +85,7 @@ def moves(
     places: Mapping[str, Place],
     *,
     full: Collection[str] = (),
+    silent: Collection[str] = (),
     followers: Mapping[int, Collection[str]] | None = None,
     fixed: Collection[int] = (),
 ) -> list[VoterMove]:
@@ -95,6 +96,8 @@ def moves(
         wanted: How many are to vote, by group.
         places: Of the members that may have groups.
         full: Those of them that keep what they have, and are given no more.
+        silent: Those, of them and of others, that do not answer: where a voter has to go they are
+            the first.
         followers: Who follows, by group: they are taken first, since they have most of it already.
         fixed: Groups that are not moved for the sake of evenness.
 
@@ -106,8 +109,8 @@ def moves(
     for names in state.values():
         load.update(name for name in names if name in places)
     found = [
-        *_replacements(state, wanted, places, load, full, followers or {}),
-        *_surplus(state, wanted, places, load),
+        *_replacements(state, wanted, places, load, full, silent, followers or {}),
+        *_surplus(state, wanted, places, load, silent),
     ]
     taking = {name: place for name, place in places.items() if name not in full}
     return [*found, *_evened(state, taking, load, set(state) - set(fixed))]
@@ -119,18 +122,21 @@ def _replacements(
     places: Mapping[str, Place],
     load: Counter[str],
     full: Collection[str],
+    silent: Collection[str],
     followers: Mapping[int, Collection[str]],
 ) -> Iterable[VoterMove]:
     """Voters in the place of those that are to have no groups, and voters that are missing."""
     for group in sorted(state, key=lambda g: (sum(n in places for n in state[g]), g)):
         names = state[group]
-        leaving = sorted(name for name in names if name not in places)
+        leaving = [name for name in names if name not in places]
+        leaving.sort(key=lambda name: (name not in silent, name))
         while leaving or len(names) < wanted[group]:
             source = leaving.pop(0) if leaving else ""
             target = ""
             staying = [name for name in names if name in places]
             free = [name for name in places if name not in staying and name not in full]
-            if free and len(staying) < wanted[group]:
+            # One voter at a time: whose successor votes already leaves before another one joins.
+            if free and len(names) <= wanted[group]:
                 target = _best(group, staying, free, places, load, followers.get(group, ()))
                 load[target] += 1
                 names.append(target)
@@ -150,12 +156,13 @@ def _surplus(
     wanted: Mapping[int, int],
     places: Mapping[str, Place],
     load: Counter[str],
+    silent: Collection[str],
 ) -> Iterable[VoterMove]:
-    """Voters that are more than wanted: those go that have most to do."""
+    """Voters that are more than wanted: first those go that do not answer, or have most to do."""
     for group in sorted(state):
         names = state[group]
         while len(names) > max(wanted[group], 1):
-            source = max(names, key=lambda n: (_crowd(n, names, places), load[n], n))
+            source = max(names, key=lambda n: (n in silent, _crowd(n, names, places), load[n], n))
             names.remove(source)
             load[source] -= 1
             yield VoterMove(group, source, "")

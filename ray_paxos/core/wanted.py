@@ -12,6 +12,10 @@ group's own log alone (design 9): whoever carries this out asks there, and chang
                   ▼
           DRAINED, LEAVING ── its groups are given to others; of one that leaves the actors end then
                   │ MemberLeft
+                  │ MemberEnding, once no group names it: there is no way back
+                  ▼
+               ENDING ── its actors end, and its folder goes
+                  │ MemberLeft
                   ▼
                 GONE    for ever: neither its name nor its id is used again
 ```
@@ -19,6 +23,9 @@ group's own log alone (design 9): whoever carries this out asks there, and chang
 `MemberJoined` comes before the first group is given to the member. So as long as its folder may be
 made (again), it has never voted, and a folder that is lost later is never made anew: one that has
 forgotten its votes must not vote (the same rule as in `core.bootstrap`, for one member).
+
+A change with a field too many is none: what is not understood is not skipped, since how deep it may
+be nested for that is not the same on all members.
 
 Changes are small and name what they expect, so that one that comes late, or twice, is refused and
 changes nothing.
@@ -49,6 +56,8 @@ class MemberState(enum.IntEnum):
     GONE = 4
     DRAINED = 5
     """It stays, and is to have no group."""
+    ENDING = 6
+    """Its folder may be gone: nobody gives it a group any more."""
 
 
 class GroupState(enum.IntEnum):
@@ -63,7 +72,7 @@ class GroupState(enum.IntEnum):
     """For ever: its number is not used again."""
 
 
-class WantedMember(msgspec.Struct, frozen=True, array_like=True):
+class WantedMember(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One member.
 
     Attributes:
@@ -84,7 +93,7 @@ class WantedMember(msgspec.Struct, frozen=True, array_like=True):
     priority: int = 1
 
 
-class WantedGroup(msgspec.Struct, frozen=True, array_like=True):
+class WantedGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One group.
 
     Attributes:
@@ -101,7 +110,7 @@ class WantedGroup(msgspec.Struct, frozen=True, array_like=True):
     placed: tuple[str, ...] = ()
 
 
-class Wanted(msgspec.Struct, frozen=True, array_like=True):
+class Wanted(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """All of it. Not begun, and empty, until `Begin`.
 
     Attributes:
@@ -129,81 +138,120 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True):
         return None
 
 
-class Begin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
+class Begin(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="begin"):
     """The members and groups of the genesis; does nothing where it was begun."""
 
     members: tuple[WantedMember, ...]
     groups: tuple[WantedGroup, ...]
 
 
-class JoinMember(msgspec.Struct, frozen=True, array_like=True, tag="join"):
+class JoinMember(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="join"
+):
     """A new member is to be made."""
 
     member: WantedMember
 
 
-class MemberJoined(msgspec.Struct, frozen=True, array_like=True, tag="joined"):
+class MemberJoined(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="joined"
+):
     """Its folder is durable and activated, and will never be made again."""
 
     name: str
 
 
-class LeaveMember(msgspec.Struct, frozen=True, array_like=True, tag="leave"):
+class LeaveMember(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="leave"
+):
     """A member is to have no group any more, and to end."""
 
     name: str
 
 
-class DrainMember(msgspec.Struct, frozen=True, array_like=True, tag="drain"):
+class DrainMember(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="drain"
+):
     """A member is to have no group until it is told to stay: its node is worked on, say."""
 
     name: str
 
 
-class StayMember(msgspec.Struct, frozen=True, array_like=True, tag="stay"):
+class StayMember(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="stay"
+):
     """One that was leaving, or drained, is to stay, and may be given groups."""
 
     name: str
 
 
-class MemberLeft(msgspec.Struct, frozen=True, array_like=True, tag="left"):
+class MemberEnding(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="ending"
+):
+    """No group names it, and its folder is to go: it can stay no more.
+
+    Attributes:
+        name: Of the member.
+        version: Of what was wanted when that was seen: under any other one it may have stayed, and
+            have been given groups since.
+    """
+
+    name: str
+    version: int
+
+
+class MemberLeft(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="left"
+):
     """No group names it any more, and its actors have ended; or it never came to have any."""
 
     name: str
 
 
-class MakeGroup(msgspec.Struct, frozen=True, array_like=True, tag="make_group"):
+class MakeGroup(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="make_group"
+):
     """A new group is to be made, at the first voters that its spec names."""
 
     group: WantedGroup
 
 
-class GroupMade(msgspec.Struct, frozen=True, array_like=True, tag="group_made"):
+class GroupMade(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="group_made"
+):
     """All of a new group's first voters have it."""
 
     group: int
 
 
-class PlaceGroup(msgspec.Struct, frozen=True, array_like=True, tag="place_group"):
+class PlaceGroup(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="place_group"
+):
     """These members are to vote in a group, and stay so; none: the controller is to choose."""
 
     group: int
     members: tuple[str, ...]
 
 
-class DropGroup(msgspec.Struct, frozen=True, array_like=True, tag="drop_group"):
+class DropGroup(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="drop_group"
+):
     """A group is to be taken from all members, with its data."""
 
     group: int
 
 
-class GroupDropped(msgspec.Struct, frozen=True, array_like=True, tag="group_dropped"):
+class GroupDropped(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="group_dropped"
+):
     """No member has it any more."""
 
     group: int
 
 
-class RaiseVersion(msgspec.Struct, frozen=True, array_like=True, tag="raise_version"):
+class RaiseVersion(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="raise_version"
+):
     """All members understand this cluster version."""
 
     cluster_version: int
@@ -216,6 +264,7 @@ Change: TypeAlias = (
     | LeaveMember
     | DrainMember
     | StayMember
+    | MemberEnding
     | MemberLeft
     | MakeGroup
     | GroupMade
@@ -267,7 +316,9 @@ def changed_wanted(wanted: Wanted, change: Change) -> Wanted:
         return _next(wanted, cluster_version=change.cluster_version)
     members, groups = dict(wanted.members), dict(wanted.groups)
     if isinstance(change, _OF_MEMBERS):
-        _change_member(members, change)
+        if isinstance(change, MemberEnding):
+            _check_version(wanted, change)
+        _change_member(members, groups, change)
     else:
         _change_group(groups, members, change)
     if members == wanted.members and groups == wanted.groups:
@@ -275,9 +326,17 @@ def changed_wanted(wanted: Wanted, change: Change) -> Wanted:
     return _next(wanted, members=members, groups=groups)
 
 
-_OF_MEMBERS = (JoinMember, MemberJoined, LeaveMember, DrainMember, StayMember, MemberLeft)
 _MemberChange: TypeAlias = (
-    JoinMember | MemberJoined | LeaveMember | DrainMember | StayMember | MemberLeft
+    JoinMember | MemberJoined | LeaveMember | DrainMember | StayMember | MemberEnding | MemberLeft
+)
+_OF_MEMBERS = (
+    JoinMember,
+    MemberJoined,
+    LeaveMember,
+    DrainMember,
+    StayMember,
+    MemberEnding,
+    MemberLeft,
 )
 _GroupChange: TypeAlias = MakeGroup | GroupMade | PlaceGroup | DropGroup | GroupDropped
 
@@ -302,7 +361,9 @@ def _next(
     )
 
 
-def _change_member(members: dict[str, WantedMember], change: _MemberChange) -> None:
+def _change_member(
+    members: dict[str, WantedMember], groups: Mapping[int, WantedGroup], change: _MemberChange
+) -> None:
     if isinstance(change, JoinMember):
         _join(members, change.member)
         return
@@ -317,6 +378,11 @@ def _change_member(members: dict[str, WantedMember], change: _MemberChange) -> N
         raise CommandError(f"member {change.name} is {member.state.name.lower()}")
     if after in (MemberState.LEAVING, MemberState.DRAINED) and _is_last(members, member):
         raise CommandError(f"member {change.name} is the last one that is there")
+    if after in (MemberState.LEAVING, MemberState.DRAINED):
+        _check_not_placed(groups, change.name)
+    if after is MemberState.LEAVING and member.state is MemberState.JOINING:
+        # It has no group, and may have no folder: it could not be told to stay.
+        after = MemberState.GONE
     members[change.name] = msgspec.structs.replace(member, state=after)
 
 
@@ -328,8 +394,29 @@ _MEMBER_STEPS: Mapping[type, tuple[tuple[MemberState, ...], MemberState]] = {
     ),
     DrainMember: ((MemberState.PRESENT,), MemberState.DRAINED),
     StayMember: ((MemberState.LEAVING, MemberState.DRAINED), MemberState.PRESENT),
-    MemberLeft: ((MemberState.LEAVING,), MemberState.GONE),
+    MemberEnding: ((MemberState.LEAVING,), MemberState.ENDING),
+    MemberLeft: ((MemberState.LEAVING, MemberState.ENDING), MemberState.GONE),
 }
+
+
+def _check_version(wanted: Wanted, change: MemberEnding) -> None:
+    member = wanted.members.get(change.name)
+    is_leaving = member is not None and member.state is MemberState.LEAVING
+    if is_leaving and change.version != wanted.version:
+        raise CommandError(
+            f"what is wanted has changed since version {change.version}: see again whether member "
+            f"{change.name} may end"
+        )
+
+
+def _check_not_placed(groups: Mapping[int, WantedGroup], name: str) -> None:
+    """What an operator has placed nobody else moves: the member would wait for ever."""
+    standing = (GroupState.MAKING, GroupState.PRESENT)
+    placed = [n for n, g in sorted(groups.items()) if name in g.placed and g.state in standing]
+    if placed:
+        raise CommandError(
+            f"group {placed[0]} is placed at member {name}; place it elsewhere first"
+        )
 
 
 def _join(members: dict[str, WantedMember], member: WantedMember) -> None:

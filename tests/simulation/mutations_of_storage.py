@@ -137,8 +137,8 @@ def lose_tombstones(patch):
 def make_what_is_missing(patch):
     """A start makes the folders that it does not find, whatever state the others are in."""
 
-    def decide_found(genesis, places, *_others):
-        absent = tuple(m.name for m in genesis.members if m.name not in places)
-        return StageMissing(genesis, absent, dict(places))
+    def decide_found(found, *_others):
+        absent = tuple(m.name for m in found.genesis.members if m.name not in found.places)
+        return StageMissing(found.genesis, absent, dict(found.places))
 
     patch.setattr(bootstrap, "_decide_found", decide_found)
