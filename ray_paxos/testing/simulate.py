@@ -11,17 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import shlex
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ray_paxos.testing.coverage import SITUATIONS, SeedCoverage, missing_shares, seen_share
-from ray_paxos.testing.options import SECOND_NS
+from ray_paxos.testing.options import FAULT_KINDS, SECOND_NS
 from ray_paxos.testing.violation import Violation
 from ray_paxos.testing.walk import SeedResult, Walk
 
@@ -29,18 +30,25 @@ JOBS = 2
 MEMBERS_ALLOWED = (3, 5)
 
 
-def run_seed(seed: int, members: int, line: Callable[[str], None] | None = None) -> SeedResult:
+def run_seed(
+    seed: int,
+    members: int,
+    line: Callable[[str], None] | None = None,
+    *,
+    always: Collection[str] = (),
+) -> SeedResult:
     """Walk one seed.
 
     Args:
         seed: Which.
         members: How many members its cluster has.
         line: Takes readable lines of everything that happens; None for none.
+        always: Kinds of faults that are played whatever the seed draws.
 
     Returns:
         What came of it; a broken rule, and any exception in the code under test, is in it.
     """
-    walk = Walk(seed, members=members, line=line)
+    walk = Walk(seed, members=members, line=line, always=always)
     try:
         return walk.run()
     except Violation as violation:
@@ -50,15 +58,17 @@ def run_seed(seed: int, members: int, line: Callable[[str], None] | None = None)
         return walk.result(f"exception: {traceback.format_exc()}")
 
 
-def run_seeds(seeds: Sequence[int], members: int, jobs: int = 1) -> Iterator[SeedResult]:
-    """Walk seeds, in their order, on so many processes."""
+def run_seeds(
+    seeds: Sequence[int], members: int, jobs: int = 1, *, always: Collection[str] = ()
+) -> Iterator[SeedResult]:
+    """Walk seeds, in their order, on so many processes; arguments as of `run_seed`."""
     if jobs == 1:
-        yield from (run_seed(seed, members) for seed in seeds)
+        yield from (run_seed(seed, members, always=always) for seed in seeds)
         return
     # Not forked: the caller may have threads, and each seed is to start from nothing but itself.
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
     try:
-        yield from pool.map(partial(run_seed, members=members), seeds)
+        yield from pool.map(partial(run_seed, members=members, always=tuple(always)), seeds)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -140,12 +150,13 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
 
 
-def report_violation(result: SeedResult, members: int) -> None:
-    """Print a broken rule, and how to see it again."""
+def report_violation(result: SeedResult, members: int, always: Collection[str] = ()) -> None:
+    """Print a broken rule, and how to see it again; arguments as of `run_seed`."""
     print(f"SEED={result.seed} members={members} step={result.steps}", file=sys.stderr)
     print(f"options: {result.options}", file=sys.stderr)
     print(f"violation: {result.violation}", file=sys.stderr)
     replay = f"python -m ray_paxos.testing.simulate --seeds {result.seed} --members {members}"
+    replay += "".join(f" --always {shlex.quote(kind)}" for kind in always)
     print(f"replay: {replay} --trace", file=sys.stderr)
 
 
@@ -184,6 +195,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--members", type=int, choices=MEMBERS_ALLOWED, default=3, help="of each cluster (3)"
     )
+    parser.add_argument(
+        "--always",
+        action="append",
+        choices=FAULT_KINDS,
+        default=[],
+        metavar="KIND",
+        help=f"play this kind of fault in each seed; may be repeated: {', '.join(FAULT_KINDS)}",
+    )
     parser.add_argument("--json", type=Path, help="write what was run to this file")
     parser.add_argument("--jobs", type=_parse_jobs, default=JOBS, help=f"processes ({JOBS})")
     parser.add_argument("-v", "--verbose", action="store_true", help="print a line for each seed")
@@ -213,9 +232,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.trace:
         if len(options.seeds) != 1:
             parser.error("--trace shows one seed: give it with --seeds N")
-        summary.results.append(run_seed(options.seeds[0], options.members, print))
+        summary.results.append(
+            run_seed(options.seeds[0], options.members, print, always=options.always)
+        )
     else:
-        for result in run_seeds(options.seeds, options.members, options.jobs):
+        for result in run_seeds(
+            options.seeds, options.members, options.jobs, always=options.always
+        ):
             summary.results.append(result)
             if options.verbose:
                 print(f"seed {result.seed}: {result.digest} {result.options}")
@@ -225,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json is not None:
         options.json.write_text(json.dumps(summary.document(), indent=1) + "\n")
     if summary.violation is not None:
-        report_violation(summary.violation, options.members)
+        report_violation(summary.violation, options.members, options.always)
         return 1
     for missing in summary.missing:
         print(f"too rarely seen: {missing}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from ray_paxos.core.settings import (
@@ -38,19 +38,20 @@ LOSSY_KINDS = (
 """Losing much of one kind and nothing else leads to places that even loss does not."""
 
 
-def draw_options(draw: random.Random, members: int) -> Options:
+def draw_options(draw: random.Random, members: int, always: Collection[str] = ()) -> Options:
     """Draw the world of one seed.
 
     Args:
         draw: The seed's randomness.
         members: How many members.
+        always: Kinds of faults that are played whatever is drawn.
 
     Returns:
         What every later step of the seed follows.
     """
     count = draw.randint(3, len(FAULT_KINDS))
     drawn = draw.sample(FAULT_KINDS, count)
-    kinds = tuple(kind for kind in FAULT_KINDS if kind in drawn)
+    kinds = tuple(kind for kind in FAULT_KINDS if kind in drawn or kind in always)
     drift_ppm = draw.choice((0, 200, 10_000, 50_000))
     return Options(
         members=members,

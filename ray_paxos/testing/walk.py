@@ -9,7 +9,7 @@ that does not converge has failed as surely as one that chose two values.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from ray_paxos.core.acceptor import Acceptor
@@ -71,6 +71,7 @@ class Walk:
         members: int,
         line: Callable[[str], None] | None = None,
         options: Options | None = None,
+        always: Collection[str] = (),
     ) -> None:
         """Make the world.
 
@@ -79,11 +80,12 @@ class Walk:
             members: How many.
             line: Takes readable lines of what happens; None for none.
             options: Instead of those that the seed draws.
+            always: Kinds of faults that are played whatever the seed draws.
         """
         self.seed = seed
         # A string, since Random(-1) is Random(1); members, so that each size has worlds of its own.
         draw = random.Random(f"{seed}/{members}")
-        self.options = options if options is not None else draw_options(draw, members)
+        self.options = options or draw_options(draw, members, always)
         self.world = World.make(self.options, draw, Trace(line))
         network = SimulatedNetwork(self.world.scheduler, draw, self.options.network)
         self.cluster = SimulatedCluster(self.world, network)
