@@ -217,6 +217,26 @@ def test_a_voter_is_not_removed_where_too_few_of_the_others_answer() -> None:
     assert sent(order(bench, REMOVE, 2), Accept), "1 and 3 are left, and answer"
 
 
+def test_a_reign_that_has_not_heard_of_the_others_yet_is_asked_again() -> None:
+    """As by a move: its promotion ends the reign that had heard of all, and its removal is next."""
+    bench, record = serving()
+    order(bench, PROMOTE, 4)
+    bench.accepted(record + 1, 1, 2)
+    learn(bench, record + 1, after(PROMOTE, 4, record + 1))
+    bench.config_id = record + 1
+    bench.promise(1)
+    bench.promise(2)
+    promise_of_4(bench)
+    bench.learned[record + 1] = b""
+    bench.own_learner_takes(bench.accepted(record + 2, 1, 2, 3))
+    assert bench.proposer.is_serving
+    (refused,) = sent(order(bench, REMOVE, 3, config_id=record + 1), Refused)
+    assert "only 1 answer" in refused.message
+    assert refused.retry_after_ms > 0
+    bench.receive(learner_of(2), status(record + 2))
+    assert sent(order(bench, REMOVE, 3, config_id=record + 1, at=2), Accept)
+
+
 def test_who_asks_before_the_master_serves_asks_again() -> None:
     bench = ProposerBench()
     bench.lead()
