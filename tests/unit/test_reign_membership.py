@@ -8,7 +8,7 @@ import pytest
 
 from ray_paxos.core.client_messages import Redirected, RefusalCode, Refused
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.genesis import Configuration
+from ray_paxos.core.genesis import Configuration, GroupSpec
 from ray_paxos.core.learner_messages import CatchUp
 from ray_paxos.core.membership import changed
 from ray_paxos.core.membership_messages import ChangeMembership, MembershipChanged
@@ -20,13 +20,18 @@ from ray_paxos.core.messages import (
     Prepare,
     PreVote,
     Promise,
+    RevokeLease,
     TakeOver,
     Vote,
 )
+from ray_paxos.core.parts import Part
+from ray_paxos.core.parts_messages import TakePart
 from ray_paxos.core.proposer import Phase
 from ray_paxos.core.values import MembershipEntry, MembershipKind
 from tests.unit.core_helpers import (
     CONFIGURATION,
+    GROUP,
+    LOG_MACHINE,
     MS,
     REPLICAS,
     acceptor_of,
@@ -265,6 +270,27 @@ def test_a_master_whose_companions_are_silent_cannot_be_removed() -> None:
     assert "no other voter is fit to lead" in refusal(order(bench, REMOVE, 1))
 
 
+@pytest.mark.parametrize("is_proposed", [False, True])
+def test_the_lead_is_not_handed_over_while_a_change_is_on_its_way(is_proposed: bool) -> None:
+    bench, record = serving()
+    if not is_proposed:
+        bench.ask(1)
+    order(bench, PROMOTE, 4)
+    effects = bench.transfer(5, 2)
+    (again,) = sent(effects, Redirected)
+    assert again.request_id == 5
+    assert again.retry_after_ms > 0
+    if not is_proposed:
+        effects.extend(bench.own_learner_takes(bench.accepted(record + 1, 1, 2)))
+        record += 1
+        assert list(proposed(effects)) == [record + 1]
+    assert not sent(effects, RevokeLease), "no handover has begun"
+    bench.accepted(record + 1, 1, 2)
+    effects = learn(bench, record + 1, after(PROMOTE, 4, record + 1))
+    assert sent(effects, MembershipChanged)
+    assert prepares(effects), "and it leads on"
+
+
 def test_a_change_that_cannot_drain_in_time_is_given_up() -> None:
     bench, record = serving()
     bench.ask(1)
@@ -371,6 +397,31 @@ def test_heartbeats_go_to_followers_too() -> None:
     assert proposer_of(4) in beats
     assert acceptor_of(4) not in beats
     assert bench.now_ns > 0 * MS
+
+
+def test_followers_that_are_silent_are_ordered_to_take_their_part() -> None:
+    """The order that was given when they were added may be lost; or nobody was there to give it."""
+    bench = ProposerBench(members=(1, 2, 3, 4))
+    record = bench.serve()
+    configuration = bench.proposer.configuration
+    spec = GroupSpec(GROUP, configuration.voters, (LOG_MACHINE,), followers=configuration.followers)
+    effects = lead_on(bench, record, 600)
+    assert sent(effects, TakePart) == [TakePart(Part(REPLICAS[4], spec, configuration))]
+    assert receivers(effects, TakePart) == [learner_of(4)], "voters take theirs as they learn"
+    bench.receive(learner_of(4), status(record), replica_id=0)
+    assert not sent(lead_on(bench, record, 600), TakePart), "it has it"
+    assert sent(lead_on(bench, record, 1_400), TakePart), "it is silent again"
+
+
+def lead_on(bench: ProposerBench, record: int, milliseconds: int) -> Effects:
+    """Time passes for a master whom a majority confirms, and whose own learner answers."""
+    effects = Effects()
+    for _ in range(milliseconds // 200):
+        beat = bench.tick(200)
+        effects.extend(beat)
+        effects.extend(bench.confirmed(beat, 1, 2))
+        effects.extend(bench.own_status(record, at=bench.ballot))
+    return effects
 
 
 def test_an_acceptor_whose_member_lags_is_taught() -> None:
