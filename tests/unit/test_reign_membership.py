@@ -191,7 +191,9 @@ def test_what_cannot_be_is_refused_and_not_proposed(
 ) -> None:
     bench, _ = serving()
     effects = order(bench, kind, member_id, config_id=config_id)
-    assert why in refusal(effects)
+    (refused,) = sent(effects, Refused)
+    assert (refused.code, refused.retry_after_ms) == (RefusalCode.NOT_CHANGED, 0)
+    assert why in refused.message
     assert not sent(effects, Accept)
     assert sent(bench.receive(client(), submit(1)), Accept), "it goes on"
 
@@ -220,6 +222,14 @@ def test_a_voter_is_not_removed_where_too_few_of_the_others_answer() -> None:
     bench.receive(learner_of(3), status(record))
     assert "only 1 answer" in refusal(order(bench, REMOVE, 3))
     assert sent(order(bench, REMOVE, 2), Accept), "1 and 3 are left, and answer"
+
+
+@pytest.mark.parametrize(("kind", "member_id"), [(ADD, 5), (REMOVE, 4)])
+def test_followers_come_and_go_whoever_answers(kind: MembershipKind, member_id: int) -> None:
+    """Majorities are those that they were."""
+    bench = ProposerBench(members=(1, 2, 3, 4))
+    bench.serve()
+    assert sent(order(bench, kind, member_id), Accept)
 
 
 def test_a_reign_that_has_not_heard_of_the_others_yet_is_asked_again() -> None:
@@ -291,6 +301,14 @@ def test_the_lead_is_not_handed_over_while_a_change_is_on_its_way(is_proposed: b
     assert prepares(effects), "and it leads on"
 
 
+def test_who_wants_the_lead_while_an_adopted_entry_is_finished_asks_again() -> None:
+    """It is not refused: the next reign of this master serves soon."""
+    bench = ProposerBench(members=(1, 2, 3, 4))
+    bench.lead(0, Vote(1, ballot(1, 3), value(MembershipEntry(PROMOTE, 4, 0))))
+    (again,) = sent(bench.transfer(5, 2), Redirected)
+    assert again.retry_after_ms > 0
+
+
 def test_a_change_that_cannot_drain_in_time_is_given_up() -> None:
     bench, record = serving()
     bench.ask(1)
@@ -300,6 +318,17 @@ def test_a_change_that_cannot_drain_in_time_is_given_up() -> None:
     chosen = bench.accepted(record + 1, 1, 2)
     assert not proposed(bench.own_learner_takes(chosen)), "the change is forgotten"
     assert sent(bench.receive(client(), submit(2)), Accept)
+
+
+def test_a_change_that_is_proposed_is_not_given_up() -> None:
+    bench, record = serving()
+    order(bench, PROMOTE, 4)
+    effects = lead_on(bench, record, 1_600)
+    assert not sent(effects, Refused), "it may be chosen"
+    assert record + 1 in accepts(effects), "it is sent again"
+    bench.accepted(record + 1, 1, 2)
+    effects = learn(bench, record + 1, after(PROMOTE, 4, record + 1))
+    assert sent(effects, MembershipChanged)
 
 
 def test_acceptors_that_have_the_new_configuration_already_end_nothing() -> None:
@@ -338,6 +367,18 @@ def test_a_change_that_another_has_made_unseats() -> None:
     bench, record = serving()
     learn(bench, record, after(PROMOTE, 4, record))
     assert bench.is_in(Phase.FOLLOWING)
+
+
+@pytest.mark.parametrize("is_proposed", [False, True])
+def test_a_change_that_its_reign_does_not_finish_is_not_said_to_be_made(is_proposed: bool) -> None:
+    bench, _ = serving()
+    if not is_proposed:
+        bench.ask(1)
+    order(bench, PROMOTE, 4)
+    effects = bench.heartbeat(ballot(99, 2))
+    assert bench.is_in(Phase.FOLLOWING)
+    assert not sent(effects, MembershipChanged)
+    assert CLIENT in receivers(effects, Redirected), "the next master is asked"
 
 
 def test_a_candidate_begins_anew_under_another_configuration() -> None:
