@@ -18,7 +18,7 @@ one of them still had, or was removing, would be taken for the new part's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import GroupNotOpened, MessageRefused
@@ -68,6 +68,8 @@ class _MemberRoles(GroupRouter):
         self._wanted_version = version
         self._is_following = False
         self._follow_ns: int | None = None
+        # Groups that were left, and of which something is still on the disk.
+        self._unremoved: Set[int] = frozenset()
         # Of tasks and records on their way, by identity: what was ordered, and by whom.
         self._ordered: dict[int, tuple[Task | Record, Role]] = {}
         self._rounds: dict[int, int] = {}
@@ -144,6 +146,7 @@ class _MemberRoles(GroupRouter):
         if failed:
             self._follow_ns = now_ns + FOLLOW_AGAIN_NS
         self._opened_version = opened.version
+        self._unremoved = failed.keys() - opened.groups
         self._on_followed(failed, now_ns, effects)
 
     def _follow(self, now_ns: int, effects: Effects) -> None:
@@ -206,7 +209,9 @@ class PartsFollower(_MemberRoles):
         return effects
 
     def _on_followed(self, failed: dict[int, str], now_ns: int, effects: Effects) -> None:
-        self._send(self._keeper, SYSTEM_GROUP, PartsFollowed(self._opened_version), effects)
+        # What could not be removed is not let go of: it is not followed yet.
+        if not self._unremoved:
+            self._send(self._keeper, SYSTEM_GROUP, PartsFollowed(self._opened_version), effects)
 
 
 class PartsKeeper(_MemberRoles):
@@ -326,6 +331,8 @@ class PartsKeeper(_MemberRoles):
 
     def _is_let_go(self, group: int) -> bool:
         """Whether no role has anything of an earlier part; whoever ordered this orders it again."""
+        if group in self._unremoved:
+            return False
         left_at = self._left_at.get(group)
         return left_at is None or left_at <= min(self._opened_version, *self._followed.values())
 

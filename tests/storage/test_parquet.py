@@ -20,6 +20,8 @@ from ray_paxos.core.values import (
     CommandBatch,
     MachineMount,
     MasterRecord,
+    MembershipEntry,
+    MembershipKind,
     SessionId,
     SessionOpen,
     Value,
@@ -88,6 +90,7 @@ entries = st.one_of(
     st.builds(SessionOpen, texts),
     st.builds(MasterRecord, st.builds(Ballot, integers, integers, integers)),
     st.builds(MachineMount, texts, texts, integers),
+    st.builds(MembershipEntry, st.sampled_from(MembershipKind), integers, integers),
 )
 values = st.builds(Value, integers, st.lists(entries, max_size=4).map(tuple))
 raws = st.one_of(values.map(encode_value), st.binary(max_size=30))
@@ -153,6 +156,17 @@ def test_each_command_and_each_other_entry_is_one_row():
     }
     assert {row["log_time"] for row in found} == {99, 100}
     assert decode(encode(instances)) == instances
+
+
+@pytest.mark.parametrize("kind", MembershipKind, ids=lambda kind: kind.name)
+def test_a_change_of_members_is_a_row_that_says_which(kind):
+    instances = seal([encode_value(Value(5, (MembershipEntry(kind, 4, 17),)))])
+    data = encode(instances)
+    (row,) = rows(data)
+    text = {1: b"add 4 17", 2: b"promote 4 17", 3: b"demote 4 17", 4: b"remove 4 17"}
+    assert (row["kind"], row["command"], row["log_time"]) == ("membership", text[kind], 5)
+    assert row["machine"] is row["session"] is row["number"] is None
+    assert decode(data) == instances
 
 
 # The same batch in bytes that no encoder of ours writes: a longer form of the log time.

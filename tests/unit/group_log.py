@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.results import EntryResult, decode_results, encode_results
 from ray_paxos.core.values import (
     WITHDRAWAL,
@@ -16,7 +17,7 @@ from ray_paxos.core.values import (
 )
 from ray_paxos.errors import CommandError
 from ray_paxos.machines.base import ApplyContext, StateMachine
-from ray_paxos.machines.host import MachineHost
+from ray_paxos.machines.host import NOBODY, MachineHost
 from ray_paxos.machines.registry import BUILT_IN, MachineRegistry
 from ray_paxos.machines.sessions import LIMITS, SessionLimits
 
@@ -59,11 +60,12 @@ class GroupLog:
         self,
         *classes: type[StateMachine],
         machine: str = "recorder",
+        configuration: Configuration = NOBODY,
         limits: SessionLimits = LIMITS,
     ) -> None:
         """Mount `machine` (by its kind, under the same name) at instance 1."""
         registry = MachineRegistry((*BUILT_IN, Recorder, *classes))
-        self.host = MachineHost(registry, group=1, limits=limits)
+        self.host = MachineHost(registry, group=1, configuration=configuration, limits=limits)
         self.values: list[Value] = []
         self.append(MachineMount(machine, machine, 1))
 

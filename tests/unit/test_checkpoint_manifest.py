@@ -26,7 +26,7 @@ from ray_paxos.core.genesis import Configuration, MachineSpec, Voter
 from ray_paxos.errors import DamageError
 
 GENESIS = bytes(range(16))
-CONFIGURATION = Configuration(0, (Voter(11, 1), Voter(1 << 62, 2)))
+CONFIGURATION = Configuration(70, (Voter(11, 1), Voter(1 << 62, 2)), (Voter(12, 4),), 6)
 CUT = Cut(77, b"c" * 16, b"r" * 16, Ballot(3, 1 << 62, 2), CONFIGURATION)
 MACHINES = (MachineSpec("map", "kv", 1), MachineSpec('"é\n', "log", 2))
 
@@ -56,6 +56,8 @@ def test_a_manifest_comes_back_and_a_person_can_read_it():
     assert decode(data) == MANIFEST
     fields = json.loads(data)
     assert fields["format"] == 1
+    assert (fields["config_id"], fields["replicas_given"]) == (70, 6)
+    assert (fields["voters"], fields["followers"]) == ([[11, 1], [1 << 62, 2]], [[12, 4]])
     assert fields["files"][1] == ["machine-0000/table.parquet", 10, "ffffffff"]
     assert b'\n  ["machine-0000/table.parquet", 10, "ffffffff"],\n' in data
     assert MANIFEST.byte_count == 40

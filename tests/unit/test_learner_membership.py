@@ -178,6 +178,20 @@ def test_a_lease_of_an_older_configuration_is_void() -> None:
     assert sent(bench.receive(client(), query), QueryFailed)
 
 
+def test_no_lease_counts_before_the_log_has_come_to_where_this_member_was_added() -> None:
+    """It was a voter of this very configuration before: a notice of then is nobody's now."""
+    bench = LearnerBench(members=(1, 2, 3, 4), ordered=GROWN)
+    bench.learns(1, 2)
+    bench.receive(proposer_of(ME), LeaseNotice(ballot(1, ME), 1, 10_000 * MS, 2))
+    query = Query(1, "log", b"", 0, Consistency.LEASE)
+    assert sent(bench.receive(client(), query), QueryFailed)
+    assert bench.learner.lease_point(bench.now_ns) is None
+    bench.told(chosen(3, encoded=entry(MembershipKind.PROMOTE, 4)), through=3)
+    bench.receive(proposer_of(ME), LeaseNotice(ballot(2, ME), 1, 10_000 * MS, 3), config_id=3)
+    assert sent(bench.receive(client(), query), QueryResult)
+    assert bench.learner.lease_point(bench.now_ns) == 3
+
+
 @pytest.mark.parametrize("sealed_through", [2, 3])
 def test_only_what_is_sealed_is_told_to_the_acceptor_after_a_restart(sealed_through: int) -> None:
     values = [chosen(1), chosen(2), chosen(3, encoded=entry(MembershipKind.PROMOTE, 4))]

@@ -46,6 +46,7 @@ ME = 4
 SPEC = GroupSpec(7, (Voter(1, 1), Voter(2, 2), Voter(3, 3)), ())
 ADDED = Configuration(10, SPEC.voters, (Voter(ME, 5),), 5)
 PART = Part(5, SPEC, ADDED)
+OTHER_PART = Part(5, GroupSpec(9, SPEC.voters, ()), ADDED)
 FIRST = GroupSpec(8, (Voter(1, 1), Voter(ME, 2)), (), begins_after=30)
 VOTING = Part(2, FIRST, FIRST.configuration)
 MASTER = proposer_of(1)
@@ -250,6 +251,35 @@ def test_what_was_left_is_taken_again_only_once_all_roles_have_let_go_of_it() ->
     assert not sends(held), "whoever ordered it orders it again"
     own.handle(told(checkpointer_of(ME), PartsFollowed(3), group=0), 2)
     assert own.handle(told(MASTER, TakePart(PART)), 3).records == [PartTaken(7, PART)]
+
+
+def test_what_a_learner_cannot_remove_is_not_taken_again() -> None:
+    own = keeper(Parts(3, {}, {7: 4}))
+    for sender in (proposer_of(ME), checkpointer_of(ME)):
+        own.handle(told(sender, PartsFollowed(3), group=0), 1)
+    left = PartsOpened(3, frozenset(), {}, {7: "what it had on the disk cannot be removed"})
+    effects = own.on_outcome(FollowParts(0), left, 2)
+    assert [event.group for event in happened(effects, GroupNotOpened)] == [7]
+    held = own.handle(told(MASTER, TakePart(PART)), 3)
+    assert not held.records
+    assert not sends(held)
+    assert own.handle(told(MASTER, TakePart(OTHER_PART), group=9), 3).records, "others are"
+    assert own.on_deadline(2 + FOLLOW_AGAIN_NS).tasks == [FollowParts(0)], "it is tried again"
+    opened(own, 3)
+    assert own.handle(told(MASTER, TakePart(PART)), 4).records == [PartTaken(7, PART)]
+
+
+def test_a_follower_has_followed_only_once_what_was_left_is_removed() -> None:
+    own = PartsFollower({7: Quiet()}, member_id=ME, version=1)
+    own.handle(told(learner_of(ME), PartsChanged(2), group=0), 1)
+    left = PartsOpened(2, frozenset({9}), {9: lambda now_ns: Quiet()}, {7: "input/output error"})
+    assert not sends(own.on_outcome(FollowParts(0), left, 2))
+    assert list(own.roles) == [9], "the others are opened all the same"
+    again = own.handle(told(learner_of(ME), PartsChanged(2), group=0), 3)
+    assert not sends(again)
+    assert not again.tasks, "not before its time"
+    assert own.on_deadline(2 + FOLLOW_AGAIN_NS).tasks == [FollowParts(0)]
+    assert sent(opened(own, 2, 9), PartsFollowed) == [PartsFollowed(2)]
 
 
 def test_the_acceptor_is_asked_again_when_the_order_is_repeated() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ray_paxos.core.client_messages import Redirected, RefusalCode, Refused
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.genesis import Configuration
+from ray_paxos.core.genesis import Configuration, GroupSpec
 from ray_paxos.core.learner_messages import CatchUp
 from ray_paxos.core.membership import changed
 from ray_paxos.core.membership_messages import ChangeMembership, MembershipChanged
@@ -20,13 +20,18 @@ from ray_paxos.core.messages import (
     Prepare,
     PreVote,
     Promise,
+    RevokeLease,
     TakeOver,
     Vote,
 )
+from ray_paxos.core.parts import Part
+from ray_paxos.core.parts_messages import TakePart
 from ray_paxos.core.proposer import Phase
 from ray_paxos.core.values import MembershipEntry, MembershipKind
 from tests.unit.core_helpers import (
     CONFIGURATION,
+    GROUP,
+    LOG_MACHINE,
     MS,
     REPLICAS,
     acceptor_of,
@@ -186,7 +191,9 @@ def test_what_cannot_be_is_refused_and_not_proposed(
 ) -> None:
     bench, _ = serving()
     effects = order(bench, kind, member_id, config_id=config_id)
-    assert why in refusal(effects)
+    (refused,) = sent(effects, Refused)
+    assert (refused.code, refused.retry_after_ms) == (RefusalCode.NOT_CHANGED, 0)
+    assert why in refused.message
     assert not sent(effects, Accept)
     assert sent(bench.receive(client(), submit(1)), Accept), "it goes on"
 
@@ -217,6 +224,34 @@ def test_a_voter_is_not_removed_where_too_few_of_the_others_answer() -> None:
     assert sent(order(bench, REMOVE, 2), Accept), "1 and 3 are left, and answer"
 
 
+@pytest.mark.parametrize(("kind", "member_id"), [(ADD, 5), (REMOVE, 4)])
+def test_followers_come_and_go_whoever_answers(kind: MembershipKind, member_id: int) -> None:
+    """Majorities are those that they were."""
+    bench = ProposerBench(members=(1, 2, 3, 4))
+    bench.serve()
+    assert sent(order(bench, kind, member_id), Accept)
+
+
+def test_a_reign_that_has_not_heard_of_the_others_yet_is_asked_again() -> None:
+    """As by a move: its promotion ends the reign that had heard of all, and its removal is next."""
+    bench, record = serving()
+    order(bench, PROMOTE, 4)
+    bench.accepted(record + 1, 1, 2)
+    learn(bench, record + 1, after(PROMOTE, 4, record + 1))
+    bench.config_id = record + 1
+    bench.promise(1)
+    bench.promise(2)
+    promise_of_4(bench)
+    bench.learned[record + 1] = b""
+    bench.own_learner_takes(bench.accepted(record + 2, 1, 2, 3))
+    assert bench.proposer.is_serving
+    (refused,) = sent(order(bench, REMOVE, 3, config_id=record + 1), Refused)
+    assert "only 1 answer" in refused.message
+    assert refused.retry_after_ms > 0
+    bench.receive(learner_of(2), status(record + 2))
+    assert sent(order(bench, REMOVE, 3, config_id=record + 1, at=2), Accept)
+
+
 def test_who_asks_before_the_master_serves_asks_again() -> None:
     bench = ProposerBench()
     bench.lead()
@@ -245,6 +280,35 @@ def test_a_master_whose_companions_are_silent_cannot_be_removed() -> None:
     assert "no other voter is fit to lead" in refusal(order(bench, REMOVE, 1))
 
 
+@pytest.mark.parametrize("is_proposed", [False, True])
+def test_the_lead_is_not_handed_over_while_a_change_is_on_its_way(is_proposed: bool) -> None:
+    bench, record = serving()
+    if not is_proposed:
+        bench.ask(1)
+    order(bench, PROMOTE, 4)
+    effects = bench.transfer(5, 2)
+    (again,) = sent(effects, Redirected)
+    assert again.request_id == 5
+    assert again.retry_after_ms > 0
+    if not is_proposed:
+        effects.extend(bench.own_learner_takes(bench.accepted(record + 1, 1, 2)))
+        record += 1
+        assert list(proposed(effects)) == [record + 1]
+    assert not sent(effects, RevokeLease), "no handover has begun"
+    bench.accepted(record + 1, 1, 2)
+    effects = learn(bench, record + 1, after(PROMOTE, 4, record + 1))
+    assert sent(effects, MembershipChanged)
+    assert prepares(effects), "and it leads on"
+
+
+def test_who_wants_the_lead_while_an_adopted_entry_is_finished_asks_again() -> None:
+    """It is not refused: the next reign of this master serves soon."""
+    bench = ProposerBench(members=(1, 2, 3, 4))
+    bench.lead(0, Vote(1, ballot(1, 3), value(MembershipEntry(PROMOTE, 4, 0))))
+    (again,) = sent(bench.transfer(5, 2), Redirected)
+    assert again.retry_after_ms > 0
+
+
 def test_a_change_that_cannot_drain_in_time_is_given_up() -> None:
     bench, record = serving()
     bench.ask(1)
@@ -254,6 +318,17 @@ def test_a_change_that_cannot_drain_in_time_is_given_up() -> None:
     chosen = bench.accepted(record + 1, 1, 2)
     assert not proposed(bench.own_learner_takes(chosen)), "the change is forgotten"
     assert sent(bench.receive(client(), submit(2)), Accept)
+
+
+def test_a_change_that_is_proposed_is_not_given_up() -> None:
+    bench, record = serving()
+    order(bench, PROMOTE, 4)
+    effects = lead_on(bench, record, 1_600)
+    assert not sent(effects, Refused), "it may be chosen"
+    assert record + 1 in accepts(effects), "it is sent again"
+    bench.accepted(record + 1, 1, 2)
+    effects = learn(bench, record + 1, after(PROMOTE, 4, record + 1))
+    assert sent(effects, MembershipChanged)
 
 
 def test_acceptors_that_have_the_new_configuration_already_end_nothing() -> None:
@@ -292,6 +367,18 @@ def test_a_change_that_another_has_made_unseats() -> None:
     bench, record = serving()
     learn(bench, record, after(PROMOTE, 4, record))
     assert bench.is_in(Phase.FOLLOWING)
+
+
+@pytest.mark.parametrize("is_proposed", [False, True])
+def test_a_change_that_its_reign_does_not_finish_is_not_said_to_be_made(is_proposed: bool) -> None:
+    bench, _ = serving()
+    if not is_proposed:
+        bench.ask(1)
+    order(bench, PROMOTE, 4)
+    effects = bench.heartbeat(ballot(99, 2))
+    assert bench.is_in(Phase.FOLLOWING)
+    assert not sent(effects, MembershipChanged)
+    assert CLIENT in receivers(effects, Redirected), "the next master is asked"
 
 
 def test_a_candidate_begins_anew_under_another_configuration() -> None:
@@ -351,6 +438,31 @@ def test_heartbeats_go_to_followers_too() -> None:
     assert proposer_of(4) in beats
     assert acceptor_of(4) not in beats
     assert bench.now_ns > 0 * MS
+
+
+def test_followers_that_are_silent_are_ordered_to_take_their_part() -> None:
+    """The order that was given when they were added may be lost; or nobody was there to give it."""
+    bench = ProposerBench(members=(1, 2, 3, 4))
+    record = bench.serve()
+    configuration = bench.proposer.configuration
+    spec = GroupSpec(GROUP, configuration.voters, (LOG_MACHINE,), followers=configuration.followers)
+    effects = lead_on(bench, record, 600)
+    assert sent(effects, TakePart) == [TakePart(Part(REPLICAS[4], spec, configuration))]
+    assert receivers(effects, TakePart) == [learner_of(4)], "voters take theirs as they learn"
+    bench.receive(learner_of(4), status(record), replica_id=0)
+    assert not sent(lead_on(bench, record, 600), TakePart), "it has it"
+    assert sent(lead_on(bench, record, 1_400), TakePart), "it is silent again"
+
+
+def lead_on(bench: ProposerBench, record: int, milliseconds: int) -> Effects:
+    """Time passes for a master whom a majority confirms, and whose own learner answers."""
+    effects = Effects()
+    for _ in range(milliseconds // 200):
+        beat = bench.tick(200)
+        effects.extend(beat)
+        effects.extend(bench.confirmed(beat, 1, 2))
+        effects.extend(bench.own_status(record, at=bench.ballot))
+    return effects
 
 
 def test_an_acceptor_whose_member_lags_is_taught() -> None:

@@ -16,30 +16,39 @@ from ray_paxos.core.values import (
     CommandBatch,
     MachineMount,
     MasterRecord,
+    MembershipEntry,
+    MembershipKind,
     SessionId,
     SessionOpen,
     Value,
     decode_value,
     encode_value,
     extend_chain,
+    membership_entry,
     row_count,
     value_hash,
 )
 from tests.unit.core_helpers import commands
 
+TAG = b"\xaamembership"
+"""What a membership entry begins with; users may write it, too."""
+
 numbers = st.integers(0, 2**63 - 1)
+texts = st.text(max_size=5) | st.just("membership")
+memberships = st.builds(MembershipEntry, st.sampled_from(MembershipKind), numbers, numbers)
 entries = st.one_of(
     st.builds(
         CommandBatch,
         session=st.builds(SessionId, numbers, numbers),
         lowest_open=numbers,
         first_number=numbers,
-        machine=st.text(max_size=5),
-        commands=st.lists(st.binary(max_size=9), max_size=4).map(tuple),
+        machine=texts,
+        commands=st.lists(st.binary(max_size=9) | st.just(TAG), max_size=4).map(tuple),
     ),
-    st.builds(SessionOpen, label=st.text(max_size=5)),
+    st.builds(SessionOpen, label=texts),
     st.builds(MasterRecord, ballot=st.builds(Ballot, numbers, numbers, numbers)),
-    st.builds(MachineMount, st.text(max_size=5), st.text(max_size=5), numbers),
+    st.builds(MachineMount, texts, texts, numbers),
+    memberships,
 )
 values = st.builds(Value, log_time_ns=numbers, entries=st.lists(entries, max_size=4).map(tuple))
 
@@ -71,6 +80,51 @@ def test_text_that_is_not_utf8_is_a_typed_error() -> None:
     encoded = encode_value(Value(0, (SessionOpen("abc"),))).replace(b"abc", b"\xff\xfe\xfd")
     with pytest.raises(msgspec.DecodeError):
         decode_value(encoded)
+
+
+@given(values)
+def test_a_membership_entry_is_told_from_any_other_value(value: Value) -> None:
+    first = value.entries[0] if len(value.entries) == 1 else None
+    expected = first if isinstance(first, MembershipEntry) else None
+    assert membership_entry(encode_value(value)) == expected
+
+
+# Each at which the log time takes another form, or one byte more.
+LOG_TIMES = [0, 127, *(2**bits + less for bits in (7, 8, 16, 32) for less in (-1, 0)), 2**64 - 1]
+
+
+@pytest.mark.parametrize("log_time_ns", LOG_TIMES)
+@given(entry=memberships)
+def test_no_membership_entry_is_missed_at_any_log_time(
+    log_time_ns: int, entry: MembershipEntry
+) -> None:
+    assert membership_entry(encode_value(Value(log_time_ns, (entry,)))) == entry
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [SessionOpen("membership"), MachineMount("membership", "membership", 1)],
+    ids=["label", "names"],
+)
+def test_what_users_name_so_is_no_membership_entry(entry: SessionOpen | MachineMount) -> None:
+    encoded = encode_value(Value(0, (entry,)))
+    assert TAG in encoded[:27], "it is looked at closely"
+    assert membership_entry(encoded) is None
+
+
+def test_a_membership_entry_that_does_not_stand_alone_changes_nothing() -> None:
+    entry = MembershipEntry(MembershipKind.REMOVE, 3, 0)
+    for others in ((entry, SessionOpen("")), (entry, entry)):
+        assert membership_entry(encode_value(Value(0, others))) is None
+
+
+@given(st.binary(max_size=20), st.binary(max_size=20))
+def test_bytes_that_only_look_like_one_are_none(before: bytes, behind: bytes) -> None:
+    data = before + TAG + behind
+    try:
+        decode_value(data)
+    except msgspec.DecodeError:
+        assert membership_entry(data) is None
 
 
 def test_sessions_opened_in_one_instance_differ() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ray_paxos.core.genesis import Configuration, Voter
 from ray_paxos.core.learner_messages import CatchUp
 from ray_paxos.core.membership_messages import ConfigurationFollowed, FollowConfiguration
-from ray_paxos.core.messages import OrderDone, RemoveGroup
+from ray_paxos.core.messages import Address, OrderDone, RemoveGroup
 from ray_paxos.core.settings import LearnerSettings
 from ray_paxos.core.voting_part import VotingPart
 from tests.unit.core_helpers import MS, acceptor_of, envelope, learner_of, status
@@ -107,7 +109,9 @@ def test_what_voters_held_of_one_entry_says_nothing_of_the_next() -> None:
     own.take_due(WITHOUT_ME, 12, MS)
     tell(own, 1, 12, 11, WITHOUT_ME)
     tell(own, 3, 12, 13, WITHOUT_ME)
-    own.take_due(BACK_AGAIN, 20, MS + RETRY_NS)
+    assert own.take_due(BACK_AGAIN, 20, MS + RETRY_NS) == [
+        (acceptor_of(ME), FollowConfiguration(BACK_AGAIN))
+    ], "nor what the acceptor was"
     followed(own, BACK_AGAIN, 10, 12)
     asked = own.take_due(BACK_AGAIN, 20, MS + RETRY_NS)
     assert asked
@@ -163,3 +167,60 @@ def test_it_is_never_due_with_nothing_to_ask() -> None:
     assert own.due_ns is not None
     assert own.take_due(WITHOUT_ME, 11, MS) == []
     assert own.due_ns is None, "the next entry is not durable yet"
+
+
+def test_one_that_votes_no_more_waits_for_nobody() -> None:
+    """It has no vote that anybody could need; only orders on their way are to find a tombstone."""
+    own = part()
+    own.take_due(WITHOUT_ME, 12, 0)
+    followed(own, WITHOUT_ME, 0, 0)
+    assert own.take_due(WITHOUT_ME, 12, MS) == [(acceptor_of(ME), RemoveGroup(15, 12))]
+
+
+@pytest.mark.parametrize(
+    ("sender", "done"),
+    [
+        (acceptor_of(3), OrderDone(15, "")),
+        (learner_of(ME), OrderDone(15, "")),
+        (acceptor_of(ME), OrderDone(12, "")),
+    ],
+    ids=["another member's", "another role", "another replica"],
+)
+def test_only_the_own_acceptors_word_of_this_very_replica_ends_it(
+    sender: Address, done: OrderDone
+) -> None:
+    own = part()
+    own.take_due(WITHOUT_ME, 12, 0)
+    followed(own, WITHOUT_ME, 0, 0)
+    own.take_due(WITHOUT_ME, 12, MS)
+    own.on_order_done(sender, done, WITHOUT_ME)
+    assert not own.is_in_step(WITHOUT_ME)
+    assert own.take_due(WITHOUT_ME, 12, MS + RETRY_NS) == [(acceptor_of(ME), RemoveGroup(15, 12))]
+
+
+def test_what_was_removed_under_one_configuration_is_not_in_step_with_the_next() -> None:
+    own = part()
+    own.take_due(WITHOUT_ME, 12, 0)
+    followed(own, WITHOUT_ME, 0, 0)
+    own.take_due(WITHOUT_ME, 12, MS)
+    own.on_order_done(acceptor_of(ME), OrderDone(15, ""), BACK_AGAIN)
+    assert not own.is_in_step(BACK_AGAIN)
+    assert own.take_due(BACK_AGAIN, 20, MS) == [(acceptor_of(ME), FollowConfiguration(BACK_AGAIN))]
+
+
+def test_a_follower_leaves_a_tombstone_up_to_its_own_replica() -> None:
+    """Orders of the time when it voted are old; the one that will make it vote is not."""
+    demoted = Configuration(12, (Voter(1, 11), Voter(3, 13)), (Voter(ME, 14),), 16)
+    own = part()
+    own.take_due(demoted, 12, 0)
+    followed(own, demoted, 0, 0)
+    assert own.take_due(demoted, 12, MS) == [(acceptor_of(ME), RemoveGroup(14, 12))]
+
+
+def test_an_acceptor_that_has_not_the_group_yet_is_told_again_and_removes_nothing() -> None:
+    own = part()
+    own.take_due(BACK_AGAIN, 20, 0)
+    followed(own, BACK_AGAIN, 0, 0)
+    assert not own.is_in_step(BACK_AGAIN)
+    again = own.take_due(BACK_AGAIN, 20, RETRY_NS)
+    assert again == [(acceptor_of(ME), FollowConfiguration(BACK_AGAIN))]
