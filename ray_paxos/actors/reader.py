@@ -34,6 +34,7 @@ from ray_paxos.core.client_messages import (
     ReadIndexConfirmed,
 )
 from ray_paxos.core.messages import Message, RoleName
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.read_problems import ReadProblem, following, late, more_telling, problem_of
 from ray_paxos.errors import ConfigurationError, QueryError
 
@@ -43,7 +44,7 @@ CONSISTENCIES = {
     "follower": Consistency.FOLLOWER,
     "stale": Consistency.STALE,
 }
-TRY_S = 2.0
+TRY_NS = 2_000_000_000
 PAUSE_S = 0.005
 PAUSE_MAX_S = 0.1
 
@@ -65,6 +66,24 @@ class _Read:
     consistency: Consistency
     at_least: int
     max_staleness_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """How long the calls of one try are waited for.
+
+    Attributes:
+        deadline: Until then, on the monotonic clock, in seconds,
+        call_s: and each of them for so long at most.
+    """
+
+    deadline: float
+    call_s: float
+
+    @property
+    def left_s(self) -> float:
+        """How long a call that is made now may take."""
+        return min(max(self.deadline - time.monotonic(), 0.0), self.call_s)
 
 
 class Reader:
@@ -94,6 +113,7 @@ class Reader:
         """
         self._names = roster.names
         self._has_lease = has_lease
+        self._patience = Patience(self._ids)
         self._random = random.Random()
         # Its own address: the numbers of its reads and of the session's requests are not the same.
         self._calls = ReadCalls(
@@ -150,10 +170,8 @@ class Reader:
         while True:
             outcome = self._try(member, read, deadline)
             if isinstance(outcome, bytes):
-                if is_of_master:
-                    self._master = member
-                else:
-                    self._follower = member
+                self._patience.answered(member)
+                self._begin_with(member, is_of_master)
                 return outcome
             told = more_telling(told, outcome)
             if outcome.problem is QueryProblem.STOPPED:
@@ -162,21 +180,32 @@ class Reader:
                     raise QueryError(f"every member has stopped applying; {outcome.text}")
             if self._calls.lacks_members(outcome):
                 self._calls.look_for_members()
-            next_member = following(member, outcome, self._ids, self._random)
+                self._patience.meet(self._ids)
+            next_member = following(member, outcome, self._patience, self._random)
             hints += 1
             if not is_of_master or next_member != outcome.master or hints > len(self._ids):
                 # Also where members name each other: neither leads yet.
                 time.sleep(min(pause_s, max(deadline - time.monotonic(), 0.0)))
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
             if time.monotonic() >= deadline:
+                # Where every read has less time than a try, none would ask anybody else.
+                self._begin_with(next_member, is_of_master)
                 raise late(told, f"within {timeout_s:g} s")
             member = next_member
 
+    def _begin_with(self, member: int, is_of_master: bool) -> None:
+        """Ask this member first, the next time."""
+        if is_of_master:
+            self._master = member
+        else:
+            self._follower = member
+
     def _try(self, member: int, read: _Read, deadline: float) -> bytes | ReadProblem:
         """One try at one member: its answer, or why there is none."""
+        limit = _Limit(deadline, self._patience.limit_ns(member, TRY_NS) / 1e9)
         if read.consistency is not Consistency.LINEARIZABLE or self._has_lease:
-            query = self._query(read, read.consistency, read.at_least, deadline)
-            outcome = self._judge(member, self._call_learner(member, query, deadline))
+            query = self._query(read, read.consistency, read.at_least, limit)
+            outcome = self._judge(member, self._call_learner(member, query, limit))
             if isinstance(outcome, QueryResult):
                 return outcome.result
             is_other = outcome.master not in (0, member)
@@ -186,16 +215,16 @@ class Reader:
                 or is_other
             ):
                 return outcome
-        query = self._query(read, Consistency.STALE, read.at_least, deadline)
+        query = self._query(read, Consistency.STALE, read.at_least, limit)
         answer = self._by_quorum.read(member, query, deadline)
-        return answer.result if answer is not None else self._try_by_index(member, read, deadline)
+        return answer.result if answer is not None else self._try_by_index(member, read, limit)
 
-    def _try_by_index(self, member: int, read: _Read, deadline: float) -> bytes | ReadProblem:
+    def _try_by_index(self, member: int, read: _Read, limit: _Limit) -> bytes | ReadProblem:
         """Ask the proposer for the index, and its learner for an answer that may do already."""
-        query = self._query(read, Consistency.STALE, read.at_least, deadline)
+        query = self._query(read, Consistency.STALE, read.at_least, limit)
         asked = self._calls.start(RoleName.PROPOSER, ReadIndex(next(self._request_ids)), member)
         asked += self._calls.start(RoleName.LEARNER, query, member)
-        confirmed, early = self._finish(asked, deadline)
+        confirmed, early = self._finish(asked, limit)
         if not isinstance(confirmed, ReadIndexConfirmed):
             return problem_of(self._names[member], confirmed)
         # A refusal, too, counts only where the state is fresh enough.
@@ -204,8 +233,8 @@ class Reader:
             and early.applied_through >= confirmed.index
         ):
             at_least = max(read.at_least, confirmed.index)
-            query = self._query(read, Consistency.STALE, at_least, deadline)
-            early = self._call_learner(member, query, deadline)
+            query = self._query(read, Consistency.STALE, at_least, limit)
+            early = self._call_learner(member, query, limit)
         outcome = self._judge(member, early)
         if not isinstance(outcome, QueryResult):
             return outcome
@@ -214,9 +243,7 @@ class Reader:
             return ReadProblem(f"member {name} was deposed meanwhile", QueryProblem.NOT_MASTER)
         return outcome.result
 
-    def _query(
-        self, read: _Read, consistency: Consistency, at_least: int, deadline: float
-    ) -> Query:
+    def _query(self, read: _Read, consistency: Consistency, at_least: int, limit: _Limit) -> Query:
         return Query(
             next(self._request_ids),
             read.machine,
@@ -225,15 +252,15 @@ class Reader:
             consistency,
             read.max_staleness_ms,
             # What this client does not wait for any more need not be executed.
-            max(1, int(_patience_s(deadline) * 1_000)),
+            max(1, int(limit.left_s * 1_000)),
         )
 
-    def _call_learner(self, member: int, query: Query, deadline: float) -> Message | ReadProblem:
-        (answer,) = self._finish(self._calls.start(RoleName.LEARNER, query, member), deadline)
+    def _call_learner(self, member: int, query: Query, limit: _Limit) -> Message | ReadProblem:
+        (answer,) = self._finish(self._calls.start(RoleName.LEARNER, query, member), limit)
         return answer
 
-    def _finish(self, started: list[Started], deadline: float) -> list[Message | ReadProblem]:
-        found = self._calls.finish(started, _patience_s(deadline))
+    def _finish(self, started: list[Started], limit: _Limit) -> list[Message | ReadProblem]:
+        found = self._calls.finish(started, limit.left_s)
         return [one if isinstance(one, ReadProblem) else one.message for one in found]
 
     def _judge(self, member: int, answer: Message | ReadProblem) -> QueryResult | ReadProblem:
@@ -255,8 +282,3 @@ def consistency_of(name: str) -> Consistency:
         offered = ", ".join(CONSISTENCIES)
         raise ConfigurationError(f"consistency: found {name!r}; allowed: {offered}")
     return found
-
-
-def _patience_s(deadline: float) -> float:
-    """How long one try waits."""
-    return min(max(deadline - time.monotonic(), 0.0), TRY_S)

@@ -227,7 +227,7 @@ class CommandSender:
 
     def _see_through(self, lone: _LoneCall, timeout_s: float) -> None:
         """Wait for the answer of a lone command's call, and settle its future."""
-        patience_s = min(timeout_s, self._settings.call_timeout_ns / 1e9)
+        patience_s = min(timeout_s, lone.call.patience_ns / 1e9)
         is_answered = False
         try:
             answer = ray.get(lone.reference, timeout=patience_s)

@@ -18,7 +18,8 @@ class ClientSettings:
         command_bytes_max: A longer command is refused before it is numbered.
         held_commands_max: Commands without a known outcome.
         held_bytes_max: Their bytes.
-        call_timeout_ns: A request without an answer for this long is sent again.
+        call_timeout_ns: A request without an answer for this long is sent again; sooner, where
+            nobody knows whether the member can be reached (`patience`).
         pause_ns: After a failure, before the next try.
         owed_calls_max: Unanswered calls after which a member gets no more of them,
         owed_ns: until one is answered or is this old.
@@ -48,9 +49,11 @@ class Call:
         member_id: Whose proposer it is for.
         epoch: In which it was made.
         sent_ns: When.
+        patience_ns: How long an answer is waited for.
     """
 
     message: Submit | OpenSession
     member_id: int
     epoch: int
     sent_ns: int
+    patience_ns: int

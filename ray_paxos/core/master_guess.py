@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ray_paxos.core.patience import Patience
+
 
 class MasterGuess:
     """Which member to send to: the last one known to lead, or the next one to ask.
 
     Invariants: `member_id` is one of the members.
+
+    Attributes:
+        patience: What is known of who answers; told of answers by whoever takes them in.
     """
 
     def __init__(self, members: Sequence[int], first: int = 0) -> None:
@@ -19,8 +24,12 @@ class MasterGuess:
             first: So that many clients do not all begin with the same one.
         """
         assert members, "a cluster has members"
-        self._members = tuple(members)
-        self._position = first % len(self._members)
+        self.patience = Patience(members)
+        self._position = first % len(members)
+
+    @property
+    def _members(self) -> tuple[int, ...]:
+        return self.patience.members
 
     @property
     def member_id(self) -> int:
@@ -29,8 +38,8 @@ class MasterGuess:
 
     def meet(self, members: Sequence[int]) -> None:
         """There are these, too: the first of them is asked next."""
-        self._members += tuple(members)
-        self._position = len(self._members) - len(members)
+        self._position = len(self._members)
+        self.patience.meet(members)
 
     def answered(self, member_id: int) -> None:
         """That member has answered as the master."""
@@ -52,6 +61,7 @@ class MasterGuess:
 
     def failed(self, asked: int) -> None:
         """A member did not answer."""
+        self.patience.gave_no_answer(asked)
         if asked == self.member_id:
             self._next()
 
@@ -59,4 +69,4 @@ class MasterGuess:
         self._position = self._members.index(member_id)
 
     def _next(self) -> None:
-        self._position = (self._position + 1) % len(self._members)
+        self._take(self.patience.next_after(self.member_id))

@@ -40,6 +40,7 @@ from ray_paxos.core.client_messages import (
     ReadIndexConfirmed,
 )
 from ray_paxos.core.messages import Message, RoleName
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.pending import FOREVER_NS, NOBODY, Outcomes, PendingBatch, Receiver
 from ray_paxos.core.query_calls import Ask, QuerySettings, ReadBatch, ReadTerms, Way
 from ray_paxos.core.read_problems import ReadProblem, following, late, more_telling, problem_of
@@ -96,6 +97,7 @@ class QueryBatches:
         self.held_reads = 0
         self.held_bytes = 0
         self._names = names
+        self._patience = Patience(sorted(names))
         self._has_lease = has_lease
         self._settings = settings
         self._random = random
@@ -210,11 +212,11 @@ class QueryBatches:
         if self._owes_too_much(member_id):
             name = self._names[member_id]
             batch.problem = ReadProblem(f"member {name} has not answered for long")
-            batch.member_id = following(member_id, batch.problem, self._ids, self._random)
+            batch.member_id = following(member_id, batch.problem, self._patience, self._random)
             batch.expires_ns = now_ns + settings.pause_max_ns
             return
         terms = batch.terms
-        batch.expires_ns = now_ns + settings.try_ns
+        batch.expires_ns = now_ns + self._patience.limit_ns(member_id, settings.try_ns)
         batch.index = batch.ballot = batch.early = None
         at_least = own_instance if terms.at_least is None else terms.at_least
         consistency = terms.consistency
@@ -273,6 +275,8 @@ class QueryBatches:
             What has to be asked besides, now.
         """
         self._asks.pop(ask.number, None)
+        if not isinstance(answer, ReadProblem):
+            self._patience.answered(ask.member_id)
         batch = ask.batch
         if ask.number not in batch.asked:
             return []
@@ -370,7 +374,8 @@ class QueryBatches:
                 self._fail(batch, error, outcomes)
                 return []
         kind = self._kinds[consistency]
-        batch.member_id = following(member_id, problem, self._ids, self._random)
+        self._patience.meet(self._ids)
+        batch.member_id = following(member_id, problem, self._patience, self._random)
         if kind.member_id == member_id:
             kind.member_id = batch.member_id
         batch.hints += 1
@@ -425,12 +430,21 @@ class QueryBatches:
             if told:
                 outcomes.fail(told, error or late(batch.problem or _NO_TURN, "in time"))
             if all(receiver is NOBODY for receiver, _, _ in batch.reads.receivers):
+                self._note_silence(batch)
                 self._end(batch)
         for kind in self._kinds.values():
             for terms, queue in list(kind.waiting.items()):
                 with self._shrinking(kind, terms, queue):
                     overdue = queue.drop_overdue(now_ns)
                 outcomes.fail(overdue, error or late(_NO_TURN, "in time"))
+
+    def _note_silence(self, batch: ReadBatch) -> None:
+        """Nobody waits for a member's answer any more; what is asked next goes to another one."""
+        kind = self._kinds[batch.terms.consistency]
+        if batch.asked:
+            self._patience.gave_no_answer(batch.member_id)
+            if kind.member_id == batch.member_id:
+                kind.member_id = self._patience.next_after(batch.member_id)
 
     def give_up(self, error: PaxosError, outcomes: Outcomes) -> None:
         """Tell everyone this, and forget everything, as the client closes."""

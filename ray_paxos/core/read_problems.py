@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_paxos.core.client_messages import QueryFailed, QueryProblem, Refused
 from ray_paxos.core.messages import Message
+from ray_paxos.core.patience import Patience
 from ray_paxos.errors import LeaseError, QueryError, StaleReadError
 
 STAY_SHARE = 0.8
@@ -46,22 +46,24 @@ def problem_of(name: str, answer: Message | ReadProblem) -> ReadProblem:
     return ReadProblem(f"member {name} answered with {type(answer).__name__}")
 
 
-def following(
-    member: int, problem: ReadProblem, members: Sequence[int], random: random.Random
-) -> int:
+def following(member: int, problem: ReadProblem, patience: Patience, random: random.Random) -> int:
     """Whom to ask next.
 
     Args:
         member: Who was asked.
         problem: What came of it.
-        members: All there are.
+        patience: Gets to know whether that was an answer.
         random: What knows no other master is asked again, but not for ever.
     """
-    if problem.master and problem.master != member and problem.master in members:
+    if problem.problem is None:
+        patience.gave_no_answer(member)
+    else:
+        patience.answered(member)
+    if problem.master and problem.master != member and problem.master in patience.members:
         return problem.master
     if problem.problem in _WORTH_IT and random.random() < STAY_SHARE:
         return member
-    return members[(members.index(member) + 1) % len(members)]
+    return patience.next_after(member)
 
 
 def more_telling(earlier: ReadProblem | None, later: ReadProblem) -> ReadProblem:

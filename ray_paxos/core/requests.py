@@ -153,7 +153,7 @@ class ClientRequests:
             message = session.next_submit(now_ns)
             if message is None:
                 return None
-        call = Call(message, self.guess.member_id, self._epoch, now_ns)
+        call = self._call_to_master(message, now_ns)
         self._calls.add(call)
         return call
 
@@ -162,7 +162,12 @@ class ClientRequests:
         submit = self.session.end()
         if submit is None:
             return None
-        return Call(submit, self.guess.member_id, self._epoch, now_ns)
+        return self._call_to_master(submit, now_ns)
+
+    def _call_to_master(self, message: Submit | OpenSession, now_ns: int) -> Call:
+        member_id = self.guess.member_id
+        patience_ns = self.guess.patience.limit_ns(member_id, self._settings.call_timeout_ns)
+        return Call(message, member_id, self._epoch, now_ns, patience_ns)
 
     def _may_ask(self, member_id: int, now_ns: int) -> bool:
         owed = sum(call.member_id == member_id for call in self._calls)
@@ -182,7 +187,7 @@ class ClientRequests:
             due.append(self._looked_ns + settings.deadline_interval_ns)
         for call in self._calls:
             is_current = call.epoch == self._epoch
-            patience_ns = settings.call_timeout_ns if is_current else settings.owed_ns
+            patience_ns = call.patience_ns if is_current else settings.owed_ns
             due.append(call.sent_ns + patience_ns)
         return min(due, default=None)
 
@@ -190,7 +195,7 @@ class ClientRequests:
         """Give up on calls that took too long, and tell receivers whose time is over."""
         settings = self._settings
         for call in list(self._calls):
-            if call.epoch == self._epoch and now_ns >= call.sent_ns + settings.call_timeout_ns:
+            if call.epoch == self._epoch and now_ns >= call.sent_ns + call.patience_ns:
                 self.on_lost(call, now_ns, is_over=False)
             elif now_ns >= call.sent_ns + settings.owed_ns:
                 self._calls.discard(call)
@@ -267,6 +272,7 @@ class ClientRequests:
         if answer is None or answer.request_id != call.message.request_id:
             self.on_lost(call, now_ns, what="a member gave up waiting for the group's answer")
             return
+        self.guess.patience.answered(call.member_id)
         if not isinstance(answer, Refused) or answer.code not in _UNABLE:
             self._unable.discard(call.member_id)
         match answer:

@@ -9,7 +9,7 @@ from typing import Any
 from ray_paxos.actors.answers import RolePhase, RoleState, encode_state
 from ray_paxos.actors.line_answers import encode_answers
 from ray_paxos.actors.proposer_line import Event, ProposerLine
-from ray_paxos.core.client_calls import Call
+from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.client_messages import Submit, Submitted
 from ray_paxos.core.messages import Envelope
 from ray_paxos.core.pending import Outcomes
@@ -129,7 +129,10 @@ class Writer:
 
     def put(self, *request_ids: int) -> list[Call]:
         """Have requests sent; gives their calls."""
-        calls = [Call(submit(number), 1, 0, 0) for number in request_ids]
+        calls = [
+            Call(submit(number), 1, 0, 0, ClientSettings().call_timeout_ns)
+            for number in request_ids
+        ]
         for call in calls:
             encoded = encode_envelope(envelope(client(self.client_id), call.message))
             self._line.put(self, call, encoded)

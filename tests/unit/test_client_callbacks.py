@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 
+from ray_paxos.actors import sender
 from ray_paxos.actors.found_actor import CallFailedError, NotConnectedError
 from ray_paxos.actors.light_future import SETTLED_AT_ONCE
-from ray_paxos.core.client_calls import Call
+from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.client_messages import OpenSession, Submit
+from ray_paxos.core.patience import SEARCH_NS
 from ray_paxos.errors import (
     ConfigurationError,
     NotAppliedError,
@@ -24,8 +26,10 @@ from ray_paxos.errors import (
 from tests.unit.core_helpers import submit
 from tests.unit.thread_bench import (
     Clients,
+    FakeRay,
     FakeSender,
     Group,
+    Reference,
     clients_of,
     done_in_a_callback,
     has_ended,
@@ -170,6 +174,25 @@ def test_a_lone_command_needs_no_call_of_the_line(clients: Clients, group: Group
     assert len(group.carried) == calls
 
 
+def test_a_lone_command_waits_for_its_call_as_long_as_anybody_does(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, waits_s = clients.open(), []
+
+    class NotingRay(FakeRay):
+        @staticmethod
+        def get(reference: Reference, timeout: float) -> bytes:
+            waits_s.append(timeout)
+            return FakeRay.get(reference, timeout)
+
+    monkeypatch.setattr(sender, "ray", NotingRay)
+    client.propose(b"ab")
+    guess = client._sender._requests.guess
+    guess.patience.gave_no_answer(guess.member_id)
+    client.propose(b"ab")
+    assert waits_s == [ClientSettings().call_timeout_ns / 1e9, 2 * SEARCH_NS / 1e9]
+
+
 def test_a_lone_command_whose_proposer_is_gone_is_sent_again(
     clients: Clients, group: Group
 ) -> None:
@@ -210,7 +233,7 @@ def test_a_lone_call_over_an_older_handle_has_nothing_looked_up_again(
     handle = thread.proposer_of(member_id)
     assert handle is not None
     for proposer, expected in ((object(), handle), (handle, None)):
-        call = Call(submit(7), member_id, 0, 0)
+        call = Call(submit(7), member_id, 0, 0, ClientSettings().call_timeout_ns)
         thread.on_lone_failed(fake, call, ActorDiedError(), proposer)
         wait_until(lambda: bool(fake.told))
         assert fake.told.pop() == ("lost", 7)

@@ -17,6 +17,7 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.master_guess import MasterGuess
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
+from ray_paxos.core.patience import SEARCH_NS
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.requests import ClientRequests
 from ray_paxos.core.results import EntryResult, Note, NoteCode
@@ -446,8 +447,8 @@ def test_an_answer_to_another_request_is_none() -> None:
 # Members that cannot serve.
 
 
-def stopped_everywhere(client: Client) -> None:
-    for _ in MEMBERS:
+def stopped_everywhere(client: Client, rounds: int = 1) -> None:
+    for _ in range(rounds * len(MEMBERS)):
         client.time_passes(1_000)
         call = client.call()
         client.answer(call, refusal(call, RefusalCode.APPLY_STOPPED, "machine 'kv' failed", 200))
@@ -480,7 +481,8 @@ def test_what_may_be_in_the_log_of_a_stopped_group_is_unknown() -> None:
     client.open()
     waiter = client.submit(deadline_ns=client.now_ns + 10**12)
     client.requests.on_lost(client.call(), client.now_ns)
-    stopped_everywhere(client)
+    # The one that gave no answer is passed over in the first.
+    stopped_everywhere(client, rounds=2)
     assert isinstance(waiter.error, OutcomeUnknownError)
     assert "machine 'kv' failed" in str(waiter.error)
     client.time_passes(1_000)
@@ -627,9 +629,62 @@ def test_the_guess_follows_answers_redirects_and_failures() -> None:
     guess.failed(10)
     assert guess.member_id == 20
     guess.answered(30)
+    guess.patience.answered(30)
     assert guess.member_id == 30
     guess.redirected(30, 99)
-    assert guess.member_id == 10, "a member that is not of this cluster is not believed"
+    assert guess.member_id == 20, "nobody believes in a member that is not of this cluster"
+    guess.redirected(20, None)
+    assert guess.member_id == 30
+    guess.redirected(30, None)
+    assert guess.member_id == 10, "one that gave no answer is passed over once"
+
+
+# Members that cannot be reached.
+
+
+def test_of_members_that_nobody_reaches_each_costs_little_but_the_one_that_led() -> None:
+    """Cut off from all but member 30, which leads by now."""
+    client = Client(deadline_interval_ns=60_000 * MS)
+    client.open()
+    client.submit()
+    begin_ns = client.now_ns
+    asked = [client.call()]
+    client.time_passes(client.settings.call_timeout_ns / MS)
+    while (call := wait_for_call(client)).member_id != 30:
+        asked.append(call)
+        due_ns = client.requests.due_ns(client.now_ns)
+        assert due_ns is not None
+        assert due_ns <= call.sent_ns + SEARCH_NS
+        client.time_passes(SEARCH_NS / MS)
+    assert [each.member_id for each in asked] == [10, 20]
+    spent_ns = client.now_ns - begin_ns - client.settings.call_timeout_ns
+    assert spent_ns < SEARCH_NS + 10 * client.settings.pause_ns
+    client.answer(call, applied(call))
+
+
+def wait_for_call(client: Client) -> Call:
+    while (call := client.requests.next_call(client.now_ns)) is None:
+        client.time_passes(10)
+    return call
+
+
+def test_a_master_that_is_only_slow_is_given_its_time_again_once_it_has_answered() -> None:
+    client = Client()
+    client.open()
+    waiter = client.submit()
+    slow = client.call()
+    assert slow.patience_ns == client.settings.call_timeout_ns
+    client.time_passes(client.settings.call_timeout_ns / MS)
+    other = wait_for_call(client)
+    client.answer(other, Redirected(other.message.request_id, 10, 0, untouched=True))
+    again = client.call()
+    assert (again.member_id, again.patience_ns) == (10, 2 * SEARCH_NS)
+    client.answer(again, Redirected(again.message.request_id, 20, 0, untouched=True))
+    assert client.call().patience_ns == client.settings.call_timeout_ns, "20 has answered"
+    client.answer(slow, applied(slow))
+    assert waiter.result is not None
+    client.submit()
+    assert client.call().patience_ns == client.settings.call_timeout_ns
 
 
 def test_a_master_that_nobody_knew_is_looked_for_and_asked() -> None:

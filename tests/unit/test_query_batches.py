@@ -20,6 +20,7 @@ from ray_paxos.core.client_messages import (
     Refused,
 )
 from ray_paxos.core.messages import Message, RoleName
+from ray_paxos.core.patience import SEARCH_NS
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.query_batches import QueryBatches
 from ray_paxos.core.query_calls import Ask, QuerySettings, ReadTerms
@@ -533,3 +534,42 @@ def test_closing_tells_everybody() -> None:
     outcomes.settle()
     assert [waiter.error for waiter in waiters] == [error, error]
     assert reads.batches.held_reads == 0
+
+
+# Members that give no answer.
+
+
+def test_reads_without_the_time_for_a_second_try_do_not_go_on_asking_who_is_silent() -> None:
+    """Each has less time than a try: the next one begins elsewhere, in every kind of its own."""
+    reads, asked = Reads(), []
+    for _ in range(3):
+        (waiter,) = reads.ask(b"a", deadline_ns=reads.now_ns + 100 * MS)
+        asked.append(reads.one().member_id)
+        reads.time_passes(150)
+        assert isinstance(waiter.error, QueryError)
+    assert asked == [1, 2, 3]
+
+
+def test_once_somebody_was_silent_others_are_given_little_time() -> None:
+    reads = Reads()
+    (waiter,) = reads.ask(b"a")
+    assert reads.one().member_id == 1
+    reads.time_passes(QuerySettings().try_ns // MS)
+    (second,) = reads.time_passes(QuerySettings().pause_max_ns // MS)
+    assert second.member_id == 2
+    assert query_of(second).timeout_ms == SEARCH_NS // MS
+    reads.time_passes(SEARCH_NS // MS)
+    (third,) = reads.time_passes(QuerySettings().pause_max_ns // MS)
+    assert third.member_id == 3
+    reads.answer(third, answered(third))
+    assert results([waiter]) == [b"a"]
+
+
+def test_an_answer_that_comes_late_shows_that_its_member_is_reached() -> None:
+    reads = Reads()
+    reads.ask(b"a", deadline_ns=reads.now_ns + 100 * MS)
+    late = reads.one()
+    reads.time_passes(150)
+    reads.answer(late, answered(late))
+    reads.ask(b"b")
+    assert query_of(reads.one()).timeout_ms == QuerySettings().try_ns // MS

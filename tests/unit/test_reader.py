@@ -9,7 +9,7 @@ import pytest
 from ray_paxos.actors import quorum_reader
 from ray_paxos.actors.quorum_reader import QuorumReadTurn
 from ray_paxos.actors.read_calls import ReadCall, ReadCalls, Started
-from ray_paxos.actors.reader import Reader
+from ray_paxos.actors.reader import TRY_NS, Reader
 from ray_paxos.actors.roster import Roster
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import (
@@ -25,6 +25,7 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.genesis import Genesis, MemberSpec, Voter
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
+from ray_paxos.core.patience import SEARCH_NS
 from ray_paxos.core.read_problems import ReadProblem
 from ray_paxos.errors import LeaseError, QueryError
 
@@ -310,3 +311,40 @@ def test_members_that_name_each_other_are_not_asked_without_a_pause() -> None:
     with pytest.raises(LeaseError):
         reader.read(b"?", "kv", Consistency.LEASE, at_least=0, max_staleness_ms=None, timeout_s=0.2)
     assert len(reader.calls.asked) < 20
+
+
+# Members that give no answer.
+
+
+def only(member: int) -> Play:
+    """One member answers, and leads; nothing comes of calls to the others."""
+
+    def play(asked: int, role: RoleName, message: Message) -> Message | ReadProblem:
+        return QueryResult(1, 9, b"x") if asked == member else SILENT
+
+    return play
+
+
+def test_reads_without_the_time_for_a_second_try_do_not_go_on_asking_who_is_silent() -> None:
+    """Each has less time than a try: the first one finds nobody, the next ones begin elsewhere."""
+    reader = PlayedReader(only(3), has_lease=True)
+    failed = 0
+    while failed < 10:
+        try:
+            assert reader.linearizable(timeout_s=0.0) == b"x"
+        except QueryError:
+            failed += 1
+        else:
+            break
+    assert failed == 2
+    reader.linearizable(timeout_s=0.0)
+    assert [member for member, _, _ in reader.calls.asked] == [1, 2, 3, 3]
+
+
+def test_a_silent_member_is_given_less_time_than_one_that_answers() -> None:
+    reader = PlayedReader(only(3), has_lease=True)
+    reader.linearizable(timeout_s=60.0)
+    limits_ms = [m.timeout_ms for _, _, m in reader.calls.asked if isinstance(m, Query)]
+    full_ms, search_ms = TRY_NS // 1_000_000, SEARCH_NS // 1_000_000
+    assert full_ms - 100 <= limits_ms[0] <= full_ms
+    assert search_ms - 100 <= min(limits_ms[1:]) <= max(limits_ms[1:]) <= search_ms

@@ -20,7 +20,7 @@ from ray_paxos.actors.line_answers import ClientAnswer, encode_answers
 from ray_paxos.actors.spec import make_spec
 from ray_paxos.client import Client
 from ray_paxos.config import parse_configuration
-from ray_paxos.core.client_calls import Call
+from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.client_messages import OpenSession, Submit, Submitted
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.pending import Outcomes
@@ -219,7 +219,7 @@ class FakeSender:
             return None
         message = submit(self.to_send.popleft())
         encoded = encode_envelope(envelope(client_at(self.client_id), message))
-        return Call(message, 1, 0, now_ns), encoded
+        return Call(message, 1, 0, now_ns, ClientSettings().call_timeout_ns), encoded
 
     def on_time(self, now_ns: int, outcomes: Outcomes) -> None:
         if self.error is not None:
