@@ -264,7 +264,8 @@ class LearnerStore(_Store):
     def sync(self) -> None:
         """Sync, rename, sync the folders."""
         with self._using("sync"):
-            for group in self._groups.values():
+            # A copy, made in one step: groups may be opened and let go of meanwhile.
+            for group in list(self._groups.values()):
                 group.segments.sync()
 
     def _run(self, task: Task) -> Outcome:
