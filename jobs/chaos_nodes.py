@@ -32,6 +32,7 @@ import yaml
 from chaos_disks import LoopDisk, hide_mounts, make_disk
 from chaos_plan import OF_DISKS, FaultKind
 from ray_paxos.config import ClusterConfiguration, parse_configuration
+from ray_paxos.errors import ClusterError
 
 OBJECT_STORE_BYTES = 80_000_000
 NODES_MAX = 15
@@ -78,7 +79,7 @@ class OwnNodes:
         self._disks = disks
         self._variables = dict(variables)
         self._cluster: Any = Cluster()
-        self._head: Any = self._cluster.add_node(**self._options(num_cpus=1))
+        self._head: Any = self._add(num_cpus=1)
         self._nodes: dict[str, Any] = {}
 
     @property
@@ -89,13 +90,12 @@ class OwnNodes:
     def start(self, member: str) -> None:
         """Start a member's node."""
         home = {"RAY_PAXOS_HOME": str(self._folder / member)}
-        options = self._options(num_cpus=1, resources={resource_of(member): 1})
-        options["env_vars"] = {**options["env_vars"], **home}
-        self._nodes[member] = self._cluster.add_node(**options)
+        resources = {resource_of(member): 1}
+        self._nodes[member] = self._add(num_cpus=1, resources=resources, variables=home)
 
     def add_spare(self) -> None:
         """Start a node without a member."""
-        self._cluster.add_node(**self._options(num_cpus=1))
+        self._add(num_cpus=1)
 
     def kill(self, member: str) -> None:
         """SIGKILL of the raylet and of all below it, at once."""
@@ -134,13 +134,28 @@ class OwnNodes:
         ray.shutdown()
         self._cluster.shutdown()
 
-    def _options(self, **options: Any) -> dict[str, Any]:
-        return {
-            "object_store_memory": OBJECT_STORE_BYTES,
-            "include_dashboard": False,
-            "env_vars": dict(self._variables),
-            **options,
-        }
+    def _add(self, *, variables: Mapping[str, str] | None = None, **options: Any) -> Any:
+        """Start a node.
+
+        Args:
+            variables: For its environment, besides those of every node.
+            options: As of Ray's `Cluster.add_node`.
+
+        Raises:
+            ClusterError: It did not come up.
+        """
+        try:
+            return self._cluster.add_node(
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                env_vars={**self._variables, **(variables or {})},
+                **options,
+            )
+        except Exception as error:
+            # Ray has bare ones of its own here, too.
+            if type(error) not in (Exception, RuntimeError, TimeoutError):
+                raise
+            raise ClusterError(f"a Ray node of the run's own did not come up: {error}") from error
 
 
 @contextlib.contextmanager
@@ -158,7 +173,7 @@ def own_nodes(
         The nodes.
 
     Raises:
-        ClusterError: A disk cannot be made or mounted.
+        ClusterError: A disk cannot be made or mounted, or a node did not come up.
     """
     # Ray's sockets lie below it, and their paths are limited to 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="rpc-"))
