@@ -221,6 +221,24 @@ def check_linearizability(
     )
 
 
+def merge_verdicts(verdicts: Sequence[HistoryVerdict]) -> HistoryVerdict:
+    """One verdict over several histories without common keys."""
+    found = {each.verdict for each in verdicts}
+    verdict = Verdict.FALSE if Verdict.FALSE in found else Verdict.TRUE
+    if Verdict.UNKNOWN in found and verdict is Verdict.TRUE:
+        verdict = Verdict.UNKNOWN
+    slowest = sorted((key for each in verdicts for key in each.slowest), key=lambda key: -key[2])
+    return HistoryVerdict(
+        verdict=verdict,
+        operations=sum(each.operations for each in verdicts),
+        keys=sum(each.keys for each in verdicts),
+        operations_max=max((each.operations_max for each in verdicts), default=0),
+        elapsed_s=sum(each.elapsed_s for each in verdicts),
+        slowest=tuple(slowest[:SLOWEST_SHOWN]),
+        problems=tuple(problem for each in verdicts for problem in each.problems),
+    )
+
+
 def _undecided(key: str, result: CheckResult) -> str:
     return f"{key} with {result.operations} operations: {result.reason}"
 

@@ -128,6 +128,7 @@ class Workload:
         *,
         clients: int,
         seed: int,
+        first: int = 1,
     ) -> None:
         """Nothing runs yet.
 
@@ -137,6 +138,7 @@ class Workload:
             settings: What they do.
             clients: How many.
             seed: Of what each of them draws.
+            first: Number of the first client.
         """
         self.records = records
         self._stopping = threading.Event()
@@ -144,7 +146,7 @@ class Workload:
         latest = _LatestWrites()
         self._clients = [
             _Client(self, open_client, settings, latest, f"client-{number}", f"{seed}/{number}")
-            for number in range(1, clients + 1)
+            for number in range(first, first + clients)
         ]
 
     def start(self, timeout_s: float) -> str:
@@ -161,13 +163,17 @@ class Workload:
                 return f"{client.name} had no command acknowledged within {timeout_s:g} s"
         return self.records.failures[0] if self.records.failures else ""
 
+    def end(self) -> None:
+        """Have clients end after what they do; returns at once."""
+        self._stopping.set()
+
     def stop(self, timeout_s: float) -> None:
         """Let every client finish what it does, and close it.
 
         Args:
             timeout_s: How long they may take, all together; then they are left behind.
         """
-        self._stopping.set()
+        self.end()
         deadline = time.monotonic() + timeout_s
         for client in self._clients:
             if client.thread.ident is None:
@@ -318,9 +324,10 @@ class _Client:
             self._records.writes.append(Write(key, decoded.version, written, at_ns))
 
     def _propose(self, command: bytes, machine: str) -> ProposedResult:
+        asked_ns = time.monotonic_ns()
         result = self._client.propose(command, machine, timeout_s=self._settings.command_s)
         acknowledged = AcknowledgedCommand(
-            machine, command, result.instance_id, result.index, time.monotonic_ns()
+            machine, command, result.instance_id, result.index, asked_ns, time.monotonic_ns()
         )
         self._records.acknowledged.append(acknowledged)
         return result

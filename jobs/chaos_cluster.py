@@ -34,18 +34,27 @@ class Sight:
 
     Attributes:
         lives: The roles that serve.
-        master: The member that leads; None where none says so.
+        masters: The members that lead, by group; without those of which none says so.
         stopped: Roles, and groups of roles, that have stopped for good, and why.
+        refusals: Why roles do not open their folders, as they say.
+        full: Roles that take nothing in until their disk has room.
     """
 
     lives: Mapping[Place, Life] = field(default_factory=dict)
-    master: str | None = None
+    masters: Mapping[int, str] = field(default_factory=dict)
     stopped: Mapping[str, str] = field(default_factory=dict)
+    refusals: Mapping[Place, str] = field(default_factory=dict)
+    full: frozenset[Place] = frozenset()
+
+    @property
+    def serving(self) -> set[Place]:
+        """The roles that take in what comes."""
+        return self.lives.keys() - self.full
 
 
 @dataclass(frozen=True)
 class MemberLog:
-    """A member's chosen log.
+    """A member's chosen log of one group.
 
     Attributes:
         rows: In order, with the columns of `chaos_node.COLUMNS`; None where it cannot be read.
@@ -57,7 +66,7 @@ class MemberLog:
 
 
 class Members(Protocol):
-    """What a chaos run does to a cluster beside using it."""
+    """What a chaos run does to a cluster's members beside using it."""
 
     def look(self, without: Iterable[Place]) -> Sight:
         """See who serves; `without` those that could not answer anyway."""
@@ -71,8 +80,43 @@ class Members(Protocol):
     def resume(self) -> None:
         """SIGCONT to all that are stopped."""
 
-    def read_logs(self, first: int) -> dict[str, MemberLog]:
-        """Every member's log from an instance on."""
+    def restart(self, member: str) -> None:
+        """Close all roles of a member, and have Ray start them again."""
+
+    def wipe(self, member: str, lives: Sequence[Life]) -> int:
+        """SIGKILL, and delete the member's folder; gives how many processes there were."""
+
+    def read_logs(self, group: int, first: int, members: Sequence[str]) -> dict[str, MemberLog]:
+        """These members' logs of a group from an instance on."""
 
     def close(self) -> None:
         """Leave nothing stopped, and nothing of a run on the nodes."""
+
+
+class Nodes(Protocol):
+    """The Ray nodes of a run that started them itself: one for each member, and the head."""
+
+    @property
+    def address(self) -> str:
+        """Of the Ray cluster."""
+
+    def kill(self, member: str) -> None:
+        """SIGKILL of the raylet of a member's node, and of all its workers."""
+
+    def start(self, member: str) -> None:
+        """Start the node again, on the same disk."""
+
+    def kill_gcs(self) -> None:
+        """SIGKILL of the GCS."""
+
+    def start_gcs(self) -> None:
+        """Start it again, on what it has stored."""
+
+    def slow_disk(self, member: str, freeze_s: float, for_s: float) -> None:
+        """For a time freeze the member's file system again and again, so long each time."""
+
+    def fill_disk(self, member: str, for_s: float) -> None:
+        """For a time leave no room on the member's file system."""
+
+    def heal_disks(self) -> None:
+        """End what slows or fills any disk, now."""

@@ -17,8 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import chaos_node
 from chaos_cluster import Life, MemberLog, Place, Sight
-from job_roles import ask_for_state, process_title
-from ray_paxos.actors.administration import ask_all
+from job_roles import ask_for_state, process_title, restart_member
+from ray_paxos.actors.administration import LOG_FOLDER, ask_all
 from ray_paxos.actors.names import ROLE_NAMES
 from ray_paxos.errors import ClusterError, PaxosError
 
@@ -33,10 +33,10 @@ LOG_S = 300.0
 class RayMembers:
     """Those of a cluster on Ray."""
 
-    def __init__(self, cluster: Cluster, group: int) -> None:
-        """Look at one group of a cluster."""
+    def __init__(self, cluster: Cluster, groups: Sequence[int]) -> None:
+        """Look at some groups of a cluster."""
         self._cluster = cluster
-        self._group = group
+        self._groups = tuple(groups)
         self._places = [(m, role) for m in cluster.members for role in ROLE_NAMES.values()]
         self._roles = {text: role for role, text in ROLE_NAMES.items()}
         self._started: dict[tuple[str, int], int] = {}
@@ -53,7 +53,9 @@ class RayMembers:
         self._identify(states)
         lives: dict[Place, Life] = {}
         stopped: dict[str, str] = {}
-        master = None
+        masters: dict[int, str] = {}
+        refusals: dict[Place, str] = {}
+        full = frozenset(place for place, state in states.items() if _is_full(state))
         for place, state in states.items():
             member, role = place
             node_id, pid = state["node_id"], state["pid"]
@@ -62,14 +64,17 @@ class RayMembers:
                 lives[place] = Life(pid, started, node_id)
             if state["phase"] == "stopped":
                 stopped[f"{member}/{role}"] = state["reason"]
+            elif state["phase"] != "serving" and state["error"]:
+                refusals[place] = state["reason"]
             for group, reason in (state["stopped_groups"] or {}).items():
                 stopped[f"{member}/{role}, group {group}"] = reason
-            of_group = (state["groups"] or {}).get(self._group, {})
-            if role == "proposer" and of_group.get("is_serving"):
-                master = member
-            if role == "learner" and of_group.get("stopped"):
-                stopped[f"{member}/{role}, group {self._group}"] = of_group["stopped"]
-        return Sight(lives, master, stopped)
+            for group in self._groups:
+                of_group = (state["groups"] or {}).get(group, {})
+                if role == "proposer" and of_group.get("is_serving"):
+                    masters[group] = member
+                if role == "learner" and of_group.get("stopped"):
+                    stopped[f"{member}/{role}, group {group}"] = of_group["stopped"]
+        return Sight(lives, masters, stopped, refusals, full)
 
     def _ask(self, place: Place) -> Any:
         member, role = place
@@ -103,6 +108,24 @@ class RayMembers:
         """Likewise."""
         ask_all({n: agent.resume.remote for n, agent in self._agents.items()}, AGENT_S)
 
+    def restart(self, member: str) -> None:
+        """By the member's own roles, and by Ray."""
+        restart_member(self._cluster, member)
+
+    def wipe(self, member: str, lives: Sequence[Life]) -> int:
+        """By the agent on its node."""
+        folder = self._cluster.log_dir(member).removesuffix(f"/{LOG_FOLDER}")
+        cluster_folder, _, name = folder.rpartition("/")
+        spare = f"{cluster_folder}.{name}.wiped"
+        (node_id,) = {life.node_id for life in lives}
+        of_node = [(life.pid, life.started) for life in lives]
+        reference = self._agent(node_id).wipe.remote(of_node, folder, spare)
+        try:
+            killed = ray.get(reference, timeout=AGENT_S)
+        except RayError as error:
+            raise ClusterError(f"the folder of {member} could not be deleted: {error}") from error
+        return len(killed)
+
     def _signal(self, method: str, lives: Sequence[Life], *arguments: float) -> int:
         by_node: dict[str, list[tuple[int, int]]] = {}
         # Fused roles share a process, which is met once.
@@ -135,22 +158,22 @@ class RayMembers:
             agent = self._agents[node_id] = actor.remote()
         return agent
 
-    def read_logs(self, first: int) -> dict[str, MemberLog]:
+    def read_logs(self, group: int, first: int, members: Sequence[str]) -> dict[str, MemberLog]:
         """By the agent on each member's node."""
         sight = self.look()
         logs = {}
-        for member in self._cluster.members:
+        for member in members:
             life = sight.lives.get((member, "learner"))
             if life is None:
                 logs[member] = MemberLog(None, "its learner does not serve")
                 continue
-            logs[member] = self._read_log(member, life.node_id, first)
+            logs[member] = self._read_log(group, member, life.node_id, first)
         return logs
 
-    def _read_log(self, member: str, node_id: str, first: int) -> MemberLog:
+    def _read_log(self, group: int, member: str, node_id: str, first: int) -> MemberLog:
         try:
             folder = self._cluster.log_dir(member)
-            reference = self._agent(node_id).read_log.remote(folder, self._group, first)
+            reference = self._agent(node_id).read_log.remote(folder, group, first)
             read = ray.get(reference, timeout=LOG_S)
         except (PaxosError, RayError) as error:
             return MemberLog(None, str(error))
@@ -170,3 +193,9 @@ class RayMembers:
             self._agents = {}
             # Ray tells the node; the actors are gone soon after.
             time.sleep(0.05)
+
+
+def _is_full(state: Mapping[str, Any]) -> bool:
+    """Whether a role takes nothing in until its disk has room."""
+    groups = (state["groups"] or {}).values()
+    return any(group.get("storage_full") or group.get("is_full") for group in groups)

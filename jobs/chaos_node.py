@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -68,6 +69,24 @@ class NodeAgent:
     def kill(self, lives: Sequence[LifeFields]) -> list[LifeFields]:
         """SIGKILL; gives those that were there."""
         return [life for life in lives if send_signal(life, signal.SIGKILL)]
+
+    def wipe(self, lives: Sequence[LifeFields], folder: str, spare: str) -> list[LifeFields]:
+        """SIGKILL, and delete a member's folder; gives those processes that were there.
+
+        The folder is gone at once, before anything that is started again can open it.
+
+        Args:
+            lives: The member's.
+            folder: The member's.
+            spare: A path on the same disk that nobody knows; what is there is deleted.
+
+        Raises:
+            OSError: The folder is not there, or cannot be deleted.
+        """
+        killed = self.kill(lives)
+        Path(folder).rename(spare)
+        shutil.rmtree(spare)
+        return killed
 
     def pause(self, lives: Sequence[LifeFields], pause_s: float) -> list[LifeFields]:
         """SIGSTOP, and SIGCONT after a time; gives those that were there."""

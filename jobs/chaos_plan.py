@@ -5,19 +5,25 @@ Rules:
 1. The kinds are dealt like cards: every kind comes once before any comes again, so that a short
    run has seen them all.
 2. A fault is drawn without looking at the cluster: the same seed gives the same faults at the
-   same distances. Whom it hits depends on who leads and who is harmed at that moment.
-3. A member is *harmed* from when one of its processes is killed or stopped until all of its roles
-   serve again. No more than a minority of the members is harmed at a time, so that the others are
-   a quorum: a fault that would harm one too many hits one that is harmed already. Faults may thus
-   overlap on a member: killed while it is paused, killed again while it comes back.
+   same distances. Whom it hits depends on who leads, votes and is harmed at that moment.
+3. A member is *harmed* from when one of its processes is killed or stopped, its node or its disk
+   is, until all of its roles serve again. Of the voters of each group no more than a minority is
+   harmed at a time, so that the others are a quorum: a fault that would harm one too many hits one
+   that is harmed already. Faults may thus overlap on a member: killed while it is paused, killed
+   again while it comes back. While a group's members are changed the rule holds for the voters of
+   before, of after, and of every step between (`chaos_voters`).
 4. `restart-all` is the exception. After it nothing is injected until all members serve again.
-5. `drop-master` harms nobody and comes at any time.
+   `rolling-restart` and `kill-gcs` begin when all serve, and nothing is injected until they are
+   over.
+5. `drop-master` harms nobody and comes at any time. Changes of a group's members harm nobody
+   either; one group is changed by one of them at a time.
+6. A change leaves a group with at least three voters, or as many as it had.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -27,7 +33,9 @@ ROLES = ("proposer", "acceptor", "learner", "checkpointer")
 MASTER_SHARE = 0.5
 """So many faults are aimed at the master's member, the others at any."""
 PAUSE_S = (0.5, 6.0)
-"""How long processes are stopped: from less than any timeout to three leases of 2 s."""
+"""How long processes, nodes and disks are stopped: from less than any timeout to three leases of
+2 s."""
+VOTERS_MIN = 3
 NO_FAULTS = "none"
 
 
@@ -46,6 +54,24 @@ class FaultKind(Enum):
     """The master is told to give up the lead, or to hand it to another member."""
     RESTART_ALL = "restart-all"
     """SIGKILL of all processes of all members at once, but for those that are being started."""
+    ROLLING_RESTART = "rolling-restart"
+    """Each member hands over, is closed and started again, the next once the one before serves."""
+    ADD_MEMBER = "add-member"
+    """A group is given to a member that has it not, which votes once it has caught up."""
+    REMOVE_MEMBER = "remove-member"
+    """A group is taken from one of its voters."""
+    MOVE_GROUP = "move-group"
+    """A member that has not a group takes the place of one that votes in it."""
+    WIPE_MEMBER = "wipe-member"
+    """SIGKILL of a member and its folder deleted: it stays out, and the others remove it."""
+    KILL_NODE = "kill-node"
+    """SIGKILL of a member's raylet and of all its workers, and the node started again later."""
+    KILL_GCS = "kill-gcs"
+    """SIGKILL of Ray's GCS, started again later."""
+    SLOW_DISK = "slow-disk"
+    """A member's file system is frozen again and again for moments."""
+    FULL_DISK = "full-disk"
+    """A member's file system has no room."""
 
 
 DEFAULT_KINDS = (
@@ -55,11 +81,17 @@ DEFAULT_KINDS = (
     FaultKind.DROP_MASTER,
     FaultKind.RESTART_ALL,
 )
-OF_A_MINORITY = frozenset(
+OF_PROCESSES = frozenset(
     (FaultKind.KILL_ROLE, FaultKind.KILL_MEMBER, FaultKind.PAUSE_MEMBER, FaultKind.PAUSE_ROLE)
 )
+OF_DISKS = frozenset((FaultKind.SLOW_DISK, FaultKind.FULL_DISK))
+OF_NODES = frozenset((FaultKind.KILL_NODE, FaultKind.KILL_GCS, *OF_DISKS))
+"""They need nodes that the job started itself."""
+OF_A_MINORITY = OF_PROCESSES | OF_DISKS | {FaultKind.KILL_NODE}
 OF_ONE_ROLE = frozenset((FaultKind.KILL_ROLE, FaultKind.PAUSE_ROLE))
 PAUSES = frozenset((FaultKind.PAUSE_MEMBER, FaultKind.PAUSE_ROLE))
+OF_GROUPS = frozenset((FaultKind.ADD_MEMBER, FaultKind.REMOVE_MEMBER, FaultKind.MOVE_GROUP))
+OF_ALL = frozenset((FaultKind.RESTART_ALL, FaultKind.ROLLING_RESTART))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +104,9 @@ class PlannedFault:
         is_for_master: Whether the master's member is hit, where it may be.
         draw: From 0 to 1: which member, where more than one may be hit.
         role: Which role is hit, where only one is.
-        pause_s: For how long processes are stopped, where they are.
+        pause_s: For how long processes, nodes or disks are stopped, where they are.
         is_transfer: Whether the lead is handed to a member rather than dropped.
+        group_draw: From 0 to 1: whose master is meant, and whose members are changed.
     """
 
     kind: FaultKind
@@ -83,6 +116,7 @@ class PlannedFault:
     role: str
     pause_s: float
     is_transfer: bool
+    group_draw: float = 0.0
 
 
 def parse_kinds(text: str) -> tuple[FaultKind, ...]:
@@ -111,14 +145,44 @@ def check_members(kinds: Collection[FaultKind], members: int) -> None:
     Raises:
         ConfigurationError: There are too few members for one of them.
     """
-    harming = [kind.value for kind in FaultKind if kind in OF_A_MINORITY and kind in kinds]
+
+    def named(chosen: Callable[[FaultKind], bool]) -> str:
+        return ", ".join(kind.value for kind in FaultKind if kind in kinds and chosen(kind))
+
+    harming = named(lambda kind: kind in OF_A_MINORITY)
     if harming and minority(members) == 0:
         raise ConfigurationError(
-            f"--faults: {', '.join(harming)} leave a quorum of at least 3 members, and the cluster "
+            f"--faults: {harming} leave a quorum of at least 3 members, and the cluster "
             f"has {members}"
         )
     if FaultKind.DROP_MASTER in kinds and members < 2:
         raise ConfigurationError("--faults: drop-master needs a second member to lead")
+    changing = named(lambda kind: kind in OF_GROUPS or kind is FaultKind.WIPE_MEMBER)
+    if changing and members <= VOTERS_MIN:
+        raise ConfigurationError(
+            f"--faults: {changing}: a group keeps {VOTERS_MIN} voters, so it takes at least "
+            f"{VOTERS_MIN + 1} members, and the cluster has {members}"
+        )
+
+
+def check_nodes(kinds: Collection[FaultKind], nodes: int | None) -> None:
+    """Whether the nodes are the job's own, where a fault needs that.
+
+    Args:
+        kinds: Of faults.
+        nodes: How many the job starts; None where it starts none.
+
+    Raises:
+        ConfigurationError: They are not.
+    """
+    if nodes is not None:
+        return
+    needing = ", ".join(kind.value for kind in FaultKind if kind in OF_NODES and kind in kinds)
+    if needing:
+        raise ConfigurationError(
+            f"--faults: {needing}: only where the job starts the nodes itself; give --nodes, at "
+            "least one for each member"
+        )
 
 
 def minority(members: int) -> int:
@@ -148,31 +212,21 @@ def plan_faults(kinds: Sequence[FaultKind], seed: int, interval_s: float) -> Ite
                 role=source.choice(ROLES),
                 pause_s=source.uniform(*PAUSE_S),
                 is_transfer=source.random() < 0.5,
+                group_draw=source.random(),
             )
 
 
-def choose_member(
-    fault: PlannedFault,
-    members: Sequence[str],
-    *,
-    harmed: Collection[str],
-    able: Collection[str],
-    master: str | None,
-) -> str | None:
-    """Whom a fault of a minority hits.
+def choose_member(fault: PlannedFault, allowed: Sequence[str], *, master: str | None) -> str | None:
+    """Whom a fault hits.
 
     Args:
         fault: Which.
-        members: All of them.
-        harmed: Those that are not whole.
-        able: Those that have a process which it can hit.
-        master: Who leads, as far as is known.
+        allowed: Those that it may hit and that have something which it can hit, in order.
+        master: Who leads the group that it is aimed at, as far as is known.
 
     Returns:
         A member; None where nobody may be hit now.
     """
-    has_room = len(harmed) < minority(len(members))
-    allowed = [name for name in members if name in able and (has_room or name in harmed)]
     if not allowed:
         return None
     if fault.is_for_master and master in allowed:
@@ -186,3 +240,8 @@ def choose_successor(fault: PlannedFault, members: Sequence[str], master: str | 
     if not fault.is_transfer or not others:
         return None
     return others[int(fault.draw * len(others))]
+
+
+def choose_group(fault: PlannedFault, groups: Sequence[int]) -> int:
+    """Which of these groups a fault is aimed at."""
+    return groups[int(fault.group_draw * len(groups))]

@@ -33,6 +33,7 @@ class AcknowledgedCommand:
         command: Its bytes.
         instance_id: The instance that applied it.
         index: Its row there.
+        asked_ns: When the client submitted it.
         at_ns: When the client had the result.
     """
 
@@ -40,6 +41,7 @@ class AcknowledgedCommand:
     command: bytes
     instance_id: int
     index: int
+    asked_ns: int
     at_ns: int
 
 
@@ -157,6 +159,19 @@ def described(answer: bytes | None) -> list[object]:
         return ["conflict", decoded.version]
     value = decoded.value.decode() if decoded.value is not None else None
     return ["read", decoded.found, decoded.version, value]
+
+
+def history_path(path: str | None, group: int | None) -> str | None:
+    """Where the history of one group goes, where there is one file for each.
+
+    Args:
+        path: As it was given; None for none.
+        group: Its number; None where there is but one group.
+    """
+    if path is None or group is None:
+        return path
+    given = Path(path)
+    return str(given.with_name(f"{given.stem}-{group}{given.suffix}"))
 
 
 @contextlib.contextmanager

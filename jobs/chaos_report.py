@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos_checks import HistoryVerdict, by_operation
-from chaos_gaps import SECOND_NS, Disturbance, Gap, Gaps
+from chaos_checks import HistoryVerdict, by_operation, merge_verdicts
+from chaos_gaps import SECOND_NS, SHOWN, Disturbance, Gap
+from chaos_group import GroupResult
 from job_console import JobConsole
 
 PROBLEMS_TOLD = 10
@@ -20,7 +21,6 @@ class ChaosReport:
 
     Attributes:
         cluster: Its name.
-        group: Whose log was worked on.
         members: Of the cluster.
         seed: Of the run.
         clients: How many.
@@ -31,18 +31,15 @@ class ChaosReport:
         gap_limit_s: For gaps outside the times of `restart-all`.
         restart_gap_limit_s: For those within.
         disturbances: What was injected.
-        outcomes: Of operations, by kind and outcome.
-        errors: That clients met, by kind.
-        acknowledged: Commands with a result.
-        checked: Operations and ids that a check looked at.
-        gaps: Times without an acknowledgement.
-        history: Of the kv machine; None where it was not checked.
+        groups: What came of each group.
+        is_of_many: Whether all groups of the cluster were worked on, rather than one.
+        overall: The longest times without an acknowledgement in any group: outside the times of
+            `restart-all`, and within.
         checks: Problems by check; a check without problems held.
         load: Load averages of this machine at the start and at the end.
     """
 
     cluster: str
-    group: int
     members: Sequence[str]
     seed: int
     clients: int
@@ -53,12 +50,9 @@ class ChaosReport:
     gap_limit_s: float
     restart_gap_limit_s: float
     disturbances: Sequence[Disturbance]
-    outcomes: Counter[tuple[str, str]]
-    errors: Mapping[str, int]
-    acknowledged: int
-    checked: int
-    gaps: Gaps
-    history: HistoryVerdict | None
+    groups: Sequence[GroupResult]
+    is_of_many: bool
+    overall: tuple[float, float | None]
     checks: Mapping[str, Sequence[str]]
     load: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
@@ -77,11 +71,45 @@ class ChaosReport:
         """Faults that came about, by kind."""
         return dict(Counter(d.kind.value for d in self.disturbances if not d.refusal))
 
+    @property
+    def outcomes(self) -> Counter[tuple[str, str]]:
+        """Of operations of all groups, by kind and outcome."""
+        return sum((group.outcomes for group in self.groups), Counter())
+
+    @property
+    def acknowledged(self) -> int:
+        """Commands with a result."""
+        return sum(group.acknowledged for group in self.groups)
+
+    @property
+    def checked(self) -> int:
+        """Operations and ids that a check looked at."""
+        return sum(group.checked for group in self.groups)
+
+    @property
+    def longest_gap_s(self) -> float:
+        """Of any one group, outside the times of `restart-all`."""
+        return max((group.gaps.longest_s for group in self.groups), default=0.0)
+
+    @property
+    def longest_gap_restart_all_s(self) -> float | None:
+        """Likewise, within; None where there was none."""
+        longest = [group.gaps.longest_restart_all_s for group in self.groups]
+        return max((each for each in longest if each is not None), default=None)
+
+    @property
+    def gaps(self) -> list[tuple[int, Gap]]:
+        """The longest of all, longest first, and whose each is."""
+        shown = [(group.group, gap) for group in self.groups for gap in group.gaps.shown]
+        return sorted(shown, key=lambda each: -each[1].length_s)[:SHOWN]
+
     def document(self) -> dict[str, Any]:
         """The JSON document, as `chaos.py` describes it."""
-        return {
+        history = merge_verdicts([group.history for group in self.groups])
+        errors: Counter[str] = sum((Counter(group.errors) for group in self.groups), Counter())
+        document = {
             "cluster": self.cluster,
-            "group": self.group,
+            "group": None if self.is_of_many else self.groups[0].group,
             "members": list(self.members),
             "seed": self.seed,
             "clients": self.clients,
@@ -92,21 +120,27 @@ class ChaosReport:
             "refused": dict(Counter(d.kind.value for d in self.disturbances if d.refusal)),
             "injected": [self._disturbance(disturbance) for disturbance in self.disturbances],
             "operations": by_operation(self.outcomes),
-            "errors": dict(self.errors),
+            "errors": dict(errors),
             "acknowledged": self.acknowledged,
             "acknowledged_per_s": round(self.acknowledged / max(self.elapsed_s, 1e-9), 1),
-            "longest_gap_s": round(self.gaps.longest_s, 3),
-            "longest_gap_restart_all_s": _rounded(self.gaps.longest_restart_all_s),
+            "longest_gap_s": round(self.longest_gap_s, 3),
+            "longest_gap_restart_all_s": _rounded(self.longest_gap_restart_all_s),
             "gap_limit_s": self.gap_limit_s,
             "restart_gap_limit_s": self.restart_gap_limit_s,
-            "gaps": [self._gap(gap) for gap in self.gaps.shown],
-            "linearizability": _history(self.history),
+            "gaps": [self._gap(group, gap) for group, gap in self.gaps],
+            "linearizability": _history(history),
             "checked": self.checked,
             "checks": {name: not problems for name, problems in self.checks.items()},
             "violations": [f"{name}: {text}" for name, text in self._problems()],
             "held": self.held,
             "load_average": {when: list(load) for when, load in self.load.items()},
         }  # fmt: skip
+        if self.is_of_many:
+            longest_s, longest_restart_all_s = self.overall
+            document["overall_longest_gap_s"] = round(longest_s, 3)
+            document["overall_longest_gap_restart_all_s"] = _rounded(longest_restart_all_s)
+            document["groups"] = [self._group(group) for group in self.groups]
+        return document
 
     def _problems(self) -> Iterator[tuple[str, str]]:
         for name, problems in self.checks.items():
@@ -114,6 +148,18 @@ class ChaosReport:
 
     def _seconds(self, moment_ns: int) -> float:
         return round((moment_ns - self.start_ns) / SECOND_NS, 3)
+
+    def _group(self, group: GroupResult) -> dict[str, Any]:
+        return {
+            "group": group.group,
+            "acknowledged": group.acknowledged,
+            "operations": by_operation(group.outcomes),
+            "longest_gap_s": round(group.gaps.longest_s, 3),
+            "longest_gap_restart_all_s": _rounded(group.gaps.longest_restart_all_s),
+            "linearizability": _history(group.history),
+            "checked": group.checked,
+            "checks": {name: not problems for name, problems in group.checks.items()},
+        }
 
     def _disturbance(self, disturbance: Disturbance) -> dict[str, Any]:
         fields: dict[str, Any] = {
@@ -126,8 +172,10 @@ class ChaosReport:
             fields["refusal"] = disturbance.refusal
         return fields
 
-    def _gap(self, gap: Gap) -> dict[str, Any]:
+    def _gap(self, group: int, gap: Gap) -> dict[str, Any]:
+        fields: dict[str, Any] = {"group": group} if self.is_of_many else {}
         return {
+            **fields,
             "start_s": self._seconds(gap.start_ns),
             "length_s": round(gap.length_s, 3),
             "is_of_restart_all": gap.is_of_restart_all,
@@ -146,13 +194,12 @@ class ChaosReport:
             counts = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
             console.say(f"  {operation:<12}  {counts}")
         console.say(f"{self.acknowledged:,} commands acknowledged")
-        if self.history is not None:
-            history = self.history
-            console.say(
-                f"linearizable: {history.verdict.value} ({history.operations:,} operations of "
-                f"{history.keys:,} keys, at most {history.operations_max:,} of one, checked in "
-                f"{history.elapsed_s:.1f} s)"
-            )
+        history = merge_verdicts([group.history for group in self.groups])
+        console.say(
+            f"linearizable: {history.verdict.value} ({history.operations:,} operations of "
+            f"{history.keys:,} keys, at most {history.operations_max:,} of one, checked in "
+            f"{history.elapsed_s:.1f} s)"
+        )
         self._tell_gaps(console)
         for name, problems in self.checks.items():
             for problem in problems[:PROBLEMS_TOLD]:
@@ -163,28 +210,32 @@ class ChaosReport:
         console.say(f"{self.checked:,} operations checked; violations: {violations}; {verdict}")
 
     def _tell_gaps(self, console: JobConsole) -> None:
+        of_one = " in one group" if self.is_of_many else ""
         console.say(
-            f"longest gap without an acknowledged command: {self.gaps.longest_s:.2f} s "
+            f"longest gap without an acknowledged command{of_one}: {self.longest_gap_s:.2f} s "
             f"(limit {self.gap_limit_s:g} s)"
         )
-        if self.gaps.longest_restart_all_s is not None:
+        if self.longest_gap_restart_all_s is not None:
             console.say(
-                f"longest where everything was restarted: {self.gaps.longest_restart_all_s:.2f} s "
+                f"longest where everything was restarted: {self.longest_gap_restart_all_s:.2f} s "
                 f"(limit {self.restart_gap_limit_s:g} s)"
             )
-        for gap in self.gaps.shown[:3]:
+        if self.is_of_many:
+            console.say(f"longest gap in all groups together: {self.overall[0]:.2f} s")
+        for group, gap in self.gaps[:3]:
             causes = "; ".join(f"{cause.kind.value} {cause.what}" for cause in gap.causes)
             start_s = self._seconds(gap.start_ns)
-            console.say(f"  {gap.length_s:.2f} s from {start_s:.1f} s: {causes or 'no fault'}")
+            where = f"group {group}, " if self.is_of_many else ""
+            console.say(
+                f"  {where}{gap.length_s:.2f} s from {start_s:.1f} s: {causes or 'no fault'}"
+            )
 
 
 def _rounded(seconds: float | None) -> float | None:
     return round(seconds, 3) if seconds is not None else None
 
 
-def _history(history: HistoryVerdict | None) -> dict[str, Any] | None:
-    if history is None:
-        return None
+def _history(history: HistoryVerdict) -> dict[str, Any]:
     return {
         "verdict": history.verdict.value,
         "operations": history.operations,

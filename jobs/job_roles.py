@@ -8,10 +8,13 @@ from typing import Any
 import ray
 
 from ray_paxos import Cluster
+from ray_paxos.actors.administration import CLOSING_ORDER, ask_all
 from ray_paxos.actors.launching import ROLE_CLASSES
 from ray_paxos.actors.member import MemberActor
 from ray_paxos.actors.names import NAMESPACE, actor_name, role_method
 from ray_paxos.core.messages import RoleName
+
+CLOSE_S = 10.0
 
 
 def find_role(cluster: Cluster, member: str, role: RoleName) -> Any:
@@ -39,3 +42,23 @@ def process_title(cluster: Cluster, role: RoleName) -> str:
     """How the title of the process begins that has a role."""
     kind: type[Any] = MemberActor if cluster.is_fused else ROLE_CLASSES[role]
     return f"ray::{kind.__name__}"
+
+
+def restart_member(cluster: Cluster, member: str) -> None:
+    """Close all roles of a member cleanly, as far as they answer, and have Ray start them again.
+
+    Args:
+        cluster: Whose.
+        member: Its name.
+    """
+    handles: dict[str, Any] = {}
+    for role in CLOSING_ORDER:
+        name = actor_name(cluster.name, member, role, is_fused=cluster.is_fused)
+        try:
+            handle = handles[name] = find_role(cluster, member, role)
+        except ValueError:
+            continue
+        close = role_method(handle, role, "close", is_fused=cluster.is_fused)
+        ask_all({role: close}, CLOSE_S)
+    for handle in handles.values():
+        ray.kill(handle, no_restart=False)

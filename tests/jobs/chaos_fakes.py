@@ -5,10 +5,12 @@ What is wrong with it is chosen by `Flaws`: each is one that a check of the job 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +18,15 @@ from typing import Any
 import pyarrow as pa
 
 from chaos_cluster import Life, MemberLog, Place, Sight
-from chaos_plan import ROLES
+from chaos_plan import ROLES, FaultKind
 from ray_paxos.config import ClusterConfiguration
-from ray_paxos.errors import NotAppliedError, OutcomeUnknownError, QueryError, TransferError
+from ray_paxos.errors import (
+    MembershipError,
+    NotAppliedError,
+    OutcomeUnknownError,
+    QueryError,
+    TransferError,
+)
 from ray_paxos.machines.base import ApplyContext
 from ray_paxos.machines.kv import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
@@ -66,6 +74,10 @@ class Flaws:
     short_log: bool = False
     never_back: bool = False
     transfers_fail: bool = False
+    changes_fail: bool = False
+    votes_again: bool = False
+    of_group: int = 0
+    """The only group that is flawed; 0 for all."""
 
 
 @dataclass
@@ -179,6 +191,120 @@ class FakeClient:
             return answer
 
 
+@dataclass
+class FakeChangedGroup:
+    """Who has one group."""
+
+    number: int
+    changes: FakeChanges
+
+    def members(self) -> Any:
+        voters = self.changes.voters[self.number]
+        return SimpleNamespace(voters=tuple(sorted(voters)), followers=())
+
+    def add(self, member: str, *, timeout_s: float) -> Any:
+        return self.change("add", member)
+
+    def promote(self, member: str, *, timeout_s: float) -> Any:
+        self.changes.voters[self.number].add(member)
+        return self.change("promote", member)
+
+    def remove(self, member: str, *, timeout_s: float) -> Any:
+        self.change("remove", member)
+        self.changes.voters[self.number].discard(member)
+        return self.members()
+
+    def move(self, source: str, target: str, *, timeout_s: float) -> Any:
+        self.add(target, timeout_s=timeout_s)
+        self.promote(target, timeout_s=timeout_s)
+        return self.remove(source, timeout_s=timeout_s)
+
+    def change(self, what: str, member: str) -> Any:
+        if self.changes.flaws.changes_fail:
+            raise MembershipError("it is too far behind")
+        self.changes.made.append((self.number, what, member))
+        return self.members()
+
+
+class FakeChanges:
+    """Who has which group, and every change of that."""
+
+    def __init__(self, members: Sequence[str], groups: Sequence[int], flaws: Flaws) -> None:
+        self.members = members
+        self.voters = {group: set(members) for group in groups}
+        self.made: list[tuple[int, str, str]] = []
+        self.flaws = flaws
+
+    def group(self, group: int) -> FakeChangedGroup:
+        return FakeChangedGroup(group, self)
+
+    def having(self, group: int) -> list[str]:
+        return [name for name in self.members if name in self.voters[group]]
+
+
+class FakeExecutor(Executor):
+    """Does everything at once, or once it is told to."""
+
+    def __init__(self) -> None:
+        self.is_waiting = False
+        self.waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, fn: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.waiting.append((future, lambda: fn(*arguments, **options)))
+        if not self.is_waiting:
+            self.do_all()
+        return future
+
+    def do_all(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for future, work in waiting:
+            try:
+                future.set_result(work())
+            except MembershipError as error:
+                future.set_exception(error)
+
+
+class FakeNodes:
+    """Nodes, disks and a GCS that do as they are told."""
+
+    address = "fake:6379"
+
+    def __init__(self, processes: FakeMembers | None = None) -> None:
+        self.processes = processes
+        self.count = 0
+        self.did: list[str] = []
+
+    def kill(self, member: str) -> None:
+        self.did.append(f"kill {member}")
+        assert self.processes is not None
+        for place in self.processes.places:
+            if place[0] == member:
+                self.processes.back_ns[place] = 2**62
+
+    def start(self, member: str) -> None:
+        self.did.append(f"start {member}")
+        assert self.processes is not None
+        lives = [life for place, life in self.processes.lives.items() if place[0] == member]
+        self.processes.kill(lives)
+        self.processes.killed.pop()
+
+    def kill_gcs(self) -> None:
+        self.did.append("kill gcs")
+
+    def start_gcs(self) -> None:
+        self.did.append("start gcs")
+
+    def slow_disk(self, member: str, freeze_s: float, for_s: float) -> None:
+        self.did.append(f"slow {member}")
+
+    def fill_disk(self, member: str, for_s: float) -> None:
+        self.did.append(f"fill {member}")
+
+    def heal_disks(self) -> None:
+        self.did.append("heal")
+
+
 class FakeChaosCluster:
     """What a chaos run uses of `ray_paxos.Cluster`."""
 
@@ -187,28 +313,37 @@ class FakeChaosCluster:
         self.members = tuple(member.name for member in configuration.members)
         self.was_running = False
         self.flaws = flaws
-        self.group = FakeGroup(flaws)
+        self.groups = {
+            each.group: FakeGroup(flaws if flaws.of_group in (0, each.group) else Flaws())
+            for each in configuration.groups
+        }
+        self.changes = FakeChanges(self.members, [0, *self.groups], flaws)
         self.sessions = itertools.count(1)
         self.stopped = 0
         self.handed_over: list[str | None] = []
 
     def client(self, group: int, *, label: str) -> FakeClient:
-        return FakeClient(self.group, f"{next(self.sessions)}.0")
+        return FakeClient(self.groups[group], f"{next(self.sessions)}.0")
 
     def status(self) -> Any:
-        position = SimpleNamespace(applied_through=len(self.group.rows))
-        group = SimpleNamespace(group=1, positions={"m1": position})
-        return SimpleNamespace(groups=(group,))
+        groups = []
+        for number, group in self.groups.items():
+            position = SimpleNamespace(applied_through=len(group.rows))
+            groups.append(SimpleNamespace(group=number, positions={"m1": position}))
+        return SimpleNamespace(groups=tuple(groups))
+
+    def group(self, group: int) -> FakeChangedGroup:
+        return self.changes.group(group)
 
     def flush(self, group: int) -> None:
         pass
 
     def member_digests(self, group: int, *, timeout_s: float) -> Any:
         digests = {
-            name: SimpleNamespace(applied_instance_id=len(self.group.rows), digest="ab")
-            for name in self.members
+            name: SimpleNamespace(applied_instance_id=len(self.groups[group].rows), digest="ab")
+            for name in self.changes.having(group)
         }
-        if self.flaws.other_digest:
+        if self.groups[group].flaws.other_digest:
             digests["m2"].digest = "cd"
         return digests
 
@@ -237,7 +372,7 @@ class FakeMembers:
         *,
         back_after_s: float = 0.05,
         clock_ns: Callable[[], int] = time.monotonic_ns,
-        logs: Callable[[], dict[str, MemberLog]] = dict,
+        logs: Callable[[int], dict[str, MemberLog]] = lambda group: {},
         never_back: bool = False,
     ) -> None:
         self.pids = itertools.count(100)
@@ -250,6 +385,12 @@ class FakeMembers:
         self.logs = logs
         self.never_back = never_back
         self.master: str | None = members[0]
+        self.wiped: list[str] = []
+        self.votes_again = False
+        self.refusals_are_told = True
+        self.restarted: list[str] = []
+        self.full: set[str] = set()
+        self.groups: Sequence[int] = (1,)
         self.killed: list[list[Place]] = []
         self.stopped: list[list[Place]] = []
         self.resumed = 0
@@ -277,7 +418,14 @@ class FakeMembers:
         }
         if self.never_back:
             lives.pop(("m1", "learner"), None)
-        return Sight(lives, self.master, {})
+        masters = dict.fromkeys(self.groups, self.master) if self.master is not None else {}
+        refusals: dict[Place, str] = {}
+        if not self.votes_again:
+            lives = {place: life for place, life in lives.items() if place[0] not in self.wiped}
+            if self.refusals_are_told:
+                refusals = {(name, role): "no folder" for name in self.wiped for role in ROLES}
+        full = frozenset((name, "acceptor") for name in self.full)
+        return Sight(lives, masters, {}, refusals, full)
 
     def kill(self, lives: Sequence[Life]) -> int:
         hit = self.places_of(lives)
@@ -298,11 +446,23 @@ class FakeMembers:
         self.resumed += 1
         self.paused.clear()
 
+    def restart(self, member: str) -> None:
+        self.restarted.append(member)
+        self.kill([life for place, life in self.lives.items() if place[0] == member])
+        self.killed.pop()
+
+    def wipe(self, member: str, lives: Sequence[Life]) -> int:
+        self.wiped.append(member)
+        count = self.kill(lives)
+        self.killed.pop()
+        return count
+
     def places_of(self, lives: Sequence[Life]) -> list[Place]:
         return [place for place, life in self.lives.items() if life in lives]
 
-    def read_logs(self, first: int) -> dict[str, MemberLog]:
-        return self.logs()
+    def read_logs(self, group: int, first: int, members: Sequence[str]) -> dict[str, MemberLog]:
+        logs = self.logs(group)
+        return {name: logs[name] for name in members}
 
     def close(self) -> None:
         self.is_closed = True
@@ -317,6 +477,7 @@ class FakeEnvironment:
     was_running: bool = False
     cluster: FakeChaosCluster | None = None
     processes: FakeMembers | None = None
+    own_nodes: FakeNodes | None = None
 
     def start(
         self, configuration: ClusterConfiguration, *, address: str | None, keep: bool
@@ -326,15 +487,28 @@ class FakeEnvironment:
         self.cluster.was_running = self.was_running
         return self.cluster
 
-    def members(self, cluster: FakeChaosCluster, group: int) -> FakeMembers:
+    def members(self, cluster: FakeChaosCluster, groups: Sequence[int]) -> FakeMembers:
         self.processes = FakeMembers(
             cluster.members, logs=self._logs, never_back=self.flaws.never_back
         )
+        self.processes.groups = groups
+        self.processes.votes_again = self.flaws.votes_again
+        if self.own_nodes is not None:
+            self.own_nodes.processes = self.processes
         return self.processes
 
-    def _logs(self) -> dict[str, MemberLog]:
+    @contextlib.contextmanager
+    def nodes(
+        self, configuration: ClusterConfiguration, count: int, kinds: Collection[FaultKind]
+    ) -> Iterator[FakeNodes]:
+        self.own_nodes = FakeNodes()
+        self.own_nodes.count = count
+        yield self.own_nodes
+        self.own_nodes.did.append("close")
+
+    def _logs(self, group: int) -> dict[str, MemberLog]:
         assert self.cluster is not None
-        rows = self.cluster.group.rows
+        rows = self.cluster.groups[group].rows
         logs = {name: MemberLog(log_table(rows)) for name in self.cluster.members}
         if self.flaws.other_row:
             *head, last = rows

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-import chaos_injection
+import chaos_account
+import chaos_group
 import chaos_run
+import chaos_waiting
 from chaos import command_line
 from ray_paxos.errors import ClusterError, PlacementError
 from ray_paxos.testing.check import main as check_main
@@ -37,10 +39,12 @@ QUICK = [
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chaos_injection, "LOOK_INTERVAL_S", 0.05)
+    for module in (chaos_account, chaos_waiting):
+        monkeypatch.setattr(module, "LOOK_INTERVAL_S", 0.05)
     monkeypatch.setattr(chaos_run, "SETTLE_S", 0.05)
     monkeypatch.setattr(chaos_run, "HEAL_S", 1.0)
-    monkeypatch.setattr(chaos_run, "DIGESTS_S", 0.2)
+    monkeypatch.setattr(chaos_group, "DIGESTS_S", 0.2)
+    monkeypatch.setattr(chaos_group, "RETRY_S", 0.05)
     monkeypatch.setattr(chaos_run, "RETRY_S", 0.05)
     monkeypatch.setattr(chaos_run, "CLOSE_S", 5.0)
     monkeypatch.setattr(chaos_run, "FIRST_S", 2.0)
@@ -202,6 +206,133 @@ def test_limits_grow_with_the_lease(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (document["gap_limit_s"], document["restart_gap_limit_s"]) == (4, 15)
 
 
+# Many groups, changes of members, and nodes of the job's own
+
+
+FIVE = """
+cluster: five
+members: 5
+groups: 3
+"""
+
+
+@pytest.fixture
+def five(tmp_path: Path) -> str:
+    path = tmp_path / "five.yaml"
+    path.write_text(FIVE)
+    return str(path)
+
+
+def test_all_groups_are_worked_on_and_checked(tmp_path: Path, five: str) -> None:
+    path, history = tmp_path / "out.json", tmp_path / "history.jsonl"
+    options = ["--config", five, "--groups", "--clients", "4", "--json", str(path)]
+    environment = FakeEnvironment()
+    assert run(environment, *options, "--history", str(history)) == 0
+    document = json.loads(path.read_text())
+    assert document["group"] is None
+    assert document["clients"] == 6
+    assert document["checks"] == dict.fromkeys(CHECKS, True)
+    assert [group["group"] for group in document["groups"]] == [1, 2, 3]
+    assert all(group["acknowledged"] > 50 for group in document["groups"])
+    assert document["acknowledged"] == sum(g["acknowledged"] for g in document["groups"])
+    assert document["longest_gap_s"] == max(g["longest_gap_s"] for g in document["groups"])
+    assert document["overall_longest_gap_s"] <= document["longest_gap_s"]
+    assert {gap["group"] for gap in document["gaps"]} <= {1, 2, 3}
+    assert all(group["linearizability"]["verdict"] == "true" for group in document["groups"])
+    assert not history.exists()
+    for group in (1, 2, 3):
+        assert check_main([str(tmp_path / f"history-{group}.jsonl"), "--model", "kv"]) == 0
+
+
+def test_a_group_has_clients_even_where_there_are_fewer_than_groups(five: str) -> None:
+    environment = FakeEnvironment()
+    assert run(environment, "--config", five, "--groups", "--clients", "1") == 0
+    assert environment.cluster is not None
+    assert all(group.rows for group in environment.cluster.groups.values())
+
+
+@pytest.mark.parametrize(
+    ("flaws", "check"),
+    [
+        (Flaws(lost_append=8, of_group=2), "exactly_once"),
+        (Flaws(doubled_put=8, of_group=2), "linearizable"),
+        (Flaws(stale_follower=8, of_group=2), "follower_reads"),
+        (Flaws(other_digest=True, of_group=2), "digests_equal"),
+        (Flaws(refuses_command=20, of_group=2), "clients"),
+    ],
+    ids=str,
+)
+def test_a_flaw_of_one_group_is_found_and_named(
+    tmp_path: Path, five: str, flaws: Flaws, check: str
+) -> None:
+    options = ["--config", five, "--groups", "--faults", "none"]
+    status, document = run_flawed(tmp_path, flaws, *options)
+    assert status == 1
+    assert check in failed(document)
+    assert all("group 2: " in text for text in document["violations"])
+    assert [g["group"] for g in document["groups"] if not all(g["checks"].values())] == [2]
+
+
+def test_a_silence_of_one_group_is_a_gap_though_others_go_on(tmp_path: Path, five: str) -> None:
+    flaws = Flaws(silent_at=20, silent_s=1.5, of_group=3)
+    options = ["--config", five, "--groups", "--faults", "none", "--gap-limit-s", "1.4"]
+    options += ["--seconds", "2", "--command-timeout-s", "5"]
+    status, document = run_flawed(tmp_path, flaws, *options)
+    assert status == 1
+    assert failed(document) == {"gap"}
+    assert document["violations"][0].startswith("gap: nothing was acknowledged in group 3 for 1.")
+    assert document["longest_gap_s"] >= 1.5 > document["overall_longest_gap_s"]
+    assert document["gaps"][0]["group"] == 3
+
+
+def test_members_of_groups_are_changed(tmp_path: Path, five: str) -> None:
+    kinds = "add-member,remove-member,move-group"
+    path = tmp_path / "out.json"
+    environment = FakeEnvironment()
+    options = ["--config", five, "--groups", "--faults", kinds, "--json", str(path)]
+    assert run(environment, *options, "--seconds", "1.5") == 0
+    document = json.loads(path.read_text())
+    assert set(document["faults"]) == set(kinds.split(","))
+    assert environment.cluster is not None
+    changes = environment.cluster.changes
+    # Each group leaves another member first, so that there is one that it may be given to.
+    assert changes.made[:3] == [(1, "remove", "m5"), (2, "remove", "m4"), (3, "remove", "m3")]
+    assert all(len(voters) >= 3 for voters in changes.voters.values())
+
+
+def test_a_wiped_member_stays_out(tmp_path: Path, five: str) -> None:
+    path = tmp_path / "out.json"
+    for flaws, held in ((Flaws(), True), (Flaws(votes_again=True), False)):
+        options = ["--config", five, "--faults", "wipe-member", "--json", str(path)]
+        assert run(FakeEnvironment(flaws), *options) == (0 if held else 1)
+        document = json.loads(path.read_text())
+        assert document["checks"] == {**dict.fromkeys(CHECKS, True), "stays_out": held}
+        assert document["faults"]["wipe-member"] >= 1
+
+
+def test_nodes_of_its_own_are_started_first_and_ended_last(tmp_path: Path, five: str) -> None:
+    path = tmp_path / "out.json"
+    environment = FakeEnvironment()
+    kinds = "kill-node,kill-gcs"
+    options = ["--config", five, "--nodes", "6", "--faults", kinds, "--json", str(path)]
+    # The GCS is away for 2 s at least.
+    assert run(environment, *options, "--seconds", "3") == 0
+    assert environment.starts == [("fake:6379", False)]
+    assert environment.own_nodes is not None
+    assert environment.own_nodes.count == 6
+    assert environment.own_nodes.did[-1] == "close"
+    document = json.loads(path.read_text())
+    assert set(document["faults"]) <= set(kinds.split(","))
+
+
+def test_a_timeline_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "run.html"
+    assert run(FakeEnvironment(), "--timeline", str(path), "--faults", "kill-role") == 0
+    text = path.read_text()
+    assert "Everything held." in text
+    assert "kill-role" in text
+
+
 # How it ends
 
 
@@ -237,8 +368,8 @@ def test_an_interrupt_leaves_nothing_stopped_and_exits_130(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     class Interrupted(FakeEnvironment):
-        def members(self, cluster, group):
-            processes = super().members(cluster, group)
+        def members(self, cluster, groups):
+            processes = super().members(cluster, groups)
 
             def interrupt(lives):
                 raise KeyboardInterrupt
@@ -257,8 +388,8 @@ def test_an_interrupt_leaves_nothing_stopped_and_exits_130(
 
 def test_what_cannot_be_signalled_ends_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     class Lost(FakeEnvironment):
-        def members(self, cluster, group):
-            processes = super().members(cluster, group)
+        def members(self, cluster, groups):
+            processes = super().members(cluster, groups)
 
             def fail(lives):
                 raise ClusterError("the node is gone")
@@ -280,6 +411,7 @@ def test_what_ray_says_of_killed_processes_stays_off_standard_output(
 ) -> None:
     with chaos_run.told_apart():
         print("(raylet) A worker died or was killed while executing a task")
+        print("(raylet) The node with node id: ab has been marked dead because of it")
         print("(raylet) Something else")
     print("data")
     said = capsys.readouterr()
@@ -304,6 +436,16 @@ def test_what_ray_says_of_killed_processes_stays_off_standard_output(
         (["--json", "no/out.json"], "--json no/out.json: there is no folder no"),
         (["--history", "."], "--history .: is a directory"),
         (["--history", "-"], "--history: a file is needed"),
+        (["--timeline", "x.pdf"], "--timeline x.pdf: allowed: a file whose name ends in .html"),
+        (["--timeline", "no/x.html"], "--timeline no/x.html: there is no folder no"),
+        (["--groups", "--group", "1"], "--groups and --group: give one of them"),
+        (["--faults", "move-group"], "--faults: move-group: a group keeps 3 voters, so it takes"),
+        (["--faults", "wipe-member"], "--faults: wipe-member: a group keeps 3 voters, so it"),
+        (["--faults", "kill-gcs"], "--faults: kill-gcs: only where the job starts the nodes"),
+        (["--faults", "full-disk"], "--faults: full-disk: only where the job starts the nodes"),
+        (["--nodes", "2"], "--nodes: found 2; allowed: one for each of the 3 members, to 15"),
+        (["--nodes", "3", "--keep"], "--nodes: that Ray cluster is the job's own and ends with"),
+        (["--nodes", "3", "--address", "auto"], "--nodes: that Ray cluster is the job's own"),
     ],
 )
 def test_bad_options_exit_2_before_anything_starts(
@@ -322,6 +464,17 @@ def test_bad_options_exit_2_before_anything_starts(
     assert f"error: {message}" in said
     assert "Traceback" not in said
     assert environment.starts == []
+
+
+def test_disks_that_this_machine_cannot_have_exit_2_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    environment = FakeEnvironment()
+    assert run(environment, "--nodes", "3", "--faults", "slow-disk") == 2
+    assert "here is missing: the rights of root" in capsys.readouterr().err
+    assert environment.starts == []
+    assert environment.own_nodes is None
 
 
 @pytest.mark.parametrize(

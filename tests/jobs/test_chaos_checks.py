@@ -218,8 +218,8 @@ def rows(*changes: tuple[int, int, object], first: int = 5) -> list[tuple[object
 
 
 ACKNOWLEDGED = [
-    AcknowledgedCommand("kv", b"c1", 5, 0, 0),
-    AcknowledgedCommand("kv", b"c3", 6, 1, 0),
+    AcknowledgedCommand("kv", b"c1", 5, 0, 0, 0),
+    AcknowledgedCommand("kv", b"c3", 6, 1, 0, 0),
 ]
 
 
@@ -285,9 +285,9 @@ def test_what_is_wrong_with_a_log_by_itself_is_told() -> None:
 def test_a_command_that_is_not_where_it_was_acknowledged_is_found() -> None:
     logs = {"m1": MemberLog(log_table(rows()))}
     for wrong in (
-        AcknowledgedCommand("kv", b"c3", 6, 0, 0),
-        AcknowledgedCommand("log", b"c3", 6, 1, 0),
-        AcknowledgedCommand("kv", b"c3", 6, 2, 0),
+        AcknowledgedCommand("kv", b"c3", 6, 0, 0, 0),
+        AcknowledgedCommand("log", b"c3", 6, 1, 0, 0),
+        AcknowledgedCommand("kv", b"c3", 6, 2, 0, 0),
     ):
         (problem,) = check_logs(logs, [ACKNOWLEDGED[0], wrong], 5)
         assert problem.startswith("acknowledged, and not in the log where it was said to be: 1 ")

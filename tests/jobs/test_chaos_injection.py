@@ -9,9 +9,25 @@ import pytest
 
 from chaos_gaps import SECOND_NS
 from chaos_injection import Injector
-from chaos_plan import DEFAULT_KINDS, ROLES, FaultKind, PlannedFault, minority, plan_faults
+from chaos_plan import (
+    DEFAULT_KINDS,
+    OF_GROUPS,
+    ROLES,
+    FaultKind,
+    PlannedFault,
+    minority,
+    plan_faults,
+)
+from chaos_voters import GroupVoters
 from ray_paxos.errors import TransferError
-from tests.jobs.chaos_fakes import FakeMembers
+from tests.jobs.chaos_fakes import (
+    FakeChangedGroup,
+    FakeChanges,
+    FakeExecutor,
+    FakeMembers,
+    FakeNodes,
+    Flaws,
+)
 
 MEMBERS = ("m1", "m2", "m3")
 
@@ -26,13 +42,25 @@ class Bench:
     said: list[str] = field(default_factory=list)
     harmed_most: int = 0
     refuses: bool = False
+    flaws: Flaws = field(default_factory=Flaws)
+    voters: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.processes = FakeMembers(self.members, back_after_s=1.5, clock_ns=lambda: self.now_ns)
+        self.changes = FakeChanges(self.members, [0, 1], self.flaws)
+        for group, names in self.voters.items():
+            self.changes.voters[group] = set(names)
+        self.executor = FakeExecutor()
+        self.nodes = FakeNodes(self.processes)
+        groups = [group for group in self.changes.voters if group]
+        self.processes.groups = groups
         self.injector = Injector(
             self,
             self.processes,
-            1,
+            GroupVoters(self.members, self.changes.voters),
+            groups,
+            self.executor,
+            nodes=self.nodes,
             say=self.said.append,
             clock_ns=lambda: self.now_ns,
             sleep=self.sleep,
@@ -49,6 +77,9 @@ class Bench:
         self.handed_over.append(member)
         if self.refuses:
             raise TransferError("it is too far behind")
+
+    def group(self, group: int) -> FakeChangedGroup:
+        return self.changes.group(group)
 
     def run(self, plan: Iterator[PlannedFault], until_s: float) -> None:
         self.injector.run(plan, int(until_s * SECOND_NS))
@@ -144,7 +175,7 @@ def test_a_member_may_be_killed_while_it_is_paused() -> None:
     ]
     bench.run(iter(plan), 20)
     assert bench.processes.killed == [[("m2", role) for role in ROLES]]
-    assert bench.injector.is_whole
+    assert bench.injector.account.is_whole
 
 
 def test_a_fault_waits_until_it_may_hit_somebody() -> None:
@@ -185,7 +216,7 @@ def test_a_refused_transfer_is_told() -> None:
 def test_healing_continues_what_is_stopped_and_names_what_does_not_come_back() -> None:
     bench = Bench()
     bench.run(iter([planned(FaultKind.PAUSE_MEMBER, pause_s=1_000.0)]), 3)
-    assert not bench.injector.is_whole
+    assert not bench.injector.account.is_whole
     assert bench.injector.heal(10.0) == []
     assert bench.processes.resumed == 1
     bench.processes.never_back = True
@@ -193,3 +224,282 @@ def test_healing_continues_what_is_stopped_and_names_what_does_not_come_back() -
     (problem,) = bench.injector.heal(10.0)
     assert problem == "not all roles served within 10 s of the last fault: m1/learner"
     assert bench.now_ns - started_ns < 11 * SECOND_NS
+
+
+# Changes of members
+
+
+FIVE = ("m1", "m2", "m3", "m4", "m5")
+
+
+def test_changes_keep_three_voters_and_are_told() -> None:
+    bench = Bench(FIVE, voters={1: ("m1", "m2", "m3", "m4")})
+    plan = [
+        planned(FaultKind.REMOVE_MEMBER, is_for_master=True),
+        planned(FaultKind.REMOVE_MEMBER),
+        planned(FaultKind.ADD_MEMBER),
+        planned(FaultKind.MOVE_GROUP, draw=0.9),
+    ]
+    bench.run(iter(plan), 20)
+    assert bench.said == [
+        "remove-member group 1: m1 leaves",
+        "remove-member no group: refused: no group has more than 3 voters",
+        "add-member group 1: m1 joins",
+        "move-group group 1: from m4 to m5",
+    ]
+    assert bench.changes.voters[1] == {"m1", "m2", "m3", "m5"}
+    assert bench.injector.heal(10.0) == []
+    assert [d.refusal for d in bench.injector.disturbances][1] == "no group has more than 3 voters"
+    assert all(d.end_ns is not None for d in bench.injector.disturbances)
+
+
+def test_a_group_that_everybody_has_cannot_be_given_to_anybody() -> None:
+    bench = Bench(FIVE)
+    bench.run(iter([planned(FaultKind.ADD_MEMBER), planned(FaultKind.MOVE_GROUP)]), 5)
+    assert [d.refusal for d in bench.injector.disturbances] == ["every member has every group"] * 2
+    assert bench.changes.made == []
+
+
+def test_a_refused_change_is_told_and_its_voters_are_looked_up() -> None:
+    bench = Bench(FIVE, flaws=Flaws(changes_fail=True))
+    bench.run(iter([planned(FaultKind.REMOVE_MEMBER)]), 5)
+    (refused,) = bench.injector.disturbances
+    assert refused.refusal == "MembershipError: it is too far behind"
+    assert refused.end_ns is not None
+    # It may be carried out later: until that is known both configurations count.
+    voters = bench.injector.account.voters
+    assert voters.of(1) == set(FIVE)
+    assert voters.harmable({"m2", "m3"}) == ["m2", "m3"]
+
+
+def test_while_a_group_changes_a_minority_is_one_of_every_step() -> None:
+    bench = Bench(FIVE, voters={1: ("m1", "m2", "m3")})
+    bench.executor.is_waiting = True
+    move = planned(FaultKind.MOVE_GROUP, draw=0.0)
+    kills = [planned(FaultKind.KILL_MEMBER, 0.1, draw=draw) for draw in (0.9, 0.9, 0.9)]
+    bench.run(iter([move, *kills]), 2.5)
+    # m1 leaves for m4: of m2, m3 and m4 one may be harmed, of m1, m2 and m3 one, and m5 besides.
+    hit = [places[0][0] for places in bench.processes.killed]
+    assert hit[0] == "m5"
+    assert len(set(hit)) == 2
+    assert not bench.changes.made
+    bench.executor.do_all()
+    assert bench.injector.heal(10.0) == []
+    assert bench.changes.voters[1] == {"m2", "m3", "m4"}
+
+
+def test_one_group_is_changed_once_at_a_time() -> None:
+    bench = Bench(FIVE, voters={1: ("m1", "m2", "m3"), 2: FIVE})
+    bench.executor.is_waiting = True
+    plan = [planned(FaultKind.MOVE_GROUP), planned(FaultKind.ADD_MEMBER)]
+    bench.run(iter(plan), 5)
+    assert [d.kind for d in bench.injector.disturbances] == [FaultKind.MOVE_GROUP]
+    bench.executor.do_all()
+    bench.run(iter(plan[1:]), 10)
+    assert [d.kind for d in bench.injector.disturbances] == [d.kind for d in plan]
+
+
+def test_nobody_joins_or_leaves_where_too_few_would_be_left_alive() -> None:
+    bench = Bench(FIVE, voters={1: ("m1", "m2", "m3", "m4")})
+    bench.processes.back_after_s = 3.0
+    # m5 cannot join before it is back; without m4 one of three is harmed, which is a minority.
+    plan = [
+        planned(FaultKind.KILL_MEMBER, draw=0.99),
+        planned(FaultKind.MOVE_GROUP, 0.1),
+    ]
+    bench.run(iter(plan), 20)
+    killed, moved = bench.injector.disturbances
+    assert killed.what == "m5"
+    assert moved.start_ns >= killed.start_ns + 3 * SECOND_NS
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_group_ever_has_too_many_of_its_voters_harmed(seed: int) -> None:
+    bench = Bench(FIVE, voters={1: ("m1", "m2", "m3"), 2: ("m3", "m4", "m5"), 3: FIVE[1:]})
+    worst: dict[int, int] = {}
+
+    def watched(signal):
+        def send(lives, *arguments):
+            count: int = signal(lives, *arguments)
+            for group, names in bench.changes.voters.items():
+                harmed = len(names & bench.processes.harmed())
+                assert harmed <= minority(len(names)), (group, names)
+                worst[group] = max(worst.get(group, 0), harmed)
+            return count
+
+        return send
+
+    bench.processes.kill = watched(bench.processes.kill)  # type: ignore[method-assign]
+    bench.processes.pause = watched(bench.processes.pause)  # type: ignore[method-assign]
+    kinds = (*OF_GROUPS, FaultKind.KILL_MEMBER, FaultKind.PAUSE_MEMBER, FaultKind.KILL_ROLE)
+    bench.run(plan_faults(kinds, seed, 0.5), 300)
+    assert all(len(names) >= 3 for names in bench.changes.voters.values())
+    assert worst[0] == 2
+    assert {what for _, what, _ in bench.changes.made} == {"add", "promote", "remove"}
+
+
+# Whole members
+
+
+def test_members_are_restarted_in_turn() -> None:
+    bench = Bench()
+    plan = [
+        planned(FaultKind.KILL_MEMBER),
+        planned(FaultKind.ROLLING_RESTART, 0.1),
+        planned(FaultKind.DROP_MASTER, 0.1),
+    ]
+    bench.run(iter(plan), 30)
+    killed, rolling, dropped = bench.injector.disturbances
+    assert bench.processes.restarted == ["m1", "m2", "m3"]
+    # The master hands over first; here it stays, and gives up the lead once more in the end.
+    assert bench.handed_over == [None, "m2"]
+    # One is away for 1.5 s; the next one follows once it is back.
+    assert rolling.start_ns >= (killed.end_ns or 0)
+    assert rolling.end_ns is not None
+    assert rolling.end_ns - rolling.start_ns >= 3 * 1.5 * SECOND_NS
+    assert dropped.start_ns >= rolling.end_ns
+
+
+def test_a_restart_in_turn_stops_at_who_does_not_come_back() -> None:
+    bench = Bench()
+    bench.processes.back_after_s = 1_000.0
+    bench.run(iter([planned(FaultKind.ROLLING_RESTART)]), 5)
+    (rolling,) = bench.injector.disturbances
+    assert bench.processes.restarted == ["m1"]
+    assert rolling.refusal == "m1 did not serve again within 60 s"
+
+
+def test_a_wiped_member_is_removed_and_waited_for_no_more() -> None:
+    bench = Bench(FIVE, voters={1: ("m1", "m2", "m3", "m4"), 2: ("m1", "m2", "m3", "m5")})
+    bench.run(iter([planned(FaultKind.WIPE_MEMBER, is_for_master=True)]), 5)
+    assert bench.processes.wiped == ["m1"]
+    assert bench.changes.made == [(group, "remove", "m1") for group in (0, 1, 2)]
+    assert bench.injector.heal(10.0) == []
+    assert bench.injector.stay_out() == []
+    # The others have three voters of each group left, and none of them can be spared.
+    bench.run(iter([planned(FaultKind.WIPE_MEMBER), planned(FaultKind.KILL_MEMBER)]), 20)
+    assert bench.processes.wiped == ["m1"]
+    assert "fewer than 3 voters" in bench.injector.disturbances[1].refusal
+    assert bench.processes.killed[-1] == [("m2", role) for role in ROLES]
+
+
+def test_a_wiped_member_that_votes_again_or_does_not_say_why_not_is_told() -> None:
+    bench = Bench(FIVE)
+    bench.run(iter([planned(FaultKind.WIPE_MEMBER)]), 5)
+    bench.processes.votes_again = True
+    bench.injector.account.look()
+    assert bench.injector.stay_out() == ["m1 votes again, though its folder was deleted"]
+    bench.processes.votes_again = False
+    bench.processes.refusals_are_told = False
+    bench.injector.account.look()
+    assert bench.injector.stay_out() == ["m1 does not say why it stays out"]
+
+
+def test_a_wiped_member_counts_as_harmed_until_it_has_left() -> None:
+    bench = Bench(FIVE, voters={1: ("m1", "m2", "m3", "m4")})
+    bench.executor.is_waiting = True
+    bench.run(iter([planned(FaultKind.WIPE_MEMBER), planned(FaultKind.KILL_MEMBER)]), 3)
+    # Of the four voters of before, and of the three of after, only m1 may be harmed.
+    assert bench.processes.killed[-1][0] == ("m5", ROLES[0])
+
+
+# Nodes and disks
+
+
+def test_a_node_is_started_again_after_its_time() -> None:
+    bench = Bench()
+    bench.run(iter([planned(FaultKind.KILL_NODE, is_for_master=True, pause_s=3.0)]), 20)
+    assert bench.nodes.did == ["kill m1", "start m1"]
+    (killed,) = bench.injector.disturbances
+    assert killed.what == "m1 (master) for 3.0 s"
+    assert 5.5 <= (killed.end_ns or 0) / SECOND_NS < 6.5
+
+
+def test_a_node_that_is_down_is_started_by_healing_and_hit_by_nothing_else() -> None:
+    bench = Bench()
+    plan = [
+        planned(FaultKind.KILL_NODE, pause_s=1_000.0),
+        planned(FaultKind.KILL_NODE, 0.1),
+    ]
+    bench.run(iter(plan), 3)
+    bench.run(iter([planned(FaultKind.KILL_MEMBER, 0.1)]), 4)
+    assert bench.nodes.did == ["kill m1"]
+    assert bench.processes.killed == []
+    assert bench.injector.heal(10.0) == []
+    assert bench.nodes.did == ["kill m1", "heal", "start m1"]
+
+
+def test_nobody_is_looked_at_while_the_gcs_is_away() -> None:
+    bench = Bench()
+    looks: list[int] = []
+    look = bench.processes.look
+
+    def watched(without):
+        looks.append(bench.now_ns)
+        return look(without)
+
+    bench.processes.look = watched  # type: ignore[method-assign]
+    plan = [planned(FaultKind.KILL_MEMBER), planned(FaultKind.KILL_GCS, 0.1, pause_s=2.0)]
+    bench.run(iter(plan), 30)
+    killed, gcs = bench.injector.disturbances
+    assert bench.nodes.did == ["kill gcs", "start gcs"]
+    assert gcs.start_ns >= (killed.end_ns or 0)
+    assert gcs.end_ns is not None
+    assert gcs.end_ns - gcs.start_ns >= 8 * SECOND_NS
+    assert not [at_ns for at_ns in looks if gcs.start_ns < at_ns < gcs.start_ns + 8 * SECOND_NS]
+
+
+def test_a_gcs_is_started_again_whatever_happens() -> None:
+    bench = Bench()
+
+    def interrupted(seconds: float) -> None:
+        if "kill gcs" in bench.nodes.did:
+            raise KeyboardInterrupt
+        bench.sleep(seconds)
+
+    bench.injector._waiting._sleep = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(iter([planned(FaultKind.KILL_GCS)]), 30)
+    assert bench.nodes.did == ["kill gcs", "start gcs"]
+
+
+def test_a_disk_harms_its_member_until_it_is_well() -> None:
+    bench = Bench()
+    plan = [
+        planned(FaultKind.SLOW_DISK, pause_s=2.0),
+        planned(FaultKind.KILL_MEMBER, 0.5, draw=0.9),
+        planned(FaultKind.FULL_DISK, 8.0, draw=0.9),
+    ]
+    bench.run(iter(plan), 20)
+    slow, killed, full = bench.injector.disturbances
+    assert bench.nodes.did == ["slow m1", "fill m3"]
+    assert slow.what == "m1 (master) frozen for 0.10 s at a time, for 4.0 s"
+    # While one of three is harmed, it is the one that is hit.
+    assert killed.what == "m1 (master)"
+    assert 5.0 <= (slow.end_ns or 0) / SECOND_NS < 6.0
+    assert full.what == "m3 for 4.0 s"
+
+
+def test_a_member_whose_disk_stays_full_is_not_healed() -> None:
+    bench = Bench()
+    bench.processes.full.add("m2")
+    bench.run(iter([planned(FaultKind.FULL_DISK, draw=0.5)]), 20)
+    (problem,) = bench.injector.heal(5.0)
+    assert problem == "not all roles served within 5 s of the last fault: m2/acceptor"
+    bench.processes.full.clear()
+    assert bench.injector.heal(5.0) == []
+
+
+def test_a_member_whose_groups_change_is_not_wiped() -> None:
+    bench = Bench(FIVE, voters={1: FIVE[:4], 2: FIVE})
+    bench.executor.is_waiting = True
+    # Everybody has group 2, which m1 is to leave.
+    plan = [
+        planned(FaultKind.REMOVE_MEMBER, group_draw=0.9),
+        planned(FaultKind.WIPE_MEMBER),
+    ]
+    bench.run(iter(plan), 5)
+    assert bench.processes.wiped == []
+    bench.executor.do_all()
+    bench.run(iter(plan[1:]), 10)
+    assert bench.processes.wiped == ["m1"]

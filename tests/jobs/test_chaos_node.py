@@ -128,6 +128,21 @@ def test_what_is_stopped_goes_on_even_if_the_agent_is_killed(
     wait_for(lambda: state_of(process.pid) in "RS")
 
 
+def test_a_folder_goes_with_its_process(
+    agent: NodeAgent, process: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    folder, spare = tmp_path / "chaos" / "m1", tmp_path / "chaos.m1.wiped"
+    (folder / "acceptor").mkdir(parents=True)
+    (folder / "acceptor" / "lock").write_text("x")
+    life = process.pid, started_at(process.pid)
+    assert agent.wipe([life], str(folder), str(spare)) == [life]
+    assert process.wait(10) == -9
+    assert list((tmp_path / "chaos").iterdir()) == []
+    assert not spare.exists()
+    with pytest.raises(FileNotFoundError):
+        agent.wipe([life], str(folder), str(spare))
+
+
 # Logs
 
 

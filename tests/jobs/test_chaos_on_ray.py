@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from chaos_disks import check_disks
+from ray_paxos.errors import ConfigurationError
 from tests.ray.subprocesses import ROOT, sandbox
 
 ON_NODES = """
@@ -36,14 +38,20 @@ nodes.shutdown()
 sys.exit(done.returncode)
 """
 CONFIGURATION = "cluster: chaos\nmembers: 3\nlogging: {level: WARNING}\n"
+FIVE = "cluster: chaos\nmembers: 5\ngroups: 4\nroles: fused\nlogging: {level: WARNING}\n"
+FOUR = "cluster: chaos\nmembers: 4\ngroups: 2\nroles: fused\nlogging: {level: WARNING}\n"
 
 
 def run_chaos(
-    folder: Path, *arguments: str, program: tuple[str, ...] = ("jobs/chaos.py",), limit_s: float
+    folder: Path,
+    *arguments: str,
+    program: tuple[str, ...] = ("jobs/chaos.py",),
+    configuration: str = CONFIGURATION,
+    limit_s: float,
 ) -> dict[str, Any]:
     """Run the job, which has to find everything in order and to leave nothing running."""
     config, document = folder / "chaos.yaml", folder / "out.json"
-    config.write_text(CONFIGURATION)
+    config.write_text(configuration)
     with sandbox() as box:
         done = subprocess.run(
             [
@@ -86,6 +94,56 @@ def test_a_short_run_with_kills_pauses_and_transfers_holds(tmp_path: Path) -> No
         [sys.executable, *check], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert again.stdout == "linearizable: true\n", again.stderr
+
+
+def test_a_short_run_over_groups_that_change_their_members_holds(tmp_path: Path) -> None:
+    kinds = "move-group,rolling-restart"
+    told = run_chaos(
+        tmp_path,
+        *("--groups", "--seconds", "12", "--clients", "4", "--faults", kinds),
+        *("--fault-interval-s", "1", "--gap-limit-s", "12", "--seed", "7"),
+        *("--timeline", str(tmp_path / "run.html")),
+        configuration=FOUR,
+        limit_s=250,
+    )
+    # On a slow machine there may be no time for the second kind.
+    assert told["faults"]["move-group"] >= 1
+    assert [group["group"] for group in told["groups"]] == [1, 2]
+    assert all(group["acknowledged"] > 50 for group in told["groups"])
+    assert "Everything held." in (tmp_path / "run.html").read_text()
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        "add-member,remove-member,move-group",
+        "wipe-member,kill-role",
+        "kill-node",
+        "kill-gcs",
+        "slow-disk,full-disk",
+        "kill-node,kill-gcs,kill-member,pause-member,drop-master,restart-all,rolling-restart,"
+        "add-member,remove-member,move-group",
+    ],
+)
+def test_nodes_groups_and_disks_are_hit(tmp_path: Path, kinds: str) -> None:
+    """Five raylets of the job's own, and four groups."""
+    needs = () if kinds.startswith(("add", "wipe")) else ("--nodes", "5")
+    if "disk" in kinds:
+        try:
+            check_disks()
+        except ConfigurationError as error:
+            pytest.skip(str(error))
+    told = run_chaos(
+        tmp_path,
+        *("--groups", "--seconds", "60", "--clients", "4", "--faults", kinds, *needs),
+        *("--gap-limit-s", "12", "--restart-gap-limit-s", "24"),
+        configuration=FIVE,
+        limit_s=800,
+    )
+    assert set(told["faults"]) | set(told["refused"]) <= set(kinds.split(","))
+    assert told["faults"]
 
 
 @pytest.mark.nightly

@@ -13,6 +13,8 @@ from chaos_plan import (
     FaultKind,
     PlannedFault,
     check_members,
+    check_nodes,
+    choose_group,
     choose_member,
     choose_successor,
     minority,
@@ -88,39 +90,35 @@ def test_faults_need_a_quorum_that_stays() -> None:
         check_members((FaultKind.DROP_MASTER,), 1)
 
 
-def choose(fault: PlannedFault, harmed: set[str], able: set[str] | None = None) -> str | None:
-    return choose_member(
-        fault,
-        MEMBERS,
-        harmed=harmed,
-        able=set(MEMBERS) if able is None else able,
-        master="m2",
-    )
+def test_changes_of_members_need_a_fourth_one() -> None:
+    kinds = (FaultKind.MOVE_GROUP, FaultKind.WIPE_MEMBER)
+    check_members(kinds, 4)
+    with pytest.raises(ConfigurationError, match="move-group, wipe-member: a group keeps 3 voters"):
+        check_members(kinds, 3)
+    check_members((FaultKind.ROLLING_RESTART, FaultKind.KILL_GCS), 1)
+
+
+def test_faults_of_nodes_need_nodes_of_the_jobs_own() -> None:
+    kinds = (FaultKind.KILL_ROLE, FaultKind.KILL_NODE, FaultKind.KILL_GCS, FaultKind.FULL_DISK)
+    check_nodes(kinds, 3)
+    check_nodes(DEFAULT_KINDS, None)
+    with pytest.raises(ConfigurationError, match="kill-node, kill-gcs, full-disk: only where the"):
+        check_nodes(kinds, None)
 
 
 def test_the_master_or_any_member_is_hit() -> None:
-    assert choose(planned(is_for_master=True, draw=0.9), set()) == "m2"
-    hit = [choose(planned(draw=draw), set()) for draw in (0.0, 0.34, 0.99)]
+    assert choose_member(planned(is_for_master=True, draw=0.9), MEMBERS, master="m2") == "m2"
+    draws = (0.0, 0.34, 0.99)
+    hit = [choose_member(planned(draw=draw), MEMBERS, master="m2") for draw in draws]
     assert hit == ["m1", "m2", "m3"]
+    # A master that may not be hit is left alone.
+    assert choose_member(planned(is_for_master=True), ("m1", "m3"), master="m2") == "m1"
+    assert choose_member(planned(), (), master="m2") is None
 
 
-def test_no_second_member_is_harmed_of_three() -> None:
-    for draw in (0.0, 0.5, 0.99):
-        for is_for_master in (False, True):
-            fault = planned(draw=draw, is_for_master=is_for_master)
-            assert choose(fault, {"m3"}) == "m3"
-            assert choose(fault, {"m3"}, able={"m1", "m2"}) is None
-            assert choose(fault, {"m1", "m3"}) in {"m1", "m3"}
-
-
-def test_of_five_members_two_may_be_harmed() -> None:
-    members = ("m1", "m2", "m3", "m4", "m5")
-    for draw in (0.0, 0.3, 0.6, 0.9):
-        fault = planned(draw=draw)
-        free = choose_member(fault, members, harmed={"m1"}, able=members, master=None)
-        full = choose_member(fault, members, harmed={"m1", "m5"}, able=members, master=None)
-        assert free in members
-        assert full in {"m1", "m5"}
+def test_every_group_is_aimed_at() -> None:
+    faults = list(islice(plan_faults(DEFAULT_KINDS, 3, 4.0), 200))
+    assert {choose_group(fault, (1, 2, 7)) for fault in faults} == {1, 2, 7}
 
 
 def test_the_lead_goes_to_somebody_else_or_to_anybody() -> None:

@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from ray_paxos.core.checkpoint import Cut, Manifest, decode_manifest
-from ray_paxos.core.genesis import GroupSpec
+from ray_paxos.core.genesis import SYSTEM_GROUP, GroupSpec
 from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.messages import (
     Address,
     RoleName,
 )
+from ray_paxos.core.parts import PartLeft
 from ray_paxos.core.records import SealedInstance, SealSegment
 from ray_paxos.core.results import encode_results
 from ray_paxos.core.settings import CheckpointerSettings, LearnerSettings
@@ -36,6 +37,7 @@ from ray_paxos.core.tasks import (
     ManifestRead,
     MergeSegments,
     Outcome,
+    PartsOpened,
     PublishMerged,
     PublishTransfer,
     ReadChain,
@@ -441,3 +443,27 @@ def test_a_task_of_another_role_is_our_own_bug() -> None:
         member.learner.store.run(MakeCheckpoint(GROUP, 4))
     with pytest.raises(AssertionError):
         member.checkpointer.store.run(CutLog(GROUP, 4))
+
+
+def test_groups_come_and_go_while_segments_are_synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What there is to be opened and closed is done in another thread than syncs."""
+    member = Member()
+    store = member.learner.store
+    left = next(spec.group for spec in GENESIS.groups if spec.group != GROUP)
+    store.write([SealSegment(GROUP, tuple(SEALED[:4])), PartLeft(left, 1)])
+    followed: list[Outcome] = []
+    sync_folder = member.disk.sync_folder
+
+    def in_between(path: str) -> None:
+        sync_folder(path)
+        if not followed:
+            followed.append(store.run(FollowParts(SYSTEM_GROUP)))
+
+    monkeypatch.setattr(member.disk, "sync_folder", in_between)
+    store.sync()
+    (opened,) = followed
+    assert isinstance(opened, PartsOpened)
+    assert left not in opened.groups
+    store.write([SealSegment(GROUP, tuple(SEALED[4:9]))])
+    store.sync()
+    assert member.disk.exists(member.path(5, 9))

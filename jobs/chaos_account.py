@@ -1,0 +1,203 @@
+"""What was done to a cluster in a chaos run, and what of it is not over yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from chaos_cluster import Life, Members, Place, Sight
+from chaos_gaps import SECOND_NS, Disturbance
+from chaos_plan import ROLES, FaultKind
+from chaos_voters import GroupVoters
+
+LOOK_INTERVAL_S = 0.3
+
+
+@dataclass(slots=True)
+class OpenFault:
+    """A fault that is not over: something is still done, or not all its victims serve again.
+
+    Attributes:
+        disturbance: Its account.
+        places: Of its victims that are waited for.
+        not_before_ns: When the processes, nodes or disks that it stopped go on.
+        is_done: Whether nothing more is done for it.
+    """
+
+    disturbance: Disturbance
+    places: set[Place] = field(default_factory=set)
+    not_before_ns: int = 0
+    is_done: bool = True
+
+
+class Account:
+    """Keeps count of faults, and of what serves.
+
+    Attributes:
+        voters: Of all groups.
+        disturbances: What was injected, in order.
+        sight: What was seen last.
+        masters: Who led each group last, as far as was seen.
+        paused: What is stopped: until when, and which process.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        voters: GroupVoters,
+        *,
+        say: Callable[[str], None],
+        clock_ns: Callable[[], int],
+    ) -> None:
+        """Nothing has happened yet.
+
+        Args:
+            members: To look at.
+            voters: Of all groups.
+            say: Told of every fault.
+            clock_ns: Monotonic.
+        """
+        self.voters = voters
+        self.clock_ns = clock_ns
+        self._members = members
+        self._say = say
+        self._open: list[OpenFault] = []
+        self._dead: set[Life] = set()
+        self._looked_ns = 0
+        self.disturbances: list[Disturbance] = []
+        self.sight = Sight()
+        self.masters: dict[int, str] = {}
+        self.paused: dict[Place, tuple[int, Life]] = {}
+
+    # What is so.
+
+    @property
+    def places(self) -> list[Place]:
+        """All roles that are to serve."""
+        return [(member, role) for member in self.voters.members for role in ROLES]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of them do, as far as was seen last."""
+        return self.sight.serving >= set(self.places)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether all of them do, and no fault is open."""
+        return self.is_whole and not self._open
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look at faults that are open."""
+        due_ns = self._looked_ns + int(LOOK_INTERVAL_S * SECOND_NS)
+        return bool(self._open) and self.clock_ns() >= due_ns
+
+    @property
+    def harmed(self) -> set[str]:
+        """Members that are not whole, those that are gone for good included."""
+        return {m for m in self.voters.all_members if not self.is_member_whole(m)}
+
+    def is_member_whole(self, member: str) -> bool:
+        """Whether all its roles serve, and nothing is being done to it."""
+        serves = of_member(member) <= self.sight.serving
+        return serves and not any(
+            member in {name for name, _ in fault.places} and not self._is_over(fault)
+            for fault in self._open
+        )
+
+    def _is_over(self, fault: OpenFault) -> bool:
+        return fault.is_done and self.clock_ns() >= fault.not_before_ns
+
+    def leads(self, member: str) -> str:
+        """For a person: what it leads, with a space before it; empty for nothing."""
+        count = sum(master == member for master in self.masters.values())
+        if not count:
+            return ""
+        return " (master)" if len(self.masters) == 1 else f" (master of {count})"
+
+    def missing(self) -> str:
+        """The roles that do not serve, and why, for a person; empty for none."""
+        missing = [place for place in self.places if place not in self.sight.serving]
+        names = ", ".join(f"{member}/{role}" for member, role in missing)
+        refusals = {f"{m}/{r}": self.sight.refusals.get((m, r), "") for m, r in missing}
+        why = {**{where: text for where, text in refusals.items() if text}, **self.sight.stopped}
+        reasons = "; ".join(f"{where}: {text}" for where, text in why.items())
+        return names + (f" ({reasons})" if names and reasons else "")
+
+    def unfinished(self) -> list[str]:
+        """Faults that are open though all serve, for a person."""
+        return [f"{f.disturbance.kind.value} {f.disturbance.what}" for f in self._open]
+
+    # What happens.
+
+    def look(self) -> None:
+        """See who serves, and close the accounts of faults that are over."""
+        asked_ns = self.clock_ns()
+        self.paused = {p: paused for p, paused in self.paused.items() if paused[0] > asked_ns}
+        seen = self._members.look(self.paused)
+        lives = {place: life for place, life in seen.lives.items() if life not in self._dead}
+        self.sight = Sight(lives, seen.masters, seen.stopped, seen.refusals, seen.full)
+        self.masters |= seen.masters
+        now_ns = self._looked_ns = self.clock_ns()
+        gone = {m for m in self.voters.all_members if m not in self.voters.members}
+        still_open = []
+        for fault in self._open:
+            awaited = {place for place in fault.places if place[0] not in gone}
+            if fault.is_done and asked_ns >= fault.not_before_ns and awaited <= self.sight.serving:
+                fault.disturbance.end_ns = now_ns
+            else:
+                still_open.append(fault)
+        self._open = still_open
+
+    def note(
+        self,
+        kind: FaultKind,
+        what: str,
+        start_ns: int,
+        *,
+        places: Iterable[Place] = (),
+        not_before_ns: int = 0,
+        refusal: str = "",
+        is_done: bool = True,
+    ) -> OpenFault:
+        """A fault was injected; the account is open until all its victims serve again."""
+        disturbance = Disturbance(kind, what, start_ns, refusal=refusal)
+        self.disturbances.append(disturbance)
+        fault = OpenFault(disturbance, set(places), not_before_ns, is_done)
+        self._open.append(fault)
+        self._say(f"{kind.value} {what}" + (f": refused: {refusal}" if refusal else ""))
+        return fault
+
+    def tell(self, fault: OpenFault, refusal: str) -> None:
+        """What came of a fault that took some time, where it did not come about."""
+        fault.disturbance.refusal = refusal
+        self._say(f"{fault.disturbance.kind.value} {fault.disturbance.what}: refused: {refusal}")
+
+    def bury(self, lives: Iterable[Life]) -> None:
+        """These processes were killed, whatever a late look says of them."""
+        self._dead.update(lives)
+
+    def forget_pauses(self, places: Iterable[Place]) -> None:
+        """What was stopped there is stopped no more."""
+        for place in places:
+            self.paused.pop(place, None)
+
+    def end_waits(self) -> None:
+        """Nothing that was stopped for a time is stopped any more."""
+        self.paused.clear()
+        for fault in self._open:
+            fault.not_before_ns = 0
+
+    def killable(self) -> dict[Place, Life]:
+        """All processes that a SIGKILL ends: those that serve, and those that are stopped."""
+        return dict(self.sight.lives) | {place: life for place, (_, life) in self.paused.items()}
+
+    @property
+    def last(self) -> Disturbance | None:
+        """The latest fault."""
+        return self.disturbances[-1] if self.disturbances else None
+
+
+def of_member(member: str) -> set[Place]:
+    """The places of a member."""
+    return {(member, role) for role in ROLES}
