@@ -70,7 +70,7 @@ def live_actor_names(cluster: str) -> set[str]:
     }
 
 
-def running_spec(cluster: str, timeout_s: float = ANSWER_TIMEOUT_S) -> ClusterSpec | None:
+def running_spec(cluster: str, timeout_s: float) -> ClusterSpec | None:
     """The spec of a cluster that runs here: what the first of its actors to answer says.
 
     Args:
