@@ -434,7 +434,7 @@ def start(
     record_folder = _record_folder(configuration.data_dir, configuration.cluster)
     connection = connect_ray(address, configuration.ray, record_folder, keep=keep)
     deadline = time.monotonic() + limit_s
-    found = attach(configuration.cluster)
+    found = attach(configuration.cluster, limit_s)
     if found is not None:
         spec, members = found
         check_roles(spec, configuration)

@@ -103,7 +103,8 @@ class BootstrapActor:
 def _start(configuration: ClusterConfiguration) -> dict[str, Any]:
     cluster = configuration.cluster
     pins = {m.name: Pin(m.node_labels, m.resource) for m in configuration.members}
-    running = running_spec(cluster)
+    # Another driver may have made its actors just now: they answer once their processes are up.
+    running = running_spec(cluster, configuration.ray.start_timeout_ms / 1000)
     if running is not None:
         check_roles(running, configuration)
     genesis = running.decoded_genesis() if running is not None else None
@@ -156,9 +157,20 @@ def _stage(genesis: Genesis, places: Mapping[str, str], data_dir: str | None) ->
     folders.stage(genesis.cluster, data_dir, genesis.encoded(), staged)
 
 
-def attach(cluster: str) -> tuple[ClusterSpec, tuple[str, ...]] | None:
-    """A cluster all of whose actors live: its spec, and the members; None for any other."""
-    spec = running_spec(cluster)
+def attach(cluster: str, timeout_s: float) -> tuple[ClusterSpec, tuple[str, ...]] | None:
+    """Find a cluster all of whose actors live.
+
+    Args:
+        cluster: Its name.
+        timeout_s: How long to wait for one of its actors to answer, where it has any.
+
+    Returns:
+        Its spec, and the members; None for any other cluster, or none.
+
+    Raises:
+        ClusterError: As `running_spec`; likewise WireFormatError.
+    """
+    spec = running_spec(cluster, timeout_s)
     if spec is None:
         return None
     members = tuple(member.name for member in spec.members)

@@ -76,7 +76,7 @@ def live_members(cluster: str) -> tuple[str, ...]:
     return tuple(sorted({each[1] for each in parsed if each is not None}))
 
 
-def running_spec(cluster: str, timeout_s: float = ANSWER_TIMEOUT_S) -> ClusterSpec | None:
+def running_spec(cluster: str, timeout_s: float) -> ClusterSpec | None:
     """The spec of a cluster that runs here: what the first of its actors to answer says.
 
     Args:

@@ -33,8 +33,9 @@ TEXT = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def growing(local_ray: None) -> Iterator[ray_paxos.Cluster]:
+    """One cluster, which the tests here change one after the other."""
     started = ray_paxos.start(parse_configuration(TEXT))
     yield started
     started.stop(delete_data=True)
@@ -54,111 +55,6 @@ def hand_over(cluster: ray_paxos.Cluster, member: str, group: int) -> None:
 
 def state_of(cluster: ray_paxos.Cluster, member: str) -> MemberState:
     return cluster.operations.wanted().members[member].state
-
-
-def test_a_member_joins_takes_over_and_another_one_leaves(
-    growing: ray_paxos.Cluster, home: Path
-) -> None:
-    with growing.client(1) as client:
-        put(client, "before", b"1")
-        growing.operations.add_member("m4")
-        assert state_of(growing, "m4") is MemberState.PRESENT
-        assert "m4" in growing.members
-        assert growing.operations.place_group(1, ["m2", "m3", "m4"]) == ("m2", "m3", "m4")
-        hand_over(growing, "m4", 1)
-        # The client was opened before there was a member m4, which leads now.
-        put(client, "after", b"2")
-        assert read(client, "before").value == b"1"
-        growing.operations.remove_member("m1")
-        assert state_of(growing, "m1") is MemberState.GONE
-        assert not (home / "growing" / "m1").exists()
-        for group in (0, 1, 2, 3):
-            assert "m1" not in growing.group(group).members().voters
-            assert len(growing.group(group).members().voters) == 3
-        put(client, "later", b"3")
-        found = dump(client, "")
-    assert {key: value for key, (value, _) in found.items()} == {
-        "before": b"1",
-        "after": b"2",
-        "later": b"3",
-    }
-    # Whoever attaches finds it; and it comes back from its disk with the others.
-    assert "m4" in ray_paxos.connect("growing").members
-    growing.stop()
-    again = ray_paxos.start(parse_configuration(TEXT))
-    assert "m4" in again.members
-    with again.client(1) as client:
-        assert read(client, "later").value == b"3"
-        put(client, "again", b"4")
-    digests = {each.digest for each in again.member_digests(1).values()}
-    assert len(digests) == 1
-
-
-def test_a_member_whose_disk_is_lost_is_replaced(growing: ray_paxos.Cluster, home: Path) -> None:
-    with growing.client(1) as client:
-        put(client, "kept", b"1")
-        ray.kill(ray.get_actor("growing/m2/member", namespace="ray_paxos"), no_restart=True)
-        shutil.rmtree(home / "growing" / "m2")
-        growing.operations.replace_member("m2", "m5")
-        assert state_of(growing, "m2") is MemberState.GONE
-        for group in (0, 1, 2, 3):
-            assert growing.group(group).members().voters == ("m1", "m3", "m5")
-        put(client, "kept", b"2")
-        assert read(client, "kept").value == b"2"
-
-
-def test_groups_are_made_served_and_dropped(growing: ray_paxos.Cluster, home: Path) -> None:
-    assert growing.operations.create_group(7, voters=1)
-    with growing.client(7) as client:
-        put(client, "seven", b"1")
-        assert read(client, "seven").value == b"1"
-        growing.operations.drop_group(7)
-        with pytest.raises(RequestError):
-            client.propose(kv.encode_put("seven", b"2"), timeout_s=5.0)
-    assert growing.operations.wanted().groups[7].state is GroupState.GONE
-    with pytest.raises(ConfigurationError, match="group: found 7"):
-        ray_paxos.connect("growing").client(7)
-    with pytest.raises(MembershipError, match="never used again"):
-        growing.operations.create_group(7)
-    assert not list((home / "growing").glob("*/learner/log/group=7"))
-
-
-def test_groups_are_spread_and_drained_under_load(growing: ray_paxos.Cluster) -> None:
-    over = threading.Event()
-    failures: list[BaseException] = []
-    counts = dict.fromkeys((1, 2, 3), 0)
-
-    def work(group: int) -> None:
-        try:
-            with growing.client(group) as client:
-                while not over.is_set():
-                    put(client, f"{counts[group]}", b"x")
-                    counts[group] += 1
-        except BaseException as error:  # told to the test, which has to fail
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(group,)) for group in counts]
-    for thread in threads:
-        thread.start()
-    try:
-        growing.operations.add_member("m4")
-        growing.operations.spread()
-        voters = [growing.group(group).members().voters for group in (0, 1, 2, 3)]
-        loads = [sum(name in each for each in voters) for name in ("m1", "m2", "m3", "m4")]
-        assert loads == [3, 3, 3, 3]
-        growing.operations.drain_member("m2")
-        assert state_of(growing, "m2") is MemberState.DRAINED
-        assert not any("m2" in growing.group(g).members().voters for g in (0, 1, 2, 3))
-        growing.operations.keep_member("m2")
-        assert state_of(growing, "m2") is MemberState.PRESENT
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-    assert failures == []
-    for group, count in counts.items():
-        with growing.client(group) as client:
-            assert len(dump(client, "")) == count
 
 
 def test_what_cannot_be_is_refused_by_name(growing: ray_paxos.Cluster, home: Path) -> None:
@@ -188,3 +84,110 @@ def test_what_cannot_be_is_refused_by_name(growing: ray_paxos.Cluster, home: Pat
         operations.add_member("m6")
     shutil.rmtree(used)
     assert set(operations.wanted().members) == {"m1", "m2", "m3"}, "nothing half done"
+
+
+def test_groups_are_made_served_and_dropped(growing: ray_paxos.Cluster, home: Path) -> None:
+    assert growing.operations.create_group(7, voters=1)
+    with growing.client(7) as client:
+        put(client, "seven", b"1")
+        assert read(client, "seven").value == b"1"
+        growing.operations.drop_group(7)
+        with pytest.raises(RequestError):
+            client.propose(kv.encode_put("seven", b"2"), timeout_s=5.0)
+    assert growing.operations.wanted().groups[7].state is GroupState.GONE
+    with pytest.raises(ConfigurationError, match="group: found 7"):
+        ray_paxos.connect("growing").client(7)
+    with pytest.raises(MembershipError, match="never used again"):
+        growing.operations.create_group(7)
+    assert not list((home / "growing").glob("*/learner/log/group=7"))
+
+
+def test_groups_are_spread_and_drained_under_load(growing: ray_paxos.Cluster) -> None:
+    over = threading.Event()
+    failures: list[BaseException] = []
+    counts = dict.fromkeys((1, 2, 3), 0)
+
+    def work(group: int) -> None:
+        try:
+            with growing.client(group) as client:
+                while not over.is_set():
+                    put(client, f"load/{counts[group]}", b"x")
+                    counts[group] += 1
+        except BaseException as error:  # told to the test, which has to fail
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(group,)) for group in counts]
+    for thread in threads:
+        thread.start()
+    try:
+        growing.operations.add_member("m4")
+        growing.operations.spread()
+        voters = [growing.group(group).members().voters for group in (0, 1, 2, 3)]
+        loads = [sum(name in each for each in voters) for name in ("m1", "m2", "m3", "m4")]
+        assert loads == [3, 3, 3, 3]
+        growing.operations.drain_member("m2")
+        assert state_of(growing, "m2") is MemberState.DRAINED
+        assert not any("m2" in growing.group(g).members().voters for g in (0, 1, 2, 3))
+        growing.operations.keep_member("m2")
+        assert state_of(growing, "m2") is MemberState.PRESENT
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    for group, count in counts.items():
+        with growing.client(group) as client:
+            assert len(dump(client, "load/")) == count
+
+
+def test_a_member_whose_disk_is_lost_is_replaced(growing: ray_paxos.Cluster, home: Path) -> None:
+    with growing.client(1) as client:
+        put(client, "kept", b"1")
+        ray.kill(ray.get_actor("growing/m2/member", namespace="ray_paxos"), no_restart=True)
+        shutil.rmtree(home / "growing" / "m2")
+        growing.operations.replace_member("m2", "m5")
+        assert state_of(growing, "m2") is MemberState.GONE
+        for group in (0, 1, 2, 3):
+            voters = growing.group(group).members().voters
+            assert len(voters) == 3
+            assert "m2" not in voters
+        put(client, "kept", b"2")
+        assert read(client, "kept").value == b"2"
+
+
+def test_a_member_joins_takes_over_and_another_one_leaves(
+    growing: ray_paxos.Cluster, home: Path
+) -> None:
+    with growing.client(1) as client:
+        put(client, "join/before", b"1")
+        growing.operations.add_member("m6")
+        assert state_of(growing, "m6") is MemberState.PRESENT
+        assert "m6" in growing.members
+        assert growing.operations.place_group(1, ["m3", "m5", "m6"]) == ("m3", "m5", "m6")
+        hand_over(growing, "m6", 1)
+        # The client was opened before there was a member m6, which leads now.
+        put(client, "join/after", b"2")
+        assert read(client, "join/before").value == b"1"
+        growing.operations.remove_member("m1")
+        assert state_of(growing, "m1") is MemberState.GONE
+        assert not (home / "growing" / "m1").exists()
+        for group in (0, 1, 2, 3):
+            assert "m1" not in growing.group(group).members().voters
+            assert len(growing.group(group).members().voters) == 3
+        put(client, "join/later", b"3")
+        found = dump(client, "join/")
+    assert {key: value for key, (value, _) in found.items()} == {
+        "join/before": b"1",
+        "join/after": b"2",
+        "join/later": b"3",
+    }
+    # Whoever attaches finds it; and it comes back from its disk with the others.
+    assert "m6" in ray_paxos.connect("growing").members
+    growing.stop()
+    again = ray_paxos.start(parse_configuration(TEXT))
+    assert "m6" in again.members
+    with again.client(1) as client:
+        assert read(client, "join/later").value == b"3"
+        put(client, "again", b"4")
+    digests = {each.digest for each in again.member_digests(1).values()}
+    assert len(digests) == 1
