@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import ray
+from click.testing import CliRunner, Result
 
 import ray_paxos
+from ray_paxos.cli.main import main
 from ray_paxos.config import parse_configuration
 from ray_paxos.core.wanted import GroupState, MemberState
 from ray_paxos.errors import (
@@ -84,6 +87,35 @@ def test_what_cannot_be_is_refused_by_name(growing: ray_paxos.Cluster, home: Pat
         operations.add_member("m6")
     shutil.rmtree(used)
     assert set(operations.wanted().members) == {"m1", "m2", "m3"}, "nothing half done"
+
+
+def run(*arguments: str) -> Result:
+    """One command of the command line, in this process."""
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_the_command_line_tells_and_refuses(growing: ray_paxos.Cluster) -> None:
+    listed = run("members", "list", "growing")
+    assert listed.exit_code == 0
+    assert "m1  present, serves; groups 0, 1, 2, 3" in listed.output
+    document = json.loads(run("members", "list", "growing", "--json").stdout)
+    assert [(each["name"], each["state"], each["groups"]) for each in document] == [
+        (name, "present", [0, 1, 2, 3]) for name in ("m1", "m2", "m3")
+    ]
+    refused = run("members", "add", "growing", "m1")
+    assert refused.exit_code == 1
+    assert "member m1 exists" in refused.output
+    wrong = run("members", "add", "growing", "m9", "--label", "nothing")
+    assert wrong.exit_code == 2
+    assert "'nothing' is no KEY=VALUE" in wrong.output
+    made = run("groups", "create", "growing", "8", "--voters", "1", "--machine", "counts=kv")
+    assert made.exit_code == 0, made.output
+    placed = run("groups", "place", "growing", "8", "m3", "--json")
+    assert json.loads(placed.stdout)["voters"] == ["m3"]
+    assert "placed" in run("members", "drain", "growing", "m3").output
+    assert run("groups", "drop", "growing", "8").output == "group 8: dropped\n"
+    assert run("groups", "spread", "growing").output == "spread already\n"
+    assert run("groups", "drop", "growing", "8").exit_code == 1
 
 
 def test_groups_are_made_served_and_dropped(growing: ray_paxos.Cluster, home: Path) -> None:
