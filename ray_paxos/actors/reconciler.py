@@ -43,6 +43,7 @@ from ray_paxos.core.reconciliation import (
     LaunchMember,
     MakeMember,
     Policy,
+    RetireMember,
     Seen,
     Step,
     TakeGroupAway,
@@ -54,6 +55,7 @@ from ray_paxos.core.wanted import (
     GroupDropped,
     GroupMade,
     JoinMember,
+    LeaveMember,
     MemberEnding,
     MemberJoined,
     MemberLeft,
@@ -262,6 +264,8 @@ class Reconciler:
                 name = f"n-{node_id[:12]}"
                 check_new_member(self._spec, name, node_id, nodes)
                 self._system.change(JoinMember(new_member(name, node_id)))
+            case RetireMember(member=name):
+                self._system.change(LeaveMember(name))
             case MakeMember(member=name):
                 member = wanted.members[name]
                 if make_member(self._spec, member, self._system.wanted, nodes):

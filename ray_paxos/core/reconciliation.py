@@ -16,7 +16,9 @@ Rules:
 3. With more than `missing_max` members missing nothing is replaced: that is an outage, or it is
    this process that is cut off.
 4. Group 0 is not touched while another one of its voters than the one to be replaced is missing.
-5. A member that is to leave ends only once no group names it, and it is recorded that there is no
+5. Where each node has a member (`grows`), one that is lost leaves once others have all its groups:
+   its node is taken for gone, and must not count as missing when the next one goes.
+6. A member that is to leave ends only once no group names it, and it is recorded that there is no
    way back before anything of it is touched.
 """
 
@@ -96,6 +98,13 @@ class AddMember:
 
 
 @dataclass(frozen=True, slots=True)
+class RetireMember:
+    """Record that a member is to leave which is lost, and which no group names any more."""
+
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
 class MakeMember:
     """Stage and activate the folder of a member that joins; its actors come after that."""
 
@@ -148,7 +157,14 @@ class TakeGroupAway:
 
 
 Step: TypeAlias = (
-    AddMember | MakeMember | LaunchMember | EndMember | ChangeGroup | GiveGroup | TakeGroupAway
+    AddMember
+    | RetireMember
+    | MakeMember
+    | LaunchMember
+    | EndMember
+    | ChangeGroup
+    | GiveGroup
+    | TakeGroupAway
 )
 
 
@@ -175,6 +191,14 @@ def plan(wanted: Wanted, seen: Seen, policy: Policy) -> list[Step]:
             steps.append(EndMember(name))
         elif member.state is not MemberState.GONE and name in seen.reachable:
             steps.append(LaunchMember(name))
+        elif (
+            policy.grows
+            and member.state is MemberState.PRESENT
+            and name in seen.lost
+            and len(missing_members(wanted, seen)) <= policy.missing_max
+            and _may_end(wanted, seen, name)
+        ):
+            steps.append(RetireMember(name))
         elif (
             member.state is MemberState.LEAVING
             and name in seen.ended
@@ -238,7 +262,8 @@ def _group_changes(wanted: Wanted, seen: Seen, policy: Policy) -> list[ChangeGro
         if member.state is MemberState.PRESENT and not (name in seen.lost and may_replace)
     }
     free = {number: group for number, group in present.items() if not group.placed}
-    is_calm = policy.is_evening and not missing
+    # One that is lost for good must not keep the others from having equally many for ever.
+    is_calm = policy.is_evening and may_replace and missing <= seen.lost
     planned = moves(
         # What an operator has placed counts as being where it is to be.
         {n: group.placed or seen.groups[n].voters for n, group in present.items()},

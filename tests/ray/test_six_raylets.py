@@ -64,7 +64,7 @@ class Load:
         self.acknowledged = {g: set() for g in groups}
         self.gaps = dict.fromkeys(groups, 0.0)
         self.over = threading.Event()
-        self.threads = [threading.Thread(target=self.work, args=(g,)) for g in groups]
+        self.threads = [threading.Thread(target=self.work, args=(g,), daemon=True) for g in groups]
         for thread in self.threads:
             thread.start()
 

@@ -22,6 +22,7 @@ from ray_paxos.core.reconciliation import (
     LaunchMember,
     MakeMember,
     Policy,
+    RetireMember,
     Seen,
     Step,
     TakeGroupAway,
@@ -36,6 +37,7 @@ from ray_paxos.core.wanted import (
     GroupMade,
     GroupState,
     JoinMember,
+    LeaveMember,
     MakeGroup,
     MemberEnding,
     MemberJoined,
@@ -187,6 +189,8 @@ class ControlledCluster:
             case AddMember(node_id=node):
                 spec = MemberSpec(f"on-{node}", 1_000 + int(node[1:]))
                 return self.change(JoinMember(WantedMember(spec, MemberState.JOINING, node)))
+            case RetireMember(member=name):
+                return self.change(LeaveMember(name))
             case MakeMember(member=name):
                 return self._make(name, breaks_off)
             case LaunchMember(member=name):

@@ -152,9 +152,10 @@ def run_rounds(
         look = controller.look(cluster)
         steps = controller.steps(look)
         check_plan(look, controller.policy, steps)
-        waiting = set(look.seen.places) != {
-            n for n, m in look.wanted.members.items() if m.state is not MemberState.GONE
-        } and any(0 < controller.silent[n] < LOST_AFTER for n in look.wanted.members)
+        there = {n for n, m in look.wanted.members.items() if m.state is not MemberState.GONE}
+        waiting = set(look.seen.places) != there and any(
+            0 < controller.silent[n] < LOST_AFTER for n in there
+        )
         if not steps and not waiting:
             return number
         randomness.shuffle(steps)

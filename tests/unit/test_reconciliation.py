@@ -16,6 +16,7 @@ from ray_paxos.core.reconciliation import (
     LaunchMember,
     MakeMember,
     Policy,
+    RetireMember,
     Seen,
     Step,
     TakeGroupAway,
@@ -170,7 +171,28 @@ def test_no_node_gets_a_second_member_while_its_own_does_not_answer(state: Membe
     seen = seen_of("abc", {1: "abc"}, free_nodes=("node-x",))
     assert steps(wanted, seen, Policy(grows=True)) == []
     lost = seen_of("abc", {1: "abc"}, free_nodes=("node-x",), lost="d")
-    assert steps(wanted, lost, Policy(grows=True)) == [AddMember("node-x")]
+    assert AddMember("node-x") in steps(wanted, lost, Policy(grows=True))
+
+
+def test_a_lost_member_leaves_by_itself_where_each_node_has_one() -> None:
+    """It must not count as missing when the next node goes."""
+    grows = Policy(grows=True)
+    wanted = wanted_of("abcd")
+    assert steps(wanted, seen_of("abc", {1: "abc"}, lost="d"), grows) == [RetireMember("d")]
+    assert steps(wanted, seen_of("abc", {1: "abc"}), grows) == [], "it may come back"
+    assert steps(wanted, seen_of("abc", {1: "abc"}, lost="d")) == [], "its node may come back"
+    named = steps(wanted, seen_of("abc", {1: "abd"}, lost="d"), grows)
+    assert RetireMember("d") not in named, "a group names it"
+    assert RetireMember("d") not in steps(wanted, seen_of("ab", {1: "abc"}, lost="cd"), grows)
+
+
+def test_a_lost_member_keeps_the_others_from_nothing() -> None:
+    """Those that are left have equally many groups before it is known what becomes of it."""
+    groups = {1: group(1), 2: group(2), 3: group(3)}
+    wanted = wanted_of("abcdx", groups)
+    names = {1: "abc", 2: "abc", 3: "abc"}
+    assert steps(wanted, seen_of("abcd", names, lost="x"), Policy())
+    assert steps(wanted, seen_of("abcd", names), Policy()) == [], "it may come back in a moment"
 
 
 def test_missing_is_who_is_to_be_there_and_does_not_answer() -> None:
