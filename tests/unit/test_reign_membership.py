@@ -217,6 +217,17 @@ def test_a_voter_is_not_removed_where_too_few_of_the_others_answer() -> None:
     assert sent(order(bench, REMOVE, 2), Accept), "1 and 3 are left, and answer"
 
 
+def test_who_asks_before_the_others_were_heard_of_asks_again() -> None:
+    """A reign begins without having heard of anybody: that passes, and is no reason to give up."""
+    bench = ProposerBench(members=(1, 2, 3, 4))
+    record = bench.serve()
+    (refused,) = sent(order(bench, REMOVE, 2), Refused)
+    assert "only 1 answer" in refused.message
+    assert refused.retry_after_ms > 0
+    bench.receive(learner_of(3), status(record))
+    assert sent(order(bench, REMOVE, 2), Accept)
+
+
 def test_who_asks_before_the_master_serves_asks_again() -> None:
     bench = ProposerBench()
     bench.lead()
