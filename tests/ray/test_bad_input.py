@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,13 +24,13 @@ from ray_paxos.errors import (
 )
 from ray_paxos.storage.disk import LocalDisk
 from ray_paxos.storage.folder import activate_member, stage_member
-from tests.ray.helpers import dump, put
+from tests.ray.helpers import dump, put, wait_for
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 def one_member(cluster: str, more: str = "") -> ClusterConfiguration:
-    return parse_configuration(f"cluster: {cluster}\nmembers: 1\n{more}")
+    return parse_configuration(f"cluster: {cluster}\nmembers: 1\nroles: fused\n{more}")
 
 
 def make_member(home: Path, configuration: ClusterConfiguration, cluster: str = "") -> Path:
@@ -46,11 +45,7 @@ def make_member(home: Path, configuration: ClusterConfiguration, cluster: str = 
 
 def nothing_is_left(cluster: str) -> bool:
     """Names go as soon as the actors are dead, which takes a moment."""
-    deadline = time.monotonic() + 10
-    while live_actor_names(cluster):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
+    wait_for("all actors are gone", lambda: not live_actor_names(cluster))
     return True
 
 
@@ -132,7 +127,7 @@ def test_a_label_that_no_node_has() -> None:
 def test_an_interrupted_first_start_is_finished(
     home: Path, stopped: list[ray_paxos.Cluster]
 ) -> None:
-    configuration = parse_configuration("cluster: halfway\nmembers: [a, b]\n")
+    configuration = parse_configuration("cluster: halfway\nmembers: [a, b]\nroles: fused\n")
     genesis = make_genesis(configuration)
     member = genesis.members[0]
     stage_member(LocalDisk(home / "halfway" / member.name), genesis, member.member_id)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import ray_paxos
 from ray_paxos.config import ClusterConfiguration, parse_configuration
 from ray_paxos.errors import ClusterError, ConfigurationError
 from ray_paxos.machines import kv
-from tests.ray.helpers import end_member, put, read
+from tests.ray.helpers import end_member, put, read, wait_for
 from verify_log import reading, verify_group
 
 pytestmark = pytest.mark.fused_by_default
@@ -26,7 +25,6 @@ logging: {level: WARNING}
 learner: {seal_bytes: 20_000, seal_age_ms: 100, memory_bytes: 10_000, hold_count: 10}
 checkpointer: {checkpoint_instances: 40, scrub_bytes_per_s: 100_000_000, scrub_interval_ms: 100}
 """
-PATIENCE_S = 40.0
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +50,6 @@ def write(client: ray_paxos.Client, prefix: str, values: int = 50) -> None:
     """So many values at least, each of some thousand bytes."""
     for number in range(values):
         client.propose_many([kv.encode_put(f"{prefix}{number % 7}", bytes([number]) * 3_000)])
-
-
-def wait_for(what: str, is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def of_role(cluster: ray_paxos.Cluster, member: str, role: str, field: str, group: int = 1) -> int:

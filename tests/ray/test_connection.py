@@ -12,7 +12,8 @@ import ray_paxos
 from ray_paxos.config import parse_configuration
 from ray_paxos.machines import kv
 
-cluster = ray_paxos.start(parse_configuration("cluster: own\\nmembers: 1\\n"))
+configuration = parse_configuration("cluster: own\\nmembers: 1\\nroles: fused\\n")
+cluster = ray_paxos.start(configuration)
 with cluster.client() as client:
     client.propose(kv.encode_put("a", b"1"))
 print(cluster.started_ray, cluster.was_running)
@@ -35,10 +36,10 @@ client.propose(kv.encode_put("a", b"1"))
 client.query(kv.encode_get("a"))
 ray.shutdown()
 for call in (
-    lambda: client.propose(kv.encode_put("a", b"2"), timeout_s=2),
-    lambda: client.propose_async(kv.encode_put("a", b"3"), timeout_s=2).result(20),
-    lambda: client.query(kv.encode_get("a"), timeout_s=2),
-    lambda: client.query_async(kv.encode_get("a"), timeout_s=2).result(20),
+    lambda: client.propose(kv.encode_put("a", b"2"), timeout_s=0.5),
+    lambda: client.propose_async(kv.encode_put("a", b"3"), timeout_s=0.5).result(60),
+    lambda: client.query(kv.encode_get("a"), timeout_s=0.5),
+    lambda: client.query_async(kv.encode_get("a"), timeout_s=0.5).result(60),
 ):
     try:
         call()

@@ -7,7 +7,6 @@ import itertools
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 
@@ -16,12 +15,11 @@ import pytest
 import ray_paxos
 from ray_paxos.config import ClusterConfiguration
 from ray_paxos.machines import kv
-from tests.ray.helpers import dump, end_member, put, version
+from tests.ray.helpers import PATIENCE_S, dump, end_member, put, version, wait_for
 
 ROLES = ("proposer", "acceptor", "learner", "checkpointer")
 UNDER_WAY = 200
 """Acknowledged commands before a fault, and again after it."""
-PATIENCE_S = 40.0
 
 _prefixes = itertools.count()
 
@@ -100,27 +98,19 @@ def roles_of(cluster: ray_paxos.Cluster, member: str) -> dict[str, int]:
 
 
 def master_of(cluster: ray_paxos.Cluster) -> str:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
+    def known() -> str:
         (group,) = (g for g in cluster.status().groups if g.group == 1)
-        if group.master is not None:
-            return group.master
-        assert time.monotonic() < deadline, "no master"
-        time.sleep(0.1)
+        return group.master or ""
+
+    return wait_for("a master", known)
 
 
 def wait_until_all_serve(cluster: ray_paxos.Cluster) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        phases = {
-            f"{member.name}/{name}": role.phase
-            for member in cluster.status().members
-            for name, role in member.roles.items()
-        }
-        if set(phases.values()) == {"serving"}:
-            return
-        assert time.monotonic() < deadline, phases
-        time.sleep(0.1)
+    def phases() -> set[str]:
+        members = cluster.status().members
+        return {role.phase for member in members for role in member.roles.values()}
+
+    wait_for("all roles serve", lambda: phases() == {"serving"})
 
 
 def check_agreement(cluster: ray_paxos.Cluster) -> None:

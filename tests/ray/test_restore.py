@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,8 @@ from ray_paxos.cli.main import main
 from ray_paxos.config import parse_configuration
 from ray_paxos.errors import PaxosError
 from ray_paxos.machines import kv
+from tests.ray import helpers
+from tests.ray.helpers import wait_for
 
 pytestmark = pytest.mark.fused_by_default
 
@@ -30,35 +30,31 @@ roles: {arrangement}
 """
 
 
-def wait_for(what: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.2)
-    return found
-
-
 def archive_state(member: str) -> dict[str, Any]:
-    def told() -> dict[str, Any] | None:
+    def told() -> dict[str, Any]:
         (status,) = (m for m in ray_paxos.connect("vault").status().members if m.name == member)
         groups = status.roles["checkpointer"].groups
-        return groups[1]["archive"] if groups is not None else None
+        return groups[1]["archive"] if groups is not None else {}
 
-    state: dict[str, Any] = wait_for(told)
-    return state
+    return wait_for("m1 tells of its archive", told)
+
+
+def wait_until_archived(through: int) -> int:
+    def archived_through() -> int:
+        archived: int = archive_state("m1")["archived_through"]
+        return archived if archived >= through else 0
+
+    return wait_for(f"m1 has archived through {through}", archived_through)
 
 
 def put(client: ray_paxos.Client, key: str, value: bytes) -> int:
-    return client.propose(kv.encode_put(key, value), timeout_s=30).instance_id
+    return helpers.put(client, key, value).instance_id
 
 
 def get(client: ray_paxos.Client, key: str) -> bytes | None:
-    found = kv.decode_result(client.query(kv.encode_get(key), timeout_s=30))
-    assert isinstance(found, kv.Read)
-    return found.value
+    return helpers.read(client, key).value
 
 
-@pytest.mark.timeout(280)
 def test_a_cluster_is_archived_lost_restored_and_goes_on(
     local_ray: None, tmp_path: Path, arrangement: str
 ) -> None:
@@ -74,15 +70,18 @@ def test_a_cluster_is_archived_lost_restored_and_goes_on(
         chosen = put(old_client, f"key{number}", b"before")
     last = put(old_client, "key0", b"after")
     assert last > chosen
-    wait_for(lambda: archive_state("m1")["archived_through"] >= last)
+    wait_until_archived(last)
     old_id = cluster.status().cluster_id
     # The archive goes away: nothing is disturbed, and status says so.
     archive.rename(tmp_path / "away")
-    wait_for(lambda: put(old_client, "late", b"x") and archive_state("m1")["problem"])
+    wait_for(
+        "m1 misses its archive",
+        lambda: put(old_client, "late", b"x") and archive_state("m1")["problem"],
+    )
     assert "make or mount it" in archive_state("m1")["problem"]
     (tmp_path / "away").rename(archive)
     end = put(old_client, "late", b"y")
-    wait_for(lambda: archive_state("m1")["archived_through"] >= end)
+    wait_until_archived(end)
     assert archive_state("m1")["problem"] == ""
     cluster.stop(delete_data=True)
     shutil.rmtree(data_dir, ignore_errors=True)
@@ -104,8 +103,7 @@ def test_a_cluster_is_archived_lost_restored_and_goes_on(
             with pytest.raises(PaxosError):
                 old_client.propose(kv.encode_put("key1", b"old"), timeout_s=5)
             assert get(client, "key1") == b"before"
-        through = wait_for(lambda: archive_state("m1")["archived_through"])
-        assert through > chosen
+        assert wait_until_archived(1) > chosen
     finally:
         old_client.close(timeout_s=1.0)
         cluster.stop(delete_data=True)
