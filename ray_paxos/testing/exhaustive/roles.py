@@ -13,7 +13,7 @@ from ray_paxos.core.genesis import Configuration, GroupSpec
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.core.proposer import Proposer
-from ray_paxos.core.records import GroupCreated, SealedInstance
+from ray_paxos.core.records import GroupCreated, SealedInstance, VoteCast
 from ray_paxos.core.role import Role
 from ray_paxos.core.settings import AcceptorSettings, LearnerSettings, ProposerSettings
 from ray_paxos.machines.host import MachineHost
@@ -56,6 +56,12 @@ class Recipe:
     acceptor: AcceptorSettings
     learner: LearnerSettings
 
+    @property
+    def spec(self) -> GroupSpec:
+        """What the group starts from."""
+        configuration = self.configuration
+        return GroupSpec(GROUP, configuration.voters, (), followers=configuration.followers)
+
     def replica_id(self, member_id: int) -> int:
         """A member's identity as a voter; 0 where it is none."""
         voter = self.configuration.voter(member_id)
@@ -76,15 +82,29 @@ class Durable:
 
 
 def first_durable(recipe: Recipe, member_id: int) -> Durable:
-    """What every process of a member finds before anything happened: its group, and nothing in it.
+    """What every process of a member finds before anything happened: its part, and nothing in it.
 
     Args:
         recipe: Of the model.
         member_id: Whose.
     """
-    votes = AcceptorState()
-    votes.apply(GroupCreated(GROUP, recipe.replica_id(member_id), recipe.configuration, 1))
+    votes, replica_id = AcceptorState(), recipe.replica_id(member_id)
+    if replica_id:
+        votes.apply(GroupCreated(GROUP, replica_id, recipe.configuration, 1))
     return Durable(votes, [])
+
+
+def rolled(votes: AcceptorState) -> AcceptorState:
+    """The votes as they are read from a new file of the journal, as every opening makes one.
+
+    It begins with all but the votes, and only those of live groups are copied to it.
+    """
+    copied = AcceptorState()
+    copied.restore(votes.opening())
+    for group, held in votes.groups.items():
+        for vote in held.votes.values():
+            copied.apply(VoteCast(group, vote.instance_id, vote.ballot, vote.value))
+    return copied
 
 
 def next_incarnation(incarnation: int) -> int:
@@ -119,7 +139,7 @@ def make_role(
 
 def _make_proposer(recipe: Recipe, member_id: int, incarnation: int, now_ns: int) -> Proposer:
     return Proposer(
-        spec=GroupSpec(GROUP, recipe.configuration.voters, ()),
+        spec=recipe.spec,
         member_id=member_id,
         incarnation=incarnation,
         settings=recipe.proposer,
@@ -143,7 +163,7 @@ def _make_learner(
         group=GROUP,
         member_id=member_id,
         configuration=recipe.configuration,
-        host=MachineHost(MachineRegistry(()), group=GROUP),
+        host=MachineHost(MachineRegistry(()), group=GROUP, configuration=recipe.configuration),
         base=None,
         settings=recipe.learner,
         random=NoRandom(),
