@@ -12,6 +12,7 @@ Which schedule of `test_membership_schedules.py` each model is the walk around:
  late        8,800     1.0  a late accept of an old configuration; requests during a change
  outlived    2,800     2.4  a lease notice of an old configuration
  orders     53,800     5.3  a late order after a new journal file; a member that votes again
+ parts      14,800     2.1  the same, of a member that takes part and leaves
 ```
 
 Seconds are of one core.
@@ -39,7 +40,12 @@ from ray_paxos.testing.exhaustive.membership_models import (
     UNSEALED,
     WIDE_MEMBERSHIP,
 )
-from ray_paxos.testing.exhaustive.membership_order_models import ORDERS, REJOINED, WIDE_ORDERS
+from ray_paxos.testing.exhaustive.membership_order_models import (
+    ORDERS,
+    PARTS,
+    REJOINED,
+    WIDE_ORDERS,
+)
 from ray_paxos.testing.exhaustive.model import Model
 from ray_paxos.testing.exhaustive.models import MODELS
 from ray_paxos.testing.exhaustive.parts import CONFIGURATION, A, accepts_above, any_of, proposer
@@ -130,6 +136,16 @@ REACHED: list[tuple[Model, tuple[str, ...]]] = [
             situations.LED_ON,
         ),
     ),
+    (
+        PARTS,
+        (
+            situations.VOTES,
+            situations.FORGOT,
+            situations.FOLLOW_TOO_LATE,
+            situations.PART_LEFT,
+            situations.PART_TOO_LATE,
+        ),
+    ),
 ]
 """Every model, and what it must get to."""
 
@@ -158,6 +174,9 @@ FOUND = [
     (bugs.remove_whatever_is_there, ORDERS),
     (bugs.follow_as_whoever_it_was, ORDERS),
     (bugs.change_what_is_there, ORDERS),
+    (bugs.forget_the_tombstone_of_a_part, PARTS),
+    (bugs.forget_the_tombstone_of_a_vote, PARTS),
+    (mutations_of_storage.lose_tombstones, PARTS),
     (bugs.reuse_a_replica_id, REJOINED),
 ]
 

@@ -25,6 +25,7 @@ from ray_paxos.core.messages import (
     Promise,
     Vote,
 )
+from ray_paxos.core.parts import PartLeft, PartTaken
 from ray_paxos.core.records import (
     ConfigurationSet,
     GroupCreated,
@@ -143,6 +144,14 @@ class Forgotten:
     voter: Voter
 
 
+@dataclass(frozen=True, slots=True)
+class PartChanged:
+    """A member takes part in the group as this replica, or has left it as all up to this one."""
+
+    voter: Voter
+    is_left: bool
+
+
 Fact: TypeAlias = (
     Used
     | Proposed
@@ -156,6 +165,7 @@ Fact: TypeAlias = (
     | Voting
     | Created
     | Forgotten
+    | PartChanged
 )
 
 
@@ -231,6 +241,10 @@ def facts_of_records(member_id: int, replica_id: int, records: Sequence[Record])
                 yield Voting(Voter(member_id, replica_id), configuration)
             case ConfigurationSet(configuration=configuration):
                 yield Voting(Voter(member_id, replica_id), configuration)
+            case PartTaken(part=part):
+                yield PartChanged(Voter(member_id, part.replica_id), False)
+            case PartLeft():
+                yield PartChanged(Voter(member_id, record.replica_id), True)
             case GroupRemoved() if replica_id:
                 yield Forgotten(Voter(member_id, replica_id))
                 replica_id = 0

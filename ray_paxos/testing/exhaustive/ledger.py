@@ -36,6 +36,7 @@ from ray_paxos.testing.exhaustive.facts import (
     Fact,
     Followed,
     Forgotten,
+    PartChanged,
     Promised,
     Proposed,
     Sealed,
@@ -101,7 +102,7 @@ class Ledger:
             case Followed() | Told() | Voting():
                 self.replicas.judge(fact, self.configurations)
                 return self
-            case Sealed() | Created() | Forgotten():
+            case Sealed() | Created() | Forgotten() | PartChanged():
                 # Not before it is judged: no voter is created twice.
                 replicas = self.replicas.after(fact, self.configurations)
                 if fact in self.facts:

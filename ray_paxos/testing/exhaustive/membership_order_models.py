@@ -1,8 +1,9 @@
-"""Models of orders to an acceptor: to vote, to vote as somebody else, and to forget.
+"""Models of orders: to take part, to vote, to vote as somebody else, and to forget.
 
 A and D vote at first. D's learner and its acceptor are two sites, so that what the one orders and
 the other answers comes late and again; A's processes are one, and once D votes no more A decides
-alone. D's acceptor is killed, once: then its journal goes on in a new file.
+alone. D's acceptor is killed, once: then its journal goes on in a new file. In `PARTS` D has no
+part in the group at first, and its learner's process is the one that keeps a member's parts.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from ray_paxos.core.learner_messages import LearnerStatus, LearnRequest, RaiseVoteFloor
-from ray_paxos.core.messages import CreateGroup, Heartbeat, Nack
+from ray_paxos.core.genesis import Configuration, Voter
+from ray_paxos.core.learner_messages import LearnerStatus, LearnReply, LearnRequest, RaiseVoteFloor
+from ray_paxos.core.messages import Address, CreateGroup, Heartbeat, Nack, RoleName
+from ray_paxos.core.parts import Part
+from ray_paxos.core.parts_messages import PartsFollowed, TakePart
 from ray_paxos.testing.exhaustive.actions import Kill, Packet
 from ray_paxos.testing.exhaustive.membership_models import (
     ADD,
@@ -36,6 +40,7 @@ from ray_paxos.testing.exhaustive.parts import (
     learner,
     mail,
     proposer,
+    take_over,
     under,
     whole,
 )
@@ -104,6 +109,45 @@ REJOINED = replace(
         but_to([learner(D)], Heartbeat),
         partial(_told_a_master, but_under=4),
         accepts_above(7),
+    ),
+)
+
+TAKEN = Configuration(2, configuration((A,)).voters, (Voter(D, 12),), 12)
+"""D's, once it is added at instance 2."""
+KEEPING = replace(THREE, configuration=configuration((A,)), keepers=frozenset({D}))
+TAKE = mail(proposer(A), learner(D), TakePart(Part(12, KEEPING.spec, TAKEN)), config_id=2)
+
+
+def _lead_and_add_d(stage: Stage) -> None:
+    """A leads alone, and D has taken part, and learned that; the order to do so comes once more.
+
+    D's other roles, which are not here, let go of what it leaves as soon as it does.
+    """
+    stage.order(take_over(A, 1))
+    stage.order(change(A, ADD, D))
+    for role in (proposer(D), Address(D, RoleName.CHECKPOINTER)):
+        stage.order(mail(role, learner(D), PartsFollowed(100)))
+    stage.order(TAKE)
+    stage.deliver(Heartbeat, learner(D))
+    stage.deliver(LearnRequest, learner(A))
+    stage.deliver(LearnReply, learner(D))
+    stage.deliver(Heartbeat, learner(D))
+    stage.deliver(LearnerStatus, proposer(A))
+    stage.lose_all()
+    stage.mail += [change(A, PROMOTE, D, expected=2), change(A, REMOVE, D, expected=4), TAKE]
+
+
+PARTS = replace(
+    ORDERS,
+    name="parts",
+    purpose="D votes, and leaves; orders to take part and to vote come late, over two new lives",
+    recipe=KEEPING,
+    possible=(Possible(1, Kill(learner(D)), CRASH), Possible(2, Kill(acceptor(D)), CRASH)),
+    budgets={CRASH: 2},
+    prelude=_lead_and_add_d,
+    is_lost=any_of(
+        kinds(Nack, LearnRequest, RaiseVoteFloor, Heartbeat),
+        partial(_told_a_master, but_under=-1),
     ),
 )
 

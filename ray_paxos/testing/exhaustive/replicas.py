@@ -7,6 +7,7 @@
 * A voter begins once, above the entry that made it one. Its votes go when a majority of the voters
   of a later configuration, in which it does not vote, holds that one's entry durably; from then on
   it is never made again.
+* A member that is not named any more leaves, and never takes part again as what it was.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ray_paxos.testing.exhaustive.facts import (
     Created,
     Followed,
     Forgotten,
+    PartChanged,
     Sealed,
     Told,
     Used,
@@ -33,6 +35,7 @@ class Replicas:
         sealed: By member, everything through this instance is in its segments.
         created: Voters that ever were.
         forgotten: Those of them whose votes are gone.
+        left: By member, the highest replica as which it may have been in the group that it left.
     """
 
     def __init__(self, genesis: Configuration) -> None:
@@ -40,9 +43,12 @@ class Replicas:
         self.sealed: dict[int, int] = {}
         self.created = frozenset(genesis.voters)
         self.forgotten: frozenset[Voter] = frozenset()
+        self.left: dict[int, int] = {}
 
     def after(
-        self, fact: Sealed | Created | Forgotten, configurations: ConfigurationLedger
+        self,
+        fact: Sealed | Created | Forgotten | PartChanged,
+        configurations: ConfigurationLedger,
     ) -> Replicas:
         """The same with one more fact.
 
@@ -51,7 +57,7 @@ class Replicas:
         """
         grown = object.__new__(Replicas)
         grown.sealed, grown.created = self.sealed, self.created
-        grown.forgotten = self.forgotten
+        grown.forgotten, grown.left = self.forgotten, self.left
         match fact:
             case Sealed(member_id=member_id, instance_id=instance_id):
                 through = max(instance_id, self.sealed.get(member_id, 0))
@@ -62,7 +68,19 @@ class Replicas:
             case Forgotten(voter=voter):
                 self._judge_forgetting(voter, configurations)
                 grown.forgotten |= {voter}
+            case PartChanged(voter=voter):
+                self._judge_part(fact, configurations)
+                if fact.is_left:
+                    grown.left = {**self.left, voter.member_id: voter.replica_id}
         return grown
+
+    def _judge_part(self, fact: PartChanged, configurations: ConfigurationLedger) -> None:
+        member_id, replica_id = fact.voter.member_id, fact.voter.replica_id
+        name = name_member(member_id)
+        if fact.is_left and member_id in configurations.current.member_ids:
+            raise Violation("groups", f"{name} leaves, and is named")
+        if not fact.is_left and replica_id <= self.left.get(member_id, 0):
+            raise Violation("groups", f"{name} takes part again as {replica_id}, which has left")
 
     def _judge_creation(self, fact: Created) -> None:
         name = f"{name_member(fact.voter.member_id)}, replica {fact.voter.replica_id},"

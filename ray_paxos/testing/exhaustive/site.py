@@ -17,12 +17,15 @@ from dataclasses import dataclass, field
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.driver import Action as Order
-from ray_paxos.core.driver import Driver, Observe, Transmit, Write
+from ray_paxos.core.driver import Driver, Observe, Run, Transmit, Write
 from ray_paxos.core.events import PrepareStarted
 from ray_paxos.core.genesis import GENESIS_CONFIG_ID
+from ray_paxos.core.member_roles import PartsKeeper
 from ray_paxos.core.messages import Address, Envelope, LeaseNotice, RoleName
-from ray_paxos.core.records import JournalRecord, Record, SealSegment
+from ray_paxos.core.parts import PartLeft, PartTaken
+from ray_paxos.core.records import Record, SealSegment
 from ray_paxos.core.role import Role
+from ray_paxos.core.tasks import FollowParts, PartsOpened
 from ray_paxos.testing.exhaustive import roles
 from ray_paxos.testing.exhaustive.actions import (
     Action,
@@ -94,11 +97,15 @@ class SiteProcess:
 
 
 def _note_durable(durable: Durable, record: Record) -> None:
-    if isinstance(record, SealSegment):
-        durable.sealed.extend(record.instances)
-    else:
-        assert isinstance(record, JournalRecord), "no model has a learner of several groups"
-        durable.votes.apply(record)
+    match record:
+        case SealSegment(instances=instances):
+            durable.sealed.extend(instances)
+        case PartTaken() | PartLeft():
+            durable.parts.apply(record)
+            if isinstance(record, PartLeft):
+                durable.sealed.clear()
+        case _:
+            durable.votes.apply(record)
 
 
 @dataclass
@@ -106,11 +113,13 @@ class Outcome:
     """What a step did beyond its site.
 
     Attributes:
+        recipe: Makes the roles of what a keeper takes.
         packets: What left.
         facts: What was said and reported, also within the site, in order.
         seen: What was special about it (`situations`).
     """
 
+    recipe: Recipe
     packets: list[Packet] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
@@ -179,7 +188,7 @@ class Site:
         Raises:
             Violation: A rule is broken.
         """
-        outcome = Outcome()
+        outcome = Outcome(recipe)
         match action:
             case Deliver(packet=packet):
                 self._deliver(self.processes[packet.to], packet.envelope, recipe, outcome)
@@ -267,8 +276,17 @@ class Site:
                     process.unsynced.append(order)
                     if process.syncs_at_once:
                         self._do(process, self._make_durable(process, outcome), inside, outcome)
+                case Run(task=FollowParts() as task):
+                    opened = self._open_parts(process, outcome.recipe)
+                    orders = process.driver.on_outcome(task, opened, self.clock_ns)
+                    self._do(process, orders, inside, outcome)
                 case _:
                     raise AssertionError(f"no model has a checkpointer for {order}")
+
+    def _open_parts(self, process: SiteProcess, recipe: Recipe) -> PartsOpened:
+        assert isinstance(process.role, PartsKeeper), "nobody else takes parts here"
+        member_id, here = process.address.member_id, process.role.roles
+        return roles.open_parts(recipe, member_id, process.incarnation, process.durable, here)
 
     def _make_durable(self, process: SiteProcess, outcome: Outcome) -> list[Order]:
         number = process.unsynced[-1].number

@@ -37,8 +37,10 @@ from ray_paxos.core.messages import (
     RemoveGroup,
     Vote,
 )
+from ray_paxos.core.parts import PartLeft
+from ray_paxos.core.parts_messages import TakePart
 from ray_paxos.core.proposer import Proposer
-from ray_paxos.core.records import GroupCreated, GroupRemoved, JournalRecord
+from ray_paxos.core.records import GroupCreated, GroupRemoved, Record
 from ray_paxos.core.role import Role
 from ray_paxos.core.values import MembershipEntry, MembershipKind, membership_entry
 
@@ -58,6 +60,8 @@ VOTES_AGAIN = "a member begins to vote that voted before"
 FOLLOW_TOO_LATE = "an acceptor is told to vote as what it has forgotten"
 REMOVE_TOO_LATE = "an acceptor refuses to forget what it is by now"
 LOST_UNSEALED = "a learner follows an entry, and dies before that is durable"
+PART_LEFT = "a member leaves the group"
+PART_TOO_LATE = "a member is ordered to take part as what has left"
 OLD_NOTICE = "a learner is told of a lease of an older configuration, which runs"
 
 ENDS_OF_VOTES = (MembershipKind.REMOVE, MembershipKind.DEMOTE)
@@ -88,8 +92,7 @@ def situations(
                 yield from _of_event(role, event, message)
             case Write(records=records):
                 for record in records:
-                    if isinstance(record, JournalRecord):
-                        yield from _of_record(role, record)
+                    yield from _of_record(role, record)
             case _:
                 pass
     if isinstance(role, Learner):
@@ -126,6 +129,8 @@ def _of_answer(address: Address, message: Message, answer: Message) -> Iterator[
             yield BELOW_ENTRY
         case RemoveGroup(), OrderDone(refused=refused) if refused:
             yield REMOVE_TOO_LATE
+        case TakePart(), OrderDone(refused=refused) if refused:
+            yield PART_TOO_LATE
         case FollowConfiguration(configuration=configuration), ConfigurationFollowed(replica_id=0):
             if configuration.voter(address.member_id) is not None:
                 yield FOLLOW_TOO_LATE
@@ -154,12 +159,16 @@ def _of_event(role: Role, event: Event, message: Message) -> Iterator[str]:
             pass
 
 
-def _of_record(role: Role, record: JournalRecord) -> Iterator[str]:
-    assert isinstance(role, Acceptor), "who else has a journal"
-    if isinstance(record, GroupRemoved):
-        yield FORGOT
-    elif isinstance(record, GroupCreated):
-        yield VOTES_AGAIN if role.state.tombstones else VOTES
+def _of_record(role: Role, record: Record) -> Iterator[str]:
+    match record:
+        case GroupRemoved():
+            yield FORGOT
+        case GroupCreated() if isinstance(role, Acceptor):
+            yield VOTES_AGAIN if role.state.tombstones else VOTES
+        case PartLeft():
+            yield PART_LEFT
+        case _:
+            pass
 
 
 def _of_learner(role: Learner, envelope: Envelope, now_ns: int) -> Iterator[str]:
