@@ -25,7 +25,7 @@ from dataclasses import replace
 import pytest
 
 from ray_paxos.core.acceptor import Acceptor
-from ray_paxos.core.messages import Accepted, Prepare, RoleName
+from ray_paxos.core.messages import Accepted, Prepare, RoleName, TakeOver
 from ray_paxos.core.records import GroupCreated
 from ray_paxos.testing.exhaustive import judge, ledger, situations
 from ray_paxos.testing.exhaustive.actions import Packet
@@ -46,10 +46,11 @@ from ray_paxos.testing.exhaustive.membership_order_models import (
     REJOINED,
     WIDE_ORDERS,
 )
-from ray_paxos.testing.exhaustive.model import Model
+from ray_paxos.testing.exhaustive.model import CRASH, Model
 from ray_paxos.testing.exhaustive.models import MODELS
 from ray_paxos.testing.exhaustive.parts import CONFIGURATION, A, accepts_above, any_of, proposer
 from ray_paxos.testing.exhaustive.replicas import Replicas
+from ray_paxos.testing.exhaustive.stage import Stage
 from tests.simulation import mutations, mutations_of_masters, mutations_of_storage
 from tests.simulation import mutations_of_membership as bugs
 
@@ -226,6 +227,36 @@ def test_a_seeded_bug_is_found(mutation, model, monkeypatch):
     assert result.violation, f"{model.name} does not find: {mutation.__doc__}"
     assert not result.violation.startswith("exception"), result.violation
     assert result.path, "it begins sound, and has to be led astray"
+
+
+# States.
+
+
+def unchallenged(model: Model) -> Model:
+    """The same, where nobody is asked to take over."""
+
+    def prelude(stage: Stage) -> None:
+        assert model.prelude is not None
+        model.prelude(stage)
+        stage.mail = [p for p in stage.mail if not isinstance(p.envelope.message, TakeOver)]
+
+    return replace(model, prelude=prelude)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [unchallenged(REMOVAL), unchallenged(UNSEALED), replace(PARTS, budgets={CRASH: 0})],
+    ids=lambda model: model.name,
+)
+def test_reductions_lose_no_local_states(model):
+    """As in `test_exhaustive`; here acceptors and learners of one member order each other, too."""
+    found = {}
+    for reduced in (True, False):
+        walk = Search(model, states_max=STATES_MAX, depth_max=1_000, reduced=reduced)
+        assert walk.run().exhausted
+        found[reduced] = {walk.system.digests(state) for state in walk.seen}, len(walk.seen)
+    assert found[True][0] == found[False][0]
+    assert found[True][1] < found[False][1]
 
 
 # What the rules are for: with those off that watch the deed, the harm is found.
