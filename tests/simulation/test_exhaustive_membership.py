@@ -20,6 +20,9 @@ Seconds are of one core.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -257,6 +260,20 @@ def test_reductions_lose_no_local_states(model):
         found[reduced] = {walk.system.digests(state) for state in walk.seen}, len(walk.seen)
     assert found[True][0] == found[False][0]
     assert found[True][1] < found[False][1]
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "4242"])
+def test_a_search_is_the_same_under_another_hash_seed(hash_seed, repository):
+    program = (
+        "from tests.simulation.test_exhaustive_membership import TAUGHT, search;"
+        "r = search(TAUGHT); print(r.states, r.transitions, r.depth)"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(repository)}
+    output = subprocess.run(
+        [sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True
+    ).stdout
+    result = search(TAUGHT)
+    assert output.split() == [str(n) for n in (result.states, result.transitions, result.depth)]
 
 
 # What the rules are for: with those off that watch the deed, the harm is found.

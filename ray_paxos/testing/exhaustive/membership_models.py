@@ -4,7 +4,7 @@ All processes of a member are one site here, unless the model says otherwise; C 
 chosen before the walk begins is said by the prelude. As in `prepare_models` leases are off and
 deadlines never come, but a proposer that was late, or whose configuration changed, stands again by
 itself. A refusal that is lost is a slow proposer: where nobody has to be taught they are lost, and
-so is whatever a learner asks of another. `situations` says what each model has to get to.
+so is whatever a learner asks of another. What each model has to get to is in `situations`.
 """
 
 from __future__ import annotations
@@ -131,7 +131,6 @@ def _promote_d(stage: Stage) -> None:
     """A has stood, and is not heard. C promotes D, by B's acceptor and its own, and D learns it."""
     lead(stage, C, [B], [A, B, D])
     stage.order(take_over(A, 3))
-    late = [packet for packet in stage.mail if packet.to == acceptor(B)]
     stage.order(change(C, PROMOTE, D))
     stage.deliver(Accept, acceptor(B))
     stage.deliver(Accepted, proposer(C))
@@ -139,7 +138,6 @@ def _promote_d(stage: Stage) -> None:
     stage.lose(Accept, acceptor(B))
     stage.lose(Accepted, proposer(C))
     stage.lose(Chosen, learner(D))
-    assert late
     stage.mail.append(change(C, REMOVE, B, expected=2))
 
 
@@ -263,6 +261,7 @@ def _replace_b(stage: Stage, *, c_stands: bool = False) -> None:
     stage.deliver(Accept, acceptor(B), acceptor(D))
     stage.deliver(Accepted, proposer(C))
     stage.deliver(Chosen, learner(B), learner(D))
+    # As of a proposer that takes a configuration without the log up to it.
     below = Prepare(Ballot(9, A, 1), 2)
     stage.mail = [
         *stage.found(CatchUp, learner(C), learner(D)),
@@ -343,4 +342,4 @@ WIDE_MEMBERSHIP = (
         prelude=partial(_replace_b, c_stands=True),
     ),
 )
-"""More than a run exhausts: for the nights."""
+"""For the nights."""

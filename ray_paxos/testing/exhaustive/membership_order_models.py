@@ -160,4 +160,4 @@ WIDE_ORDERS = (
     ),
     REJOINED,
 )
-"""More than a run exhausts: for the nights."""
+"""For the nights."""
