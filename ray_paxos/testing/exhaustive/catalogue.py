@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.messages import Address
 from ray_paxos.core.wire import encode_envelope
 from ray_paxos.testing.exhaustive.actions import Action, Deliver, Packet
 from ray_paxos.testing.exhaustive.canonical import Canon
-from ray_paxos.testing.exhaustive.ledger import Fact, Ledger
+from ray_paxos.testing.exhaustive.facts import Fact
+from ray_paxos.testing.exhaustive.ledger import Ledger
 from ray_paxos.testing.exhaustive.roles import Recipe
 from ray_paxos.testing.exhaustive.site import Site
 from ray_paxos.testing.violation import Violation
@@ -116,9 +119,9 @@ class Inboxes:
 class Ledgers:
     """All ledgers; number 0 is the empty one. The facts of one step have a number, too."""
 
-    def __init__(self, majority: int) -> None:
+    def __init__(self, genesis: Configuration) -> None:
         """Start with the empty one."""
-        self.all = [Ledger(majority)]
+        self.all = [Ledger(genesis)]
         self._facts: list[tuple[Fact, ...]] = [()]
         self._numbers_of_facts: dict[tuple[Fact, ...], int] = {(): NO_FACTS}
         self._numbers: dict[frozenset[Fact], int] = {frozenset(): 0}
@@ -158,6 +161,7 @@ class LocalStates:
 
     Attributes:
         digests: By number, the hash of a local state's text.
+        seen: How many steps were special, and how (`situations`).
     """
 
     def __init__(
@@ -183,6 +187,7 @@ class LocalStates:
         self._actions = actions
         self._canon = canon
         self.digests: list[bytes] = []
+        self.seen: Counter[str] = Counter()
         self._saved: list[bytes] = []
         self._numbers: dict[bytes, int] = {}
         self._steps: list[dict[int, Step | None]] = []
@@ -243,6 +248,7 @@ class LocalStates:
         except Exception:
             # Whatever the code under test raises is a finding.
             return Step(number, (), NO_FACTS, f"exception: {traceback.format_exc()}")
+        self.seen.update(set(outcome.seen))
         if pickle.dumps(site) == self._saved[number]:
             following = number
             self._loaded = (number, site)

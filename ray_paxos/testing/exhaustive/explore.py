@@ -27,6 +27,7 @@ class Result:
         violation: The broken rule; empty for none.
         path: How to break it, one line a move.
         counts: What the states are made of.
+        seen: How many different steps were special, and how (`situations`).
     """
 
     model: str
@@ -37,6 +38,7 @@ class Result:
     violation: str = ""
     path: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
 
 
 class Search:
@@ -83,6 +85,7 @@ class Search:
                 gc.enable()
         result.states = len(self.seen)
         result.counts = self.system.counts
+        result.seen = self.system.seen
         return result
 
     def _search(self, progress: Callable[[Result], None] | None) -> bool:

@@ -16,13 +16,19 @@ from ray_paxos.core.invariants import (
 )
 from ray_paxos.core.learner_messages import LearnerStatus
 from ray_paxos.core.messages import (
+    Accepted,
     Address,
-    Message,
+    BelowFloor,
+    Envelope,
+    HeartbeatConfirmed,
+    Promise,
 )
 from ray_paxos.core.role import Role
 from ray_paxos.testing.exhaustive.roles import GROUP
 from ray_paxos.testing.trace import name_address
 from ray_paxos.testing.violation import Violation
+
+VOUCHING = (Promise, Accepted, HeartbeatConfirmed, BelowFloor)
 
 
 def held_votes(role: Role) -> AcceptorState | None:
@@ -40,7 +46,8 @@ def held_votes(role: Role) -> AcceptorState | None:
                 dict(votes.votes),
             )
             for group, votes in role.state.groups.items()
-        }
+        },
+        dict(role.state.tombstones),
     )
 
 
@@ -51,25 +58,48 @@ def judge_acceptor(address: Address, before: AcceptorState, role: Role) -> None:
         Violation: They do not.
     """
     assert isinstance(role, Acceptor)
-    wrong = acceptor_forgot(before, role.state) or votes_contradict(role.state.groups[GROUP])
+    wrong, votes = acceptor_forgot(before, role.state), role.state.groups.get(GROUP)
+    if votes is not None:
+        wrong = wrong or votes_contradict(votes)
     if wrong:
         raise Violation("R2", f"{name_address(address)}: {wrong}")
 
 
-def judge_message(address: Address, message: Message, durable: AcceptorState) -> None:
+def judge_message(address: Address, envelope: Envelope, durable: AcceptorState) -> None:
     """A message leaves: an acceptor's vouches for nothing that is not durable (R3).
 
     Raises:
-        Violation: It does; or a learner's contradicts itself.
+        Violation: It does; or it speaks of instances that its configuration does not govern (R5);
+            or a learner's contradicts itself.
     """
+    message = envelope.message
     if isinstance(message, LearnerStatus):
         wrong = status_contradicts(message)
         if wrong:
             raise Violation("R6", f"{name_address(address)} {wrong}")
         return
-    wrong = vouches_too_early(message, durable.groups[GROUP])
+    votes = durable.groups.get(GROUP)
+    if votes is not None:
+        wrong = vouches_too_early(message, votes)
+    elif isinstance(message, VOUCHING):
+        wrong = f"answers for a group that it has not: {message}"
+    else:
+        wrong = ""
     if wrong:
         raise Violation("R3", f"{name_address(address)} {wrong}")
+    if isinstance(message, Promise):
+        judge_governed_from(address, message, envelope.config_id)
+
+
+def judge_governed_from(address: Address, promise: Promise, config_id: int) -> None:
+    """A promise leaves, with votes from some instance on.
+
+    Raises:
+        Violation: Its configuration does not govern all of them.
+    """
+    if promise.from_instance <= config_id:
+        what = f"{name_address(address)} promises from {promise.from_instance} on, under the "
+        raise Violation("R5", f"{what}configuration {config_id}")
 
 
 def judge_event(address: Address, event: Event) -> None:

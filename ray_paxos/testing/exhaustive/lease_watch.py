@@ -21,11 +21,13 @@ class Belief:
         who: For a person.
         ballot: At which its member leads.
         is_sure: Whether it goes by a lease that runs on its clock.
+        is_outlived: Whether that was counted under another configuration than its log has come to.
     """
 
     who: str
     ballot: Ballot
     is_sure: bool
+    is_outlived: bool = False
 
 
 def beliefs_of(site: Site) -> tuple[Belief, ...]:
@@ -41,19 +43,25 @@ def _beliefs(site: Site) -> Iterator[Belief]:
         if isinstance(role, Proposer) and role.phase is Phase.LEADING:
             yield Belief(who, ballot, site.clock_ns < role.lease_until_ns)
         elif isinstance(role, Learner) and role.lease_point(site.clock_ns) is not None:
-            yield Belief(who, ballot, True)
+            is_outlived = process.notice_config_id != role.configuration.config_id
+            yield Belief(who, ballot, True, is_outlived)
 
 
 def judge_beliefs(beliefs: Sequence[Belief]) -> None:
     """Judge what is believed at one moment.
 
     Whoever goes by a lease must not be mistaken: no other member leads at a higher ballot, whether
-    by a lease or not, for it could have something chosen that a read then misses (R8).
+    by a lease or not, for it could have something chosen that a read then misses (R8). And a lease
+    of an older configuration is worth nothing: of what votes by now a majority need not meet those
+    that granted it.
 
     Raises:
-        Violation: One does.
+        Violation: One does, or goes by such a lease.
     """
     for sure in beliefs:
+        if sure.is_outlived:
+            what = f"{sure.who} goes by its lease at {sure.ballot}, of an older configuration"
+            raise Violation("lease", what)
         for other in beliefs:
             if (
                 sure.is_sure

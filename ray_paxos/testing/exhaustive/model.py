@@ -54,12 +54,14 @@ class SiteSpec:
     Attributes:
         name: For a person.
         addresses: Of the processes that act as one.
-        syncs_at_once: Whether its acceptor's writes are durable as soon as they are made.
+        syncs_at_once: Whether its acceptor's writes are durable as soon as they are made,
+        seals_at_once: and its learner's.
     """
 
     name: str
     addresses: tuple[Address, ...]
     syncs_at_once: bool = True
+    seals_at_once: bool = True
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import OpenSession
 from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, Voter
+from ray_paxos.core.membership_messages import ChangeMembership
 from ray_paxos.core.messages import Accept, Address, Envelope, Message, RoleName, TakeOver
 from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.core.values import MembershipEntry, MembershipKind
 from ray_paxos.testing.exhaustive.actions import Packet
 from ray_paxos.testing.exhaustive.roles import GENESIS, GROUP
 
-A, B, C = 1, 2, 3
-REPLICAS = {A: 11, B: 12, C: 13}
-CONFIGURATION = Configuration(GENESIS_CONFIG_ID, tuple(Voter(m, r) for m, r in REPLICAS.items()))
+A, B, C, D = 1, 2, 3, 4
+REPLICAS = {A: 11, B: 12, C: 13, D: 14}
+
+
+def configuration(voters: Sequence[int], followers: Sequence[int] = ()) -> Configuration:
+    """A group's first one."""
+    return Configuration(
+        GENESIS_CONFIG_ID,
+        tuple(Voter(member_id, REPLICAS[member_id]) for member_id in voters),
+        tuple(Voter(member_id, REPLICAS[member_id]) for member_id in followers),
+    )
+
+
+CONFIGURATION = configuration((A, B, C))
 FAR_NS = 10**9 * MILLISECOND_NS
 """Longer than any walk."""
 
@@ -34,11 +47,13 @@ def learner(member_id: int) -> Address:
     return Address(member_id, RoleName.LEARNER)
 
 
-def mail(sender: Address, to: Address, message: Message) -> Packet:
+def mail(
+    sender: Address, to: Address, message: Message, config_id: int = GENESIS_CONFIG_ID
+) -> Packet:
     """A message of the first life of a process, or of a client."""
     is_client = sender.role is RoleName.CLIENT
     replica_id, incarnation = (0, 0) if is_client else (REPLICAS[sender.member_id], 1)
-    envelope = Envelope(GENESIS, GROUP, sender, replica_id, incarnation, GENESIS_CONFIG_ID, message)
+    envelope = Envelope(GENESIS, GROUP, sender, replica_id, incarnation, config_id, message)
     return Packet(to, envelope)
 
 
@@ -51,9 +66,34 @@ def take_over(member_id: int, round: int) -> Packet:
     return mail(proposer(C), proposer(member_id), TakeOver(Ballot(round, C, 1)))
 
 
-def command(member_id: int) -> Packet:
-    """A client asks a member's proposer for something that takes an instance."""
-    return mail(Address(900 + member_id, RoleName.CLIENT), proposer(member_id), OpenSession(1, "s"))
+def whole(member_id: int) -> tuple[Address, ...]:
+    """All roles of a member."""
+    return (proposer(member_id), learner(member_id), acceptor(member_id))
+
+
+def passive(member_id: int) -> tuple[Address, ...]:
+    """The roles of a member that never stands."""
+    return (learner(member_id), acceptor(member_id))
+
+
+def change(master: int, kind: MembershipKind, member_id: int, expected: int = 0) -> Packet:
+    """A client asks a master to change who has the group.
+
+    Args:
+        master: Who is asked.
+        kind: What is to become of
+        member_id: this member.
+        expected: The configuration that is to be changed.
+    """
+    entry = MembershipEntry(kind, member_id, expected)
+    client = Address(950 + member_id, RoleName.CLIENT)
+    return mail(client, proposer(master), ChangeMembership(1, entry))
+
+
+def command(member_id: int, number: int = 0) -> Packet:
+    """A client, of that number, asks a member's proposer for something that takes an instance."""
+    client = Address(900 + member_id + 10 * number, RoleName.CLIENT)
+    return mail(client, proposer(member_id), OpenSession(1, "s"))
 
 
 # What is lost.
@@ -69,6 +109,38 @@ def any_of(*losses: Loss) -> Loss:
 def kinds(*lost: type) -> Loss:
     """Lose these kinds of messages."""
     return lambda packet: isinstance(packet.envelope.message, lost)
+
+
+def but_to(receivers: Sequence[Address], *lost: type) -> Loss:
+    """Lose these kinds of messages, but for those to these processes."""
+    return lambda packet: isinstance(packet.envelope.message, lost) and packet.to not in receivers
+
+
+def under(config_ids: Sequence[int], *lost: type) -> Loss:
+    """Lose these kinds of messages, where they are said under these configurations."""
+    return lambda packet: (
+        isinstance(packet.envelope.message, lost) and packet.envelope.config_id in config_ids
+    )
+
+
+def apart(one: int, other: int, *config_ids: int) -> Loss:
+    """Lose everything between the proposer of one member and the acceptor of the other.
+
+    Args:
+        one: A member,
+        other: and another.
+        config_ids: What is said under these configurations is lost.
+    """
+
+    def loss(packet: Packet) -> bool:
+        sender, to = packet.envelope.sender, packet.to
+        return (
+            {sender.role, to.role} == {RoleName.PROPOSER, RoleName.ACCEPTOR}
+            and {sender.member_id, to.member_id} == {one, other}
+            and packet.envelope.config_id in config_ids
+        )
+
+    return loss
 
 
 def accepts_above(instance_id: int) -> Loss:

@@ -17,11 +17,15 @@ from dataclasses import dataclass, field
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.driver import Action as Order
-from ray_paxos.core.driver import Driver, Observe, Transmit, Write
+from ray_paxos.core.driver import Driver, Observe, Run, Transmit, Write
 from ray_paxos.core.events import PrepareStarted
+from ray_paxos.core.genesis import GENESIS_CONFIG_ID
+from ray_paxos.core.member_roles import PartsKeeper
 from ray_paxos.core.messages import Address, Envelope, LeaseNotice, RoleName
-from ray_paxos.core.records import JournalRecord, Record, SealSegment
+from ray_paxos.core.parts import PartLeft, PartTaken
+from ray_paxos.core.records import Record, SealSegment
 from ray_paxos.core.role import Role
+from ray_paxos.core.tasks import FollowParts, PartsOpened
 from ray_paxos.testing.exhaustive import roles
 from ray_paxos.testing.exhaustive.actions import (
     Action,
@@ -34,14 +38,20 @@ from ray_paxos.testing.exhaustive.actions import (
     Sync,
     Tick,
 )
+from ray_paxos.testing.exhaustive.facts import (
+    Fact,
+    facts_of_event,
+    facts_of_packet,
+    facts_of_records,
+)
 from ray_paxos.testing.exhaustive.judge import (
     held_votes,
     judge_acceptor,
     judge_event,
     judge_message,
 )
-from ray_paxos.testing.exhaustive.ledger import Fact, facts_of_event, facts_of_packet
-from ray_paxos.testing.exhaustive.roles import GENESIS, Durable, Recipe
+from ray_paxos.testing.exhaustive.roles import GENESIS, GROUP, Durable, Recipe
+from ray_paxos.testing.exhaustive.situations import situations, situations_of_death
 from ray_paxos.testing.exhaustive.word import Word
 
 
@@ -59,7 +69,8 @@ class SiteProcess:
         durable: What it has made durable.
         unsynced: What it has written since.
         word: What it has granted, whatever it remembers of it.
-        ballot: Of a proposer's latest prepare; the highest of a lease that a learner was told of.
+        ballot: Of a proposer's latest prepare; the highest of a lease that a learner was told of,
+        notice_config_id: and under which configuration that was counted.
     """
 
     address: Address
@@ -72,21 +83,29 @@ class SiteProcess:
     unsynced: list[Write] = field(default_factory=list)
     word: Word = field(default_factory=Word)
     ballot: Ballot | None = None
+    notice_config_id: int = GENESIS_CONFIG_ID
 
-    def fold(self) -> None:
-        """Make durable what was written."""
-        for write in self.unsynced:
-            for record in write.records:
-                _note_durable(self.durable, record)
+    def fold(self) -> list[Fact]:
+        """Make durable what was written; returns what is true now that was not before."""
+        records = [record for write in self.unsynced for record in write.records]
+        votes = self.durable.votes.groups.get(GROUP)
+        replica_id = votes.replica_id if votes is not None else 0
+        for record in records:
+            _note_durable(self.durable, record)
         self.unsynced = []
+        return list(facts_of_records(self.address.member_id, replica_id, records))
 
 
 def _note_durable(durable: Durable, record: Record) -> None:
-    if isinstance(record, SealSegment):
-        durable.sealed.extend(record.instances)
-    else:
-        assert isinstance(record, JournalRecord), "no model gives or takes groups"
-        durable.votes.apply(record)
+    match record:
+        case SealSegment(instances=instances):
+            durable.sealed.extend(instances)
+        case PartTaken() | PartLeft():
+            durable.parts.apply(record)
+            if isinstance(record, PartLeft):
+                durable.sealed.clear()
+        case _:
+            durable.votes.apply(record)
 
 
 @dataclass
@@ -94,12 +113,16 @@ class Outcome:
     """What a step did beyond its site.
 
     Attributes:
+        recipe: Makes the roles of what a keeper takes.
         packets: What left.
         facts: What was said and reported, also within the site, in order.
+        seen: What was special about it (`situations`).
     """
 
+    recipe: Recipe
     packets: list[Packet] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
 
 
 class Site:
@@ -112,7 +135,13 @@ class Site:
     """
 
     def __init__(
-        self, name: str, addresses: Sequence[Address], recipe: Recipe, *, syncs_at_once: bool
+        self,
+        name: str,
+        addresses: Sequence[Address],
+        recipe: Recipe,
+        *,
+        syncs_at_once: bool,
+        seals_at_once: bool = True,
     ) -> None:
         """Open all processes for the first time.
 
@@ -120,13 +149,16 @@ class Site:
             name: For a person.
             addresses: Of the processes, of one member.
             recipe: Makes the roles.
-            syncs_at_once: Whether an acceptor's writes are durable as soon as they are made.
+            syncs_at_once: Whether an acceptor's writes are durable as soon as they are made,
+            seals_at_once: and a learner's.
         """
         self.name = name
         self.clock_ns = 0
         self.processes: dict[Address, SiteProcess] = {}
         for address in addresses:
-            at_once = syncs_at_once or address.role is not RoleName.ACCEPTOR
+            at_once = seals_at_once
+            if address.role is RoleName.ACCEPTOR:
+                at_once = syncs_at_once
             durable = roles.first_durable(recipe, address.member_id)
             role, driver = self._opened(recipe, address, 1, durable)
             self.processes[address] = SiteProcess(address, at_once, 1, 1, driver, role, durable)
@@ -156,7 +188,7 @@ class Site:
         Raises:
             Violation: A rule is broken.
         """
-        outcome = Outcome()
+        outcome = Outcome(recipe)
         match action:
             case Deliver(packet=packet):
                 self._deliver(self.processes[packet.to], packet.envelope, recipe, outcome)
@@ -164,11 +196,12 @@ class Site:
                 self._fire(self.processes[address], outcome)
             case Sync(process=address):
                 process = self.processes[address]
-                self._run(process, self._make_durable(process), outcome)
+                self._run(process, self._make_durable(process, outcome), outcome)
             case Kill(process=address):
-                self.processes[address].fold()
+                outcome.facts += self.processes[address].fold()
                 self._restart(self.processes[address], recipe)
             case CutPower(process=address):
+                outcome.seen += situations_of_death(self.processes[address].role)
                 self._restart(self.processes[address], recipe)
             case Tick(passed_ns=passed_ns):
                 self.clock_ns += passed_ns
@@ -180,7 +213,7 @@ class Site:
         self, process: SiteProcess, envelope: Envelope, recipe: Recipe, outcome: Outcome
     ) -> None:
         before = held_votes(process.role)
-        orders = self._receive(process, envelope)
+        orders = self._receive(process, envelope, outcome)
         if before is not None:
             judge_acceptor(process.address, before, process.role)
             process.word.heard(envelope)
@@ -203,14 +236,19 @@ class Site:
         self._do(process, orders, inside, outcome)
         while inside:
             receiver, envelope = inside.popleft()
-            self._do(receiver, self._receive(receiver, envelope), inside, outcome)
+            orders = self._receive(receiver, envelope, outcome)
+            self._do(receiver, orders, inside, outcome)
 
-    def _receive(self, process: SiteProcess, envelope: Envelope) -> list[Order]:
+    def _receive(self, process: SiteProcess, envelope: Envelope, outcome: Outcome) -> list[Order]:
         notice = envelope.message
-        if isinstance(notice, LeaseNotice):
-            known = process.ballot
-            process.ballot = notice.ballot if known is None else max(known, notice.ballot)
-        return process.driver.receive(envelope, self.clock_ns)
+        if isinstance(notice, LeaseNotice) and (
+            process.ballot is None or notice.ballot >= process.ballot
+        ):
+            process.ballot = notice.ballot
+            process.notice_config_id = envelope.config_id
+        orders = process.driver.receive(envelope, self.clock_ns)
+        outcome.seen += situations(process.address, process.role, envelope, orders, self.clock_ns)
+        return orders
 
     def _do(
         self,
@@ -222,7 +260,7 @@ class Site:
         for order in orders:
             match order:
                 case Transmit(to=to, envelope=envelope):
-                    judge_message(process.address, envelope.message, process.durable.votes)
+                    judge_message(process.address, envelope, process.durable.votes)
                     packet = Packet(to, envelope)
                     outcome.facts += facts_of_packet(packet, process.life)
                     if to in self.processes:
@@ -237,13 +275,22 @@ class Site:
                 case Write():
                     process.unsynced.append(order)
                     if process.syncs_at_once:
-                        self._do(process, self._make_durable(process), inside, outcome)
+                        self._do(process, self._make_durable(process, outcome), inside, outcome)
+                case Run(task=FollowParts() as task):
+                    opened = self._open_parts(process, outcome.recipe)
+                    orders = process.driver.on_outcome(task, opened, self.clock_ns)
+                    self._do(process, orders, inside, outcome)
                 case _:
                     raise AssertionError(f"no model has a checkpointer for {order}")
 
-    def _make_durable(self, process: SiteProcess) -> list[Order]:
+    def _open_parts(self, process: SiteProcess, recipe: Recipe) -> PartsOpened:
+        assert isinstance(process.role, PartsKeeper), "nobody else takes parts here"
+        member_id, here = process.address.member_id, process.role.roles
+        return roles.open_parts(recipe, member_id, process.incarnation, process.durable, here)
+
+    def _make_durable(self, process: SiteProcess, outcome: Outcome) -> list[Order]:
         number = process.unsynced[-1].number
-        process.fold()
+        outcome.facts += process.fold()
         return process.driver.on_durable(number, self.clock_ns)
 
     def _restart(self, process: SiteProcess, recipe: Recipe) -> None:
@@ -252,6 +299,7 @@ class Site:
         process.incarnation = roles.next_incarnation(process.incarnation)
         process.unsynced = []
         process.ballot = None
+        process.durable.votes = roles.rolled(process.durable.votes)
         process.role, process.driver = self._opened(
             recipe, process.address, process.incarnation, process.durable
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ray_paxos.core.messages import Address
 from ray_paxos.testing.exhaustive.actions import Action, Deliver, Packet
-from ray_paxos.testing.exhaustive.ledger import Fact
+from ray_paxos.testing.exhaustive.facts import Fact
 from ray_paxos.testing.exhaustive.roles import Recipe
 from ray_paxos.testing.exhaustive.site import Site
 
@@ -44,17 +44,30 @@ class Stage:
 
     def deliver(self, kind: type, *receivers: Address) -> None:
         """Let all messages of a kind arrive at these processes, once each."""
-        packets = self._found(kind, receivers)
+        packets = self.found(kind, *receivers)
         assert packets, f"nobody sent a {kind.__name__}"
         for packet in packets:
             self.do(packet.to, Deliver(packet))
 
     def lose(self, kind: type, *receivers: Address) -> None:
         """What was sent of a kind to these processes never arrives (again)."""
-        lost = self._found(kind, receivers)
+        lost = self.found(kind, *receivers)
         self.mail = [packet for packet in self.mail if packet not in lost]
 
-    def _found(self, kind: type, receivers: Sequence[Address]) -> list[Packet]:
+    def lose_all(self) -> None:
+        """Nothing that was sent so far arrives (again)."""
+        self.mail = []
+
+    def keep(self, kind: type, *receivers: Address) -> None:
+        """Of what was sent so far only this kind arrives, at these processes."""
+        self.mail = self.found(kind, *receivers)
+
+    def order(self, packet: Packet) -> None:
+        """Somebody outside sends something, and it arrives at once, and once only."""
+        self.do(packet.to, Deliver(packet))
+
+    def found(self, kind: type, *receivers: Address) -> list[Packet]:
+        """What was sent of a kind to these processes and is not lost."""
         return [
             packet
             for packet in self.mail

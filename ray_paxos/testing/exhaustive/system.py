@@ -14,18 +14,20 @@ agreement does, and needs not find all.)
 1. A delivery that leaves its receiver as it was, and only makes it send something, is done at once
    (an acceptor that answers a pre-vote, or a prepare that it has promised before). What is sent
    need not arrive.
-2. Once no crash can come any more, what is written is synced at once: the only thing that sees the
-   difference are the answers that wait for it, and they need not arrive.
+2. Once no crash can come any more, what an acceptor writes is synced at once: the only thing that
+   sees the difference are the answers that wait for it, and they need not arrive.
 
 `System(model, reduced=False)` does without; a test compares the local states that both reach.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ray_paxos.core.messages import RoleName
 from ray_paxos.testing.exhaustive.actions import Action, Sync
 from ray_paxos.testing.exhaustive.canonical import Canon
 from ray_paxos.testing.exhaustive.catalogue import NO_FACTS, Inboxes, Ledgers, LocalStates, Packets
@@ -75,13 +77,19 @@ class System:
         self._reduced = reduced
         recipe = model.recipe
         self._sites = [
-            Site(spec.name, spec.addresses, recipe, syncs_at_once=spec.syncs_at_once)
+            Site(
+                spec.name,
+                spec.addresses,
+                recipe,
+                syncs_at_once=spec.syncs_at_once,
+                seals_at_once=spec.seals_at_once,
+            )
             for spec in model.sites
         ]
         self._count = len(self._sites)
         self._packets = Packets(self._sites, model.is_lost)
         self._inboxes = [Inboxes() for _ in self._sites]
-        self._ledgers = Ledgers(recipe.configuration.majority)
+        self._ledgers = Ledgers(recipe.configuration)
         canon = Canon()
         self._costs = sorted(model.budgets)
         self._actions = [self._actions_of(number) for number in range(self._count)]
@@ -96,7 +104,7 @@ class System:
             (number, -1 - place)
             for number, actions in enumerate(self._actions)
             for place, action in enumerate(actions)
-            if isinstance(action, Sync)
+            if isinstance(action, Sync) and action.process.role is RoleName.ACCEPTOR
         ]
         self._crash_cost = self._cost(CRASH) if CRASH in self._costs else None
         self._passing_cost = self._cost(model.passing.cost) if model.passing is not None else None
@@ -132,6 +140,11 @@ class System:
             "packets": len(self._packets.all),
             "ledgers": len(self._ledgers.all),
         }
+
+    @property
+    def seen(self) -> dict[str, int]:
+        """How many different steps were special, and how (`situations`)."""
+        return dict(sum((states.seen for states in self._locals), Counter()))
 
     # States.
 
