@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def starts_ray(path: str | Path) -> bool:
     """Whether tests of a file may start Ray, by its place and name."""
     path = Path(path)
-    return "ray" in path.parent.parts[-1:] or path.name.endswith("_on_ray.py")
+    return path.parent.name in ("ray", "hosts") or path.name.endswith("_on_ray.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
