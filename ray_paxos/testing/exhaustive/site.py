@@ -22,7 +22,7 @@ from ray_paxos.core.events import PrepareStarted
 from ray_paxos.core.genesis import GENESIS_CONFIG_ID
 from ray_paxos.core.member_roles import PartsKeeper
 from ray_paxos.core.messages import Address, Envelope, LeaseNotice, RoleName
-from ray_paxos.core.parts import PartLeft, PartTaken
+from ray_paxos.core.parts import MembersMet, PartLeft, PartTaken
 from ray_paxos.core.records import Record, SealSegment
 from ray_paxos.core.role import Role
 from ray_paxos.core.tasks import FollowParts, PartsOpened
@@ -100,7 +100,7 @@ def _note_durable(durable: Durable, record: Record) -> None:
     match record:
         case SealSegment(instances=instances):
             durable.sealed.extend(instances)
-        case PartTaken() | PartLeft():
+        case PartTaken() | PartLeft() | MembersMet():
             durable.parts.apply(record)
             if isinstance(record, PartLeft):
                 durable.sealed.clear()
