@@ -10,9 +10,8 @@ is replaced. They need root, loop devices and `mkfs.ext4`.
   waits in the kernel, and cannot even be killed; reads go on.
 
 Shells of their own end what was begun, so that nothing stays frozen or full when the run is gone;
-and the run's mounts are its own, so that they go with it.
-All disks lie on one real one in the end, and each freeze syncs: what is frozen very often slows the
-others, too.
+and the run's mounts are its own, so that they go with it. All disks lie on one real one in the end,
+and each freeze syncs: what is frozen very often slows the others, too.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import itertools
 import os
 import shutil
 import signal
@@ -108,6 +108,7 @@ class LoopDisk:
         self._guards: list[subprocess.Popen[bytes]] = []
         self._slowing: list[threading.Thread] = []
         self._is_healing = threading.Event()
+        self._count = itertools.count(1)
 
     def slow(self, freeze_s: float, for_s: float) -> None:
         """Freeze it again and again for a time; returns at once.
@@ -138,7 +139,8 @@ class LoopDisk:
 
     def fill(self, for_s: float) -> None:
         """Leave no room on it for a time; returns once it is full."""
-        filler = self.folder / FILLER
+        # Of its own, so that one that was begun earlier ends by itself.
+        filler = self.folder / f"{FILLER}-{next(self._count)}"
         self._guard(FULL_SCRIPT, filler, for_s)
         with filler.open("wb") as file:
             allotted = 0
@@ -164,7 +166,8 @@ class LoopDisk:
                 os.killpg(guard.pid, signal.SIGKILL)
             guard.wait()
         self._guards, self._slowing = [], []
-        (self.folder / FILLER).unlink(missing_ok=True)
+        for filler in self.folder.glob(f"{FILLER}-*"):
+            filler.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Heal it and unmount it; the file stays.

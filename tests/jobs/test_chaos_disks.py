@@ -65,6 +65,19 @@ def test_a_full_disk_has_room_again_after_its_time(disk: LoopDisk) -> None:
         time.sleep(0.02)
 
 
+def test_a_disk_that_is_filled_twice_is_full_until_the_later_one_ends(disk: LoopDisk) -> None:
+    disk.fill(60.0)
+    disk.fill(0.1)
+    deadline = time.monotonic() + 30
+    while len(list(disk.folder.glob("filler-*"))) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with pytest.raises(OSError, match="No space left"):
+        write_much(disk.folder / "more")
+    disk.heal()
+    sync_s(disk.folder)
+
+
 def test_a_slow_disk_makes_whoever_writes_wait(disk: LoopDisk) -> None:
     disk.slow(0.4, 30.0)
     deadline = time.monotonic() + 20
