@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.events import GroupNotOpened
+from ray_paxos.core.events import GroupNotOpened, MessageRefused
 from ray_paxos.core.genesis import Configuration, GroupSpec, Voter
 from ray_paxos.core.member_roles import FOLLOW_AGAIN_NS, TELL_AGAIN_NS, PartsFollower, PartsKeeper
 from ray_paxos.core.messages import (
@@ -17,7 +17,7 @@ from ray_paxos.core.messages import (
 )
 from ray_paxos.core.parts import Part, Parts, PartTaken
 from ray_paxos.core.parts_messages import PartsChanged, PartsFollowed, TakePart
-from ray_paxos.core.records import Record
+from ray_paxos.core.records import Record, SealSegment
 from ray_paxos.core.role import Role
 from ray_paxos.core.tasks import (
     DropSaved,
@@ -78,9 +78,14 @@ class Ordering(Quiet):
 
     def __init__(self) -> None:
         self.outcomes: list[Task] = []
+        self.durable: list[Record] = []
 
     def handle(self, envelope: Envelope, now_ns: int) -> Effects:
-        return Effects(tasks=[DropSaved(7)])
+        return Effects(tasks=[DropSaved(7)], records=[SealSegment(7, ())])
+
+    def on_durable(self, records: Sequence[Record], now_ns: int) -> Effects:
+        self.durable += records
+        return Effects()
 
     def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> Effects:
         self.outcomes.append(task)
@@ -216,6 +221,7 @@ def test_a_follower_opens_what_is_written_and_says_so() -> None:
 def test_a_follower_believes_its_own_learner_only() -> None:
     own = PartsFollower({}, member_id=ME, version=1)
     effects = own.handle(told(learner_of(1), PartsChanged(2), group=0), 1)
+    assert happened(effects, MessageRefused)
     assert not effects.tasks
     assert not sends(effects)
 
@@ -241,6 +247,57 @@ def test_what_a_role_ordered_is_told_to_no_other_that_comes_after_it() -> None:
     assert second.outcomes == [task]
 
 
+def test_what_a_role_wrote_is_told_to_no_other_that_comes_after_it() -> None:
+    first, second = Ordering(), Ordering()
+    own = PartsFollower({7: first}, member_id=ME, version=1)
+    records = own.handle(told(MASTER, OrderDone(0, "")), 1).records
+    opened(own, 2)
+    own.on_outcome(FollowParts(0), PartsOpened(3, frozenset({7}), {7: lambda now_ns: second}), 5)
+    own.on_durable(records, 6)
+    assert not first.durable
+    assert not second.durable
+    records = own.handle(told(MASTER, OrderDone(0, "")), 7).records
+    own.on_durable(records, 8)
+    assert second.durable == records
+
+
+def test_what_is_there_stays_as_it_is_when_others_come_and_go() -> None:
+    stays, new = Quiet(), Quiet()
+    stays.deadline_ns, new.deadline_ns = 90, 70
+    own = PartsFollower({7: stays, 8: Quiet()}, member_id=ME, version=1)
+    own.handle(told(learner_of(ME), PartsChanged(2), group=0), 1)
+    outcome = PartsOpened(2, frozenset({7, 9}), {9: lambda now_ns: new})
+    assert not own.on_outcome(FollowParts(0), outcome, 5).tasks, "there is no more to follow"
+    assert own.roles == {7: stays, 9: new}
+    assert own.deadline_ns == 70
+    opened(own, 3, 7)
+    assert own.deadline_ns == 90, "what has left is not due any more"
+
+
+def test_what_was_opened_at_the_second_try_is_not_tried_again() -> None:
+    own = PartsFollower({}, member_id=ME, version=1)
+    own.handle(told(learner_of(ME), PartsChanged(2), group=0), 1)
+    own.on_outcome(FollowParts(0), TaskFailed("the disk is full"), 3)
+    assert own.deadline_ns == 3 + FOLLOW_AGAIN_NS
+    own.on_deadline(3 + FOLLOW_AGAIN_NS)
+    assert own.deadline_ns is None
+    assert not opened(own, 2, 7, new=7).tasks
+    assert not own.on_deadline(9 * FOLLOW_AGAIN_NS).tasks
+
+
+def test_word_of_an_older_change_does_not_stop_at_it() -> None:
+    own = PartsFollower({}, member_id=ME, version=1)
+    for version in (3, 2):
+        own.handle(told(learner_of(ME), PartsChanged(version), group=0), 1)
+    assert opened(own, 2, 7, new=7).tasks == [FollowParts(0)]
+
+
+def test_a_role_that_follows_no_parts_may_say_what_it_likes() -> None:
+    own = keeper(Parts(3))
+    effects = own.handle(told(acceptor_of(ME), PartsFollowed(3), group=0), 1)
+    assert happened(effects, MessageRefused)
+
+
 def test_what_was_left_is_taken_again_only_once_all_roles_have_let_go_of_it() -> None:
     own = keeper(Parts(3, {}, {7: 4}))
     assert not own.handle(told(MASTER, TakePart(PART)), 1).records
@@ -249,7 +306,8 @@ def test_what_was_left_is_taken_again_only_once_all_roles_have_let_go_of_it() ->
     held = own.handle(told(MASTER, TakePart(PART)), 1)
     assert not held.records
     assert not sends(held), "whoever ordered it orders it again"
-    own.handle(told(checkpointer_of(ME), PartsFollowed(3), group=0), 2)
+    for version in (3, 2):
+        own.handle(told(checkpointer_of(ME), PartsFollowed(version), group=0), 2)
     assert own.handle(told(MASTER, TakePart(PART)), 3).records == [PartTaken(7, PART)]
 
 
@@ -327,5 +385,13 @@ def test_a_proposer_that_is_opened_anew_uses_the_ballots_after_those_before() ->
     first.go_on_from(41)
     own = PartsFollower({7: first}, member_id=ME, version=1)
     opened(own, 2)
+    own.on_outcome(FollowParts(0), PartsOpened(3, frozenset({7}), {7: lambda now_ns: second}), 5)
+    assert second.round_seen == 41
+
+
+def test_also_where_it_was_not_without_the_group_in_between() -> None:
+    first, second = ProposerBench().proposer, ProposerBench().proposer
+    first.go_on_from(41)
+    own = PartsFollower({7: first}, member_id=ME, version=1)
     own.on_outcome(FollowParts(0), PartsOpened(3, frozenset({7}), {7: lambda now_ns: second}), 5)
     assert second.round_seen == 41

@@ -109,6 +109,7 @@ def test_what_voters_held_of_one_entry_says_nothing_of_the_next() -> None:
     own.take_due(WITHOUT_ME, 12, MS)
     tell(own, 1, 12, 11, WITHOUT_ME)
     tell(own, 3, 12, 13, WITHOUT_ME)
+    tell(own, 4, 12, 14, WITHOUT_ME)
     assert own.take_due(BACK_AGAIN, 20, MS + RETRY_NS) == [
         (acceptor_of(ME), FollowConfiguration(BACK_AGAIN))
     ], "nor what the acceptor was"
