@@ -13,6 +13,7 @@ Which schedule of `test_membership_schedules.py` each model is the walk around:
  outlived    2,800     2.4  a lease notice of an old configuration
  orders     53,800     5.3  a late order after a new journal file; a member that votes again
  parts      14,800     2.1  the same, of a member that takes part and leaves
+ rivals     35,500     6.8  two changes of one configuration
 ```
 
 Seconds are of one core.
@@ -38,6 +39,7 @@ from ray_paxos.testing.exhaustive.membership_models import (
     LATE,
     REMOVAL,
     REPLACED,
+    RIVALS,
     STALE,
     TAUGHT,
     UNSEALED,
@@ -141,6 +143,16 @@ REACHED: list[tuple[Model, tuple[str, ...]]] = [
         ),
     ),
     (
+        RIVALS,
+        (
+            situations.ENTRY_ADOPTED,
+            situations.OLD_PREPARE,
+            situations.OLD_ACCEPT,
+            situations.OWN_REMOVAL_TOLD,
+            situations.LED_ON,
+        ),
+    ),
+    (
         PARTS,
         (
             situations.VOTES,
@@ -157,6 +169,7 @@ FOUND = [
     (bugs.skip_the_prepare_after_a_change, REMOVAL),
     (bugs.skip_the_prepare_after_a_change, REPLACED),
     (bugs.skip_the_prepare_after_a_change, LATE),
+    (bugs.skip_the_prepare_after_a_change, RIVALS),
     (bugs.count_by_the_old_voters, REPLACED),
     (bugs.count_by_the_old_voters, STALE),
     (bugs.answer_who_is_late, STALE),

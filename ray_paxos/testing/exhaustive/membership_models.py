@@ -325,7 +325,30 @@ UNSEALED = Model(
     ),
 )
 
-MEMBERSHIP = (REMOVAL, STALE, REPLACED, LATE, TAUGHT, UNSEALED)
+
+def _lead_with_two_orders(stage: Stage) -> None:
+    """A leads, by B's acceptor and its own, and has heard of both others. Two are to be demoted."""
+    lead(stage, A, [B], [B, C])
+    stage.mail += [change(A, DEMOTE, C), take_over(B, 3), change(B, DEMOTE, A)]
+
+
+RIVALS = Model(
+    name="rivals",
+    purpose="A demotes C, and B stands, and demotes A: of two changes of one configuration one is",
+    recipe=THREE,
+    sites=(SiteSpec("A", whole(A)), SiteSpec("B", whole(B)), SiteSpec("C", passive(C))),
+    prelude=_lead_with_two_orders,
+    is_lost=any_of(
+        but_to([learner(A), learner(C)], Heartbeat),
+        but_to([proposer(B)], LearnerStatus),
+        untaught,
+        kinds(PreVote),
+        apart(A, B, 0),
+        accepts_above(4),
+    ),
+)
+
+MEMBERSHIP = (REMOVAL, STALE, REPLACED, LATE, TAUGHT, UNSEALED, RIVALS)
 
 WIDE_MEMBERSHIP = (
     replace(
@@ -334,6 +357,19 @@ WIDE_MEMBERSHIP = (
         purpose="as removal, and B's acceptor or learner is killed, once",
         possible=(Possible(1, Kill(acceptor(B)), CRASH), Possible(1, Kill(learner(B)), CRASH)),
         budgets={CRASH: 1},
+    ),
+    replace(
+        STALE,
+        name="wide stale",
+        purpose="as stale, and A is told that it is late, and learns",
+        is_lost=any_of(
+            but_to([learner(D)], Heartbeat),
+            statuses_but(D, C),
+            but_to([proposer(A)], Nack),
+            kinds(PreVote, ChainRequest),
+            apart(A, C, 0, 2, 4),
+            accepts_above(5),
+        ),
     ),
     replace(
         TAUGHT,
