@@ -117,8 +117,8 @@ class Driver:
         return {member: digest.digest for member, digest in found.items()}
 
     def master(self, cluster: str) -> tuple[str, int] | None:
-        """Who leads, and since which instance."""
-        master = self._cluster(cluster).master()
+        """Who leads, and since which instance; waits for the first one."""
+        master = self._cluster(cluster).wait_for_master()
         return (master.member, master.version) if master is not None else None
 
     def lead(self, cluster: str, member: str) -> None:

@@ -106,7 +106,7 @@ def test_found_by_schedules(mutation, schedule, monkeypatch):
 
 FOUND_BY_SEEDS = [
     (bugs.skip_the_prepare_after_a_change, 0),
-    (bugs.reuse_a_replica_id, 0),
+    (bugs.reuse_a_replica_id, 18),
     (bugs.begin_with_the_first_instance, 2),
     (bugs.answer_who_is_ahead, 4),
     (bugs.forget_at_once, 0),
