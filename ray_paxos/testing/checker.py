@@ -255,16 +255,20 @@ class Checker:
                 if isinstance(record, PartTaken):
                     self.coverage.seen[PART_TAKEN] += 1
                 elif isinstance(record, PartLeft):
-                    self._left(process.member_id, record.group)
+                    self._left(process.member_id, record)
 
     def parts_found(self, member_id: int, parts: Parts) -> None:
         """A learner opens with these parts: what it has left may be written, and not told of."""
         for group in parts.tombstones.keys() - parts.parts.keys():
             self.segments[member_id].left(group)
 
-    def _left(self, member_id: int, group: int) -> None:
+    def _left(self, member_id: int, record: PartLeft) -> None:
         """A member has the group no more, and what it had of it goes."""
-        if member_id in self.ledgers[group].configurations.current.member_ids:
+        group = record.group
+        configuration = self.ledgers[group].configurations.current
+        named = configuration.voter(member_id) or configuration.follower(member_id)
+        # It may have been added again meanwhile, as a later replica: an order for that one comes.
+        if named is not None and named.replica_id <= record.replica_id:
             what = f"{name_member(member_id)} leaves, and is named"
             raise Violation("groups", f"group {group}: {what}")
         self.coverage.seen[PART_LEFT] += 1

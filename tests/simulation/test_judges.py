@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from ray_paxos.core.client_messages import Consistency, QueryResult
-from ray_paxos.core.values import SessionId
+from ray_paxos.core.messages import Address, RoleName
+from ray_paxos.core.parts import PartLeft
+from ray_paxos.core.values import (
+    MembershipEntry,
+    MembershipKind,
+    SessionId,
+    Value,
+    encode_value,
+)
 from ray_paxos.machines.base import ApplyContext
 from ray_paxos.machines.kv import KeyValueMachine, encode_get, encode_put
 from ray_paxos.testing.client import Operation
@@ -104,6 +112,23 @@ def test_a_result_at_a_place_where_nothing_was_applied_is_found():
     operation.outcome = Outcome(3, 0, b"2", False)
     with pytest.raises(Violation, match="told Outcome"):
         play.world.checker.acknowledged_at_its_place(operation)
+
+
+def test_only_as_a_replica_that_is_named_no_more_may_a_member_leave():
+    """Removed and added again as another one, it may not have come to the second entry yet."""
+    checker = Scenario().world.checker
+    configurations = checker.ledgers[0].configurations
+    first = configurations.current
+    member_id = first.voters[-1].member_id
+    learner = Address(member_id, RoleName.LEARNER)
+    for instance_id, kind in ((5, MembershipKind.REMOVE), (7, MembershipKind.ADD)):
+        entry = MembershipEntry(kind, member_id, configurations.current.config_id)
+        configurations.chosen(instance_id, encode_value(Value(0, (entry,))))
+    again = configurations.current.follower(member_id)
+    assert again is not None
+    with pytest.raises(Violation, match="leaves, and is named"):
+        checker.wrote(learner, [PartLeft(0, again.replica_id)])
+    checker.wrote(learner, [PartLeft(0, again.replica_id - 1)])
 
 
 @pytest.mark.parametrize("drift_ppm", [-50_000, 0, 200, 50_000])
