@@ -70,7 +70,7 @@ FOUND_BY_SEEDS = [
 
 LIKELY = {
     mutations.create_a_group_on_a_message: 5,
-    mutations_of_sessions.call_what_was_proposed_untouched: 2,
+    mutations_of_sessions.call_what_was_proposed_untouched: 81,
     mutations_of_storage.forget_the_promise_in_a_new_file: 2,
     mutations_of_sessions.forget_copies_that_are_about: 4,
 }
