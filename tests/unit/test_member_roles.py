@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import GroupNotOpened, MessageRefused
 from ray_paxos.core.genesis import Configuration, GroupSpec, Voter
+from ray_paxos.core.learner import Learner
 from ray_paxos.core.member_roles import FOLLOW_AGAIN_NS, TELL_AGAIN_NS, PartsFollower, PartsKeeper
 from ray_paxos.core.messages import (
     Address,
@@ -15,7 +16,7 @@ from ray_paxos.core.messages import (
     Message,
     OrderDone,
 )
-from ray_paxos.core.parts import Part, Parts, PartTaken
+from ray_paxos.core.parts import Part, PartLeft, Parts, PartTaken
 from ray_paxos.core.parts_messages import PartsChanged, PartsFollowed, TakePart
 from ray_paxos.core.records import Record, SealSegment
 from ray_paxos.core.role import Role
@@ -89,6 +90,28 @@ class Ordering(Quiet):
 
     def on_outcome(self, task: Task, outcome: Outcome, now_ns: int) -> Effects:
         self.outcomes.append(task)
+        return Effects()
+
+
+class Gone(Learner):
+    """A learner whose log names this member no more."""
+
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def has_left(self) -> bool:
+        return True
+
+    @property
+    def configuration(self) -> Configuration:
+        return Configuration(20, SPEC.voters, (), 6)
+
+    @property
+    def deadline_ns(self) -> int | None:
+        return None
+
+    def handle(self, envelope: Envelope, now_ns: int) -> Effects:
         return Effects()
 
 
@@ -309,6 +332,31 @@ def test_what_was_left_is_taken_again_only_once_all_roles_have_let_go_of_it() ->
     for version in (3, 2):
         own.handle(told(checkpointer_of(ME), PartsFollowed(version), group=0), 2)
     assert own.handle(told(MASTER, TakePart(PART)), 3).records == [PartTaken(7, PART)]
+
+
+def test_a_learner_that_has_left_leaves_a_tombstone_and_is_let_go_of_before_it_comes_back() -> None:
+    own = keeper(Parts(1, {7: PART}), {7: Gone()})
+    effects = own.handle(told(MASTER, OrderDone(0, "")), 1)
+    assert effects.records == [PartLeft(7, 6)]
+    assert not own.roles
+    again = Part(7, SPEC, Configuration(30, SPEC.voters, (Voter(ME, 7),), 7))
+    assert not own.handle(told(MASTER, TakePart(again)), 2).records
+    own.on_durable(effects.records, 3)
+    opened(own, 2)
+    own.handle(told(proposer_of(ME), PartsFollowed(2), group=0), 4)
+    own.handle(told(checkpointer_of(ME), PartsFollowed(1), group=0), 4)
+    assert not own.handle(told(MASTER, TakePart(again)), 5).records
+    own.handle(told(checkpointer_of(ME), PartsFollowed(2), group=0), 6)
+    assert own.handle(told(MASTER, TakePart(again)), 7).records == [PartTaken(7, again)]
+
+
+def test_a_voter_begins_above_the_entry_that_made_it_one() -> None:
+    own = keeper()
+    later = Part(2, FIRST, Configuration(40, FIRST.voters))
+    effects = own.handle(told(client(), TakePart(later), group=8), 1)
+    assert sent(effects, CreateGroup) == [CreateGroup(2, later.configuration, 41)]
+    other = own.handle(told(acceptor_of(ME), OrderDone(9, ""), group=8), 2)
+    assert not other.records, "of another replica"
 
 
 def test_what_a_learner_cannot_remove_is_not_taken_again() -> None:
