@@ -110,8 +110,8 @@ class HostCluster:
         series.wait_for_success(after_ns, leases * self.lease_s + PATIENCE_S)
 
     def wait_until_node_is_dead(self, host: str) -> None:
-        """Wait until Ray has given up a host's node."""
-        deadline = time.monotonic() + PATIENCE_S
+        """Wait until Ray has given up a host's node, which took 34 to 46 s."""
+        deadline = time.monotonic() + 2 * PATIENCE_S
         while host in self.driver(HEAD).order("alive"):
             assert time.monotonic() < deadline, f"the node on {host} is not given up"
             time.sleep(PAUSE_S)

@@ -117,8 +117,10 @@ class Driver:
         return {member: digest.digest for member, digest in found.items()}
 
     def master(self, cluster: str) -> tuple[str, int] | None:
-        """Who leads, and since which instance; waits for the first one."""
-        master = self._cluster(cluster).wait_for_master()
+        """The latest who leads, and since which instance; waits for the first one."""
+        # Which any member may have told of; one that is cut off does not know of later ones.
+        self._cluster(cluster).wait_for_master()
+        master = self._cluster(cluster).master()
         return (master.member, master.version) if master is not None else None
 
     def lead(self, cluster: str, member: str) -> None:
