@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ray_paxos.actors.outcomes import ManyResults, Result
     from ray_paxos.actors.status import ClusterStatus, MemberDigest
     from ray_paxos.client import Client
-    from ray_paxos.cluster import Cluster, connect, start
+    from ray_paxos.cluster import Cluster
     from ray_paxos.config import ClusterConfiguration, load_configuration
     from ray_paxos.errors import (
         CommandError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         QueryError,
     )
     from ray_paxos.machines.base import ApplyContext, StateMachine
+    from ray_paxos.starting import connect, start
 
 __all__ = [
     "ApplyContext",
@@ -65,9 +66,9 @@ _MODULES = {
     "QueryError": "ray_paxos.errors",
     "Result": "ray_paxos.actors.outcomes",
     "StateMachine": "ray_paxos.machines.base",
-    "connect": "ray_paxos.cluster",
+    "connect": "ray_paxos.starting",
     "load_configuration": "ray_paxos.config",
-    "start": "ray_paxos.cluster",
+    "start": "ray_paxos.starting",
 }
 
 

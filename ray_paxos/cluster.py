@@ -1,57 +1,42 @@
-"""A cluster: started or attached to by name, asked how it is, stopped.
+"""A running cluster: asked how it is, told who is to lead, stopped.
 
-`start` may be called by many drivers, at any time and as often as they like: it attaches to what
-runs, starts what is on the nodes' disks, and makes a new cluster only where there is nothing. The
-data stays when a cluster is stopped, and when the Ray cluster under it ends.
+The data stays when a cluster is stopped, and when the Ray cluster under it ends.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 
-import msgspec
 import ray
 
 from ray_paxos.actors import folders
 from ray_paxos.actors.administration import Administration
 from ray_paxos.actors.alarms import FolderTrouble, cluster_alarms, member_alarms
-from ray_paxos.actors.bootstrapping import attach, bootstrap, check_roles, decode_outcome
 from ray_paxos.actors.checkpoints import take_checkpoints
-from ray_paxos.actors.controller import end_controller, ensure_controller
+from ray_paxos.actors.controller import end_controller
 from ray_paxos.actors.folders import live_nodes
-from ray_paxos.actors.launching import live_members, running_spec, wait_until_serving
 from ray_paxos.actors.masters import Master, Masters, MasterWatch
 from ray_paxos.actors.memberships import Memberships
 from ray_paxos.actors.quorum_reader import QuorumReadTurn
-from ray_paxos.actors.ray_connection import Connection, connect_ray, connect_running_ray
+from ray_paxos.actors.ray_connection import Connection
 from ray_paxos.actors.ray_head import end_head, recorded_address
 from ray_paxos.actors.roster import roster_of
 from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.actors.status import ClusterStatus, MemberDigest, MemberStatus, group_status
 from ray_paxos.client import Client
-from ray_paxos.config import (
-    ClusterConfiguration,
-    load_configuration,
-)
 from ray_paxos.core.genesis import SYSTEM_GROUP
-from ray_paxos.core.quorum import majority
 from ray_paxos.core.wanted import GroupState, MemberState
 from ray_paxos.errors import (
-    ClusterNotFoundError,
     ConfigurationError,
     MembershipError,
     PaxosError,
-    PlacementError,
 )
 from ray_paxos.group import Group
 from ray_paxos.operations import Operations
-from ray_paxos.storage.data_dir import resolve_data_dir
 from ray_paxos.system_group import SystemGroup
 
 LOOK_TIMEOUT_S = 1.0
@@ -78,7 +63,7 @@ class Cluster:
         self._administration = Administration(self._roster, is_fused=spec.is_fused)
         self._masters = Masters(self._administration)
         self._memberships = Memberships(self._administration)
-        self._system = SystemGroup(self._genesis, lambda: self.client(SYSTEM_GROUP, label="system"))
+        self._system = SystemGroup(spec, lambda: self.client(SYSTEM_GROUP, label="system"))
         self._groups = {spec.group for spec in self._genesis.groups}
         self._turns: defaultdict[int, QuorumReadTurn] = defaultdict(QuorumReadTurn)
         self.name = self._genesis.cluster
@@ -114,7 +99,7 @@ class Cluster:
             ConfigurationError: No such group.
         """
         number = self._group(group)
-        spec = msgspec.structs.replace(self._spec, joined=self._roster.joined)
+        spec = self._spec.knowing(self._roster.joined)
         return Client(spec.encoded(), number, label, self._turns[number])
 
     def status(self) -> ClusterStatus:
@@ -124,7 +109,7 @@ class Cluster:
         where an acceptor does not serve, for as long again, to find out whether its folder is still
         there.
         """
-        gone = self._gone()
+        gone = self.members_gone()
         found = tuple(m for m in self._administration.statuses() if m.name not in gone)
         numbers = sorted(self._groups | _groups_of(found))
         groups = tuple(group_status(number, found) for number in numbers)
@@ -308,20 +293,20 @@ class Cluster:
             PaxosError: A folder could not be deleted.
         """
         deadline = time.monotonic() + timeout_s
-        end_controller(self.name, max(deadline - time.monotonic(), 0.0))
+        end_controller(self.name, timeout_s)
         self._system.close()
         self._roster.look(at_once=True)
         self._administration.stop(deadline)
         if delete_data:
             folders.delete(self.name, self._spec.data_dir, self._places())
-        record_folder = _record_folder(self._spec.data_dir, self.name)
-        is_kept = recorded_address(record_folder) == self._connection.address
+        folder = folders.cluster_folder(self.name, self._spec.data_dir)
+        is_kept = recorded_address(folder) == self._connection.address
         if shutdown_ray and (self.started_ray or is_kept):
             ray.shutdown()
             if is_kept:
-                end_head(record_folder)
+                end_head(folder)
 
-    def _gone(self) -> frozenset[str]:
+    def members_gone(self) -> frozenset[str]:
         """Names of members that have left for ever, as far as anybody says now."""
         try:
             wanted = self._system.last_known(timeout_s=LOOK_TIMEOUT_S)
@@ -398,123 +383,9 @@ def _groups_of(members: Iterable[MemberStatus]) -> set[int]:
     return {group for groups in learners for group in groups}
 
 
-def start(
-    configuration: str | os.PathLike[str] | ClusterConfiguration,
-    *,
-    address: str | None = None,
-    keep: bool = False,
-    timeout_s: float | None = None,
-) -> Cluster:
-    """Start a cluster, or attach to it where it runs.
-
-    Args:
-        configuration: A YAML file, or what `load_configuration` made of it. Members and groups
-            in it are for a cluster that does not exist yet.
-        address: Of the Ray cluster; by default the one this process is connected to, the
-            configuration's, $RAY_ADDRESS, one that runs on this machine, or a new one.
-        keep: Where a Ray cluster has to be started, let it live on after this process.
-        timeout_s: How long until all roles serve; by default as configured.
-
-    Returns:
-        The cluster; all roles of all members that were found serve.
-
-    Raises:
-        ConfigurationError: The configuration is wrong, or the cluster runs with another value of
-            `roles`.
-        PlacementError: There are too few Ray nodes.
-        BootstrapError: What is on the disks does not allow a safe start.
-        ClusterError: There is no Ray cluster at the address, or it does not answer.
-        StorageError: A folder is held, foreign, damaged, full or read-only.
-
-    Guarantee: no data is made where a node that may hold data of that name has not answered.
-    """
-    if not isinstance(configuration, ClusterConfiguration):
-        configuration = load_configuration(configuration)
-    limit_s = timeout_s if timeout_s is not None else configuration.ray.start_timeout_ms / 1000
-    record_folder = _record_folder(configuration.data_dir, configuration.cluster)
-    connection = connect_ray(address, configuration.ray, record_folder, keep=keep)
-    deadline = time.monotonic() + limit_s
-    found = attach(configuration.cluster, limit_s)
-    if found is not None:
-        spec, members = found
-        check_roles(spec, configuration)
-        wait_until_serving(spec, members, limit_s, is_strict=False)
-        return _with_controller(Cluster(spec, connection, was_running=True), spec)
-    _check_nodes(configuration)
-    outcome = bootstrap(configuration, limit_s)
-    spec, was_running = decode_outcome(outcome), bool(outcome["was_running"])
-    cluster = Cluster(spec, connection, was_running=was_running)
-    try:
-        wait_until_serving(
-            spec,
-            outcome["members"],
-            max(deadline - time.monotonic(), 1.0),
-            is_strict=not was_running,
-        )
-    except PaxosError:
-        if not was_running:
-            # Nothing half-started stays behind: the next start sees the disks as they are.
-            cluster.stop(timeout_s=5.0)
-        raise
-    missing = outcome["missing"]
-    for member in sorted(set(missing) - cluster._gone()) if missing else ():
-        _logger.warning(
-            "cluster %s: member %s is missing: %s", cluster.name, member, missing[member]
-        )
-    return _with_controller(cluster, spec)
-
-
-def _with_controller(cluster: Cluster, spec: ClusterSpec) -> Cluster:
-    if spec.controller.runs:
-        ensure_controller(spec)
-    return cluster
-
-
-def connect(name: str, *, address: str | None = None, timeout_s: float = 20.0) -> Cluster:
-    """Attach to a running cluster by its name, from any driver, task or actor.
-
-    Args:
-        name: The cluster's.
-        address: Of the Ray cluster; by default as `start`, but none is started.
-        timeout_s: How long to wait until a majority of the members serves.
-
-    Raises:
-        ClusterNotFoundError: No cluster of that name runs there.
-        ClusterError: There is no Ray cluster, or the cluster does not answer.
-    """
-    connection = connect_running_ray(address, _record_folder(None, name))
-    spec = running_spec(name, timeout_s)
-    if spec is None:
-        raise ClusterNotFoundError(
-            f"no cluster {name} runs in the Ray cluster at {connection.address}; start it by "
-            "ray_paxos.start"
-        )
-    found = live_members(name)
-    first = tuple(member.name for member in spec.decoded_genesis().members)
-    # Those of the genesis may all have left; but a few that live are no majority by themselves.
-    members = found if len(found) >= majority(len(first)) else sorted({*found, *first})
-    wait_until_serving(spec, members, timeout_s, is_strict=False)
-    return Cluster(spec, connection, was_running=True)
-
-
-def _check_nodes(configuration: ClusterConfiguration) -> None:
-    alive = live_nodes()
-    if len(alive) < configuration.ray.nodes_min:
-        raise PlacementError(
-            f"the Ray cluster has {len(alive)} live nodes, and the configuration asks for at least "
-            f"{configuration.ray.nodes_min} (ray.nodes_min). Start more with `ray start --address`"
-        )
-
-
-def _record_folder(data_dir: str | None, cluster: str) -> Path:
-    return resolve_data_dir(data_dir, os.environ) / cluster
-
-
 __all__ = [
     "Cluster",
     "ClusterStatus",
     "MemberDigest",
     "MemberStatus",
-    "connect",
-    "start",
 ]

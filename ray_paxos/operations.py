@@ -18,42 +18,48 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import msgspec
+from pydantic import ValidationError
 
 from ray_paxos.actors import folders
 from ray_paxos.actors.administration import Administration
-from ray_paxos.actors.member_making import check_new_member, new_member, wait_for_member
+from ray_paxos.actors.launching import wait_until_serving
+from ray_paxos.actors.member_making import check_new_member, new_member
 from ray_paxos.actors.memberships import Memberships
 from ray_paxos.actors.placement import Pin, RayNode, choose_nodes
 from ray_paxos.actors.reconciler import Reconciler, Round
 from ray_paxos.actors.spec import ClusterSpec
-from ray_paxos.core.genesis import GroupSpec, MachineSpec, MemberSpec, first_voters
-from ray_paxos.core.spreading import Place, spread
+from ray_paxos.config import GroupConfiguration
+from ray_paxos.core.genesis import GroupSpec, first_voters
+from ray_paxos.core.reconciliation import Seen, is_let_go
+from ray_paxos.core.spreading import spread
 from ray_paxos.core.wanted import (
-    Change,
-    DrainMember,
-    DropGroup,
     GroupState,
-    JoinMember,
-    LeaveMember,
-    MakeGroup,
     MemberState,
-    PlaceGroup,
-    StayMember,
     Wanted,
     WantedGroup,
     WantedMember,
 )
+from ray_paxos.core.wanted_changes import (
+    Change,
+    DrainMember,
+    DropGroup,
+    JoinMember,
+    LeaveMember,
+    MakeGroup,
+    MemberJoined,
+    PlaceGroup,
+    StayMember,
+    changed_wanted,
+)
 from ray_paxos.errors import CommandError, ConfigurationError, MembershipError
-from ray_paxos.machines.registry import MachineRegistry
-from ray_paxos.machines.system import SYSTEM_MACHINE
 from ray_paxos.system_group import SystemGroup
 
 VOTERS_DEFAULT = 3
 PAUSE_S = 0.2
-DEFAULT_MACHINES = {"kv": "kv", "log": "log"}
 
 
 class Operations:
@@ -87,6 +93,10 @@ class Operations:
     def wanted(self) -> Wanted:
         """What is wanted of the cluster: its members and groups."""
         return self._system.wanted()
+
+    def look(self) -> Seen:
+        """What is there: who answers, and who has which group, in one call to each member."""
+        return self._reconciler(spreads=False).look()
 
     # Members.
 
@@ -128,10 +138,13 @@ class Operations:
             )
         deadline = time.monotonic() + timeout_s
         self._until(_state_of(name, MemberState.PRESENT), f"member {name} to join", timeout_s)
-        wait_for_member(self._known_spec(), name, max(deadline - time.monotonic(), 1.0))
+        left_s = max(deadline - time.monotonic(), 1.0)
+        wait_until_serving(self._spec, (name,), left_s, is_strict=False)
 
     def remove_member(self, name: str, *, timeout_s: float = 120.0) -> None:
         """Give a member's groups to others, end its actors and delete its folder.
+
+        Where fewer members are left than a group has voters, it goes on with fewer.
 
         Args:
             name: The member.
@@ -166,10 +179,10 @@ class Operations:
         """
         deadline = time.monotonic() + timeout_s
         wanted = self._system.wanted()
-        if name not in wanted.members:
-            raise MembershipError(f"there is no member {name}")
         there = wanted.members.get(successor)
-        if there is None or there.state is MemberState.JOINING:
+        is_new = there is None or there.state is MemberState.JOINING
+        _check_may_leave(wanted, name, successor)
+        if is_new:
             self.add_member(
                 successor, node=node, labels=labels, resource=resource, timeout_s=timeout_s
             )
@@ -185,8 +198,7 @@ class Operations:
         self._change(DrainMember(name))
 
         def is_drained(outcome: Round) -> bool:
-            groups = outcome.seen.groups.values()
-            return not any(name in group.members for group in groups)
+            return is_let_go(outcome.wanted, outcome.seen, name)
 
         self._until(is_drained, f"member {name} to be drained", timeout_s)
 
@@ -218,7 +230,7 @@ class Operations:
         wanted = self._system.wanted()
         before = wanted.groups.get(group)
         if before is None:
-            spec = self._new_group(wanted, group, voters, machines or DEFAULT_MACHINES)
+            spec = self._new_group(wanted, group, voters, machines)
             self._change(MakeGroup(WantedGroup(spec, GroupState.MAKING, voters)))
         elif before.state is not GroupState.MAKING:
             state = before.state.name.lower()
@@ -299,36 +311,22 @@ class Operations:
         return found.voters
 
     def _new_group(
-        self, wanted: Wanted, group: int, voters: int, machines: Mapping[str, str]
+        self, wanted: Wanted, group: int, voters: int, machines: Mapping[str, str] | None
     ) -> GroupSpec:
-        if group < 1 or voters < 1:
-            raise ConfigurationError(
-                f"group {group} with {voters} voters: both are whole numbers from 1 on"
-            )
-        present = {member.spec.name: member for member in wanted.present}
-        if voters > len(present):
+        checked = _checked_group(group, voters, machines)
+        seen = self.look()
+        present = {member.spec.name: member.spec for member in wanted.present}
+        places = {name: place for name, place in seen.places.items() if name in present}
+        if voters > len(places):
             raise MembershipError(
-                f"group {group}: {voters} voters; there are {len(present)} members that may have "
-                "it, and each votes once"
+                f"group {group}: {voters} voters; there are {len(places)} members that answer and "
+                "may have it, and each votes once"
             )
-        # Those that have least to do are taken.
-        load = {name: 0 for name in present}
-        for name in self._loads():
-            if name in load:
-                load[name] += 1
-        least = sorted(present, key=lambda name: (load[name], name))[:voters]
-        chosen = spread({group: voters}, {name: Place() for name in least})[group]
-        specs = [present[name].spec for name in chosen]
+        held = Counter(name for each in seen.groups.values() for name in each.voters)
+        specs = [present[name] for name in spread({group: voters}, places, held)[group]]
         of_genesis = {each.member_id for each in self._spec.decoded_genesis().members}
-        joined = tuple(
-            sorted((s for s in specs if s.member_id not in of_genesis), key=_by_member_id)
-        )
-        return GroupSpec(group, first_voters(specs), _machine_specs(machines), joined=joined)
-
-    def _loads(self) -> list[str]:
-        """The voters of all groups, as far as anybody tells; each as often as it votes."""
-        outcome = self._reconciler(spreads=False).look()
-        return [name for group in outcome.groups.values() for name in group.voters]
+        joined = tuple(spec for spec in specs if spec.member_id not in of_genesis)
+        return GroupSpec(group, first_voters(specs), checked.machine_specs(), joined=joined)
 
     def _choose_node(self, name: str, pin: Pin, nodes: Sequence[RayNode]) -> str:
         members = self._administration.statuses()
@@ -342,9 +340,6 @@ class Operations:
             self._system.change(change)
         except CommandError as error:
             raise MembershipError(f"{error}; nothing was changed") from error
-
-    def _known_spec(self) -> ClusterSpec:
-        return msgspec.structs.replace(self._spec, joined=self._administration.roster.joined)
 
     def _reconciler(self, *, spreads: bool) -> Reconciler:
         settings = dataclasses.replace(self._spec.controller, spreads=spreads, grows=False)
@@ -389,14 +384,27 @@ def _state_of(name: str, state: MemberState) -> Callable[[Round], bool]:
     return holds
 
 
-def _by_member_id(spec: MemberSpec) -> int:
-    return spec.member_id
+def _check_may_leave(wanted: Wanted, name: str, successor: str) -> None:
+    """Refuse, before a successor is made, what would be refused afterwards."""
+    try:
+        if successor not in wanted.members:
+            wanted = changed_wanted(wanted, JoinMember(new_member(successor, "")))
+        if wanted.members[successor].state is MemberState.JOINING:
+            wanted = changed_wanted(wanted, MemberJoined(successor))
+        changed_wanted(wanted, LeaveMember(name))
+    except CommandError as error:
+        raise MembershipError(f"{error}; nothing was changed") from error
 
 
-def _machine_specs(machines: Mapping[str, str]) -> tuple[MachineSpec, ...]:
-    kinds = {kind: version for kind, version in MachineRegistry().kinds if kind != SYSTEM_MACHINE}
-    for name, kind in machines.items():
-        if kind not in kinds or not name.isidentifier():
-            known = ", ".join(sorted(kinds))
-            raise ConfigurationError(f"machine {name}={kind}: allowed kinds: {known}")
-    return tuple(MachineSpec(name, kind, kinds[kind]) for name, kind in sorted(machines.items()))
+def _checked_group(
+    group: int, voters: int, machines: Mapping[str, str] | None
+) -> GroupConfiguration:
+    """A new group, as a configuration file would have it."""
+    fields: dict[str, Any] = {"group": group, "voters": voters}
+    if machines is not None:
+        fields["machines"] = dict(machines)
+    try:
+        return GroupConfiguration(**fields)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigurationError("; ".join(problems)) from error

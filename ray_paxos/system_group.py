@@ -8,15 +8,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.client import Client
-from ray_paxos.core.genesis import Genesis
-from ray_paxos.core.wanted import (
-    Change,
-    Wanted,
-    decode_wanted,
-    encode_change,
-    wanted_of_genesis,
-)
+from ray_paxos.core.wanted import Wanted, decode_wanted
+from ray_paxos.core.wanted_changes import Change, encode_change, wanted_of_genesis
 from ray_paxos.machines.system import SYSTEM_MACHINE
 
 READ_TIMEOUT_S = 20.0
@@ -25,14 +20,15 @@ READ_TIMEOUT_S = 20.0
 class SystemGroup:
     """Of one cluster. May be used by several threads; to be closed."""
 
-    def __init__(self, genesis: Genesis, open_client: Callable[[], Client]) -> None:
+    def __init__(self, spec: ClusterSpec, open_client: Callable[[], Client]) -> None:
         """Ask nobody yet.
 
         Args:
-            genesis: The cluster's.
+            spec: The cluster's.
             open_client: Opens a client of group 0.
         """
-        self._genesis = genesis
+        self._spec = spec
+        self._has_begun = False
         self._open_client = open_client
         self._opening = threading.Lock()
         self._client: Client | None = None
@@ -48,8 +44,10 @@ class SystemGroup:
         """
         wanted = self._read(timeout_s)
         if not wanted.version:
-            self._propose(wanted_of_genesis(self._genesis, {}), timeout_s)
+            begin = wanted_of_genesis(self._spec.decoded_genesis(), self._spec.pins)
+            self._propose(begin, timeout_s)
             wanted = self._read(timeout_s)
+        self._has_begun = True
         return wanted
 
     def last_known(self, *, timeout_s: float) -> Wanted:
@@ -80,7 +78,8 @@ class SystemGroup:
             CommandError: It does not fit; nothing has changed.
             RequestError: There was no answer in time; says whether it may have been made.
         """
-        self.wanted(timeout_s=timeout_s)
+        if not self._has_begun:
+            self.wanted(timeout_s=timeout_s)
         return self._propose(change, timeout_s)
 
     def close(self) -> None:

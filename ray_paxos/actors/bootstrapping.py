@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import ray
 from ray.exceptions import RayActorError, RayError
 
@@ -115,8 +114,7 @@ def _start(configuration: ClusterConfiguration) -> dict[str, Any]:
         decision = decide(cluster, reports, running=genesis)
         if isinstance(decision, Start):
             spec = running or make_spec(decision.genesis, configuration)
-            known = {each.member_id: each for each in (*spec.joined, *decision.joined)}
-            spec = msgspec.structs.replace(spec, joined=tuple(known.values()))
+            spec = spec.knowing(decision.joined)
             launch(spec, decision.places, pins, nodes)
             return {
                 "error": None,

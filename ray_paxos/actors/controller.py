@@ -57,11 +57,10 @@ class ControllerActor:
 
     def _run(self, spec: ClusterSpec) -> None:
         set_up_logging(spec.log_level)
-        genesis = spec.decoded_genesis()
         administration = Administration(roster_of(spec), is_fused=spec.is_fused)
         administration.roster.look()
         encoded = spec.encoded()
-        system = SystemGroup(genesis, lambda: Client(encoded, SYSTEM_GROUP, "controller"))
+        system = SystemGroup(spec, lambda: Client(encoded, SYSTEM_GROUP, "controller"))
         settings = spec.controller
         reconciler = Reconciler(spec, administration, Memberships(administration), system, settings)
         while not self._over.is_set():

@@ -93,6 +93,15 @@ def live_nodes() -> list[RayNode]:
     ]
 
 
+def cluster_folder(cluster: str, data_dir: str | None) -> Path:
+    """A cluster's folder on this node.
+
+    Raises:
+        ConfigurationError: The data directory means nothing here.
+    """
+    return resolve_data_dir(data_dir, os.environ) / cluster
+
+
 def look_into(cluster: str, data_dir: str | None, nodes: Sequence[RayNode]) -> list[NodeReport]:
     """Ask every node what it holds of a cluster.
 
@@ -238,13 +247,9 @@ def _decode_folder(folder: dict[str, Any]) -> FolderFound:
 # Run on the nodes, as tasks.
 
 
-def _root(cluster: str, data_dir: str | None) -> Path:
-    return resolve_data_dir(data_dir, os.environ) / cluster
-
-
 def _look(cluster: str, data_dir: str | None) -> dict[str, Any]:
     try:
-        found = find_members(_root(cluster, data_dir))
+        found = find_members(cluster_folder(cluster, data_dir))
         # A folder whose staging broke off holds nothing and may be staged again: not found.
         folders = [_describe(member) for member in found if member.state != "unfinished"]
     except PaxosError as error:
@@ -277,7 +282,7 @@ def _stage(
     is_joining: bool,
 ) -> dict[str, Any]:
     try:
-        disk = LocalDisk(_root(cluster, data_dir) / member)
+        disk = LocalDisk(cluster_folder(cluster, data_dir) / member)
         joined_as = member if is_joining else ""
         stage_member(disk, decode_genesis(genesis), member_id, joined_as=joined_as)
     except PaxosError as error:
@@ -287,7 +292,7 @@ def _stage(
 
 def _activate(cluster: str, data_dir: str | None, member: str) -> dict[str, Any]:
     try:
-        activate_member(LocalDisk(_root(cluster, data_dir) / member))
+        activate_member(LocalDisk(cluster_folder(cluster, data_dir) / member))
     except PaxosError as error:
         return {"error": error_fields(error)}
     return {"error": None}
@@ -295,7 +300,7 @@ def _activate(cluster: str, data_dir: str | None, member: str) -> dict[str, Any]
 
 def _delete(cluster: str, data_dir: str | None, member: str) -> dict[str, Any]:
     try:
-        path = _root(cluster, data_dir) / member
+        path = cluster_folder(cluster, data_dir) / member
         with storage_errors(f"cannot delete {path}"):
             shutil.rmtree(path)
         # The cluster's own folder goes with its last member's.

@@ -15,10 +15,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
-
 from ray_paxos.actors import folders
-from ray_paxos.actors.launching import launch, wait_until_serving
+from ray_paxos.actors.launching import launch
 from ray_paxos.actors.placement import Pin, RayNode
 from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.core.bootstrap import FolderFound, FolderState, NodeReport
@@ -128,19 +126,9 @@ def launch_member(
         node_id: Of the node.
         nodes: All live nodes.
     """
-    known = {each.member_id: each for each in spec.joined}
-    of_genesis = {each.member_id for each in spec.decoded_genesis().members}
-    if member.spec.member_id not in of_genesis:
-        known[member.spec.member_id] = member.spec
-    own = msgspec.structs.replace(spec, joined=tuple(known.values()))
     name = member.spec.name
     pin = Pin(dict(member.labels), member.resource or None)
-    launch(own, {name: node_id}, {name: pin}, nodes)
-
-
-def wait_for_member(spec: ClusterSpec, name: str, timeout_s: float) -> None:
-    """Wait until all roles of a member serve; raises as `wait_until_serving`."""
-    wait_until_serving(spec, (name,), timeout_s, is_strict=False)
+    launch(spec.knowing((member.spec,)), {name: node_id}, {name: pin}, nodes)
 
 
 def find_folders(

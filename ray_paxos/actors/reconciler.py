@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import msgspec
 from ray.exceptions import RayError
 
 from ray_paxos.actors import folders
@@ -51,7 +50,8 @@ from ray_paxos.core.reconciliation import (
 )
 from ray_paxos.core.settings import ControllerSettings
 from ray_paxos.core.spreading import Place
-from ray_paxos.core.wanted import (
+from ray_paxos.core.wanted import MemberState, Wanted
+from ray_paxos.core.wanted_changes import (
     GroupDropped,
     GroupMade,
     JoinMember,
@@ -59,8 +59,6 @@ from ray_paxos.core.wanted import (
     MemberEnding,
     MemberJoined,
     MemberLeft,
-    MemberState,
-    Wanted,
 )
 from ray_paxos.errors import ClusterError, PaxosError
 from ray_paxos.system_group import SystemGroup
@@ -243,7 +241,7 @@ class Reconciler:
         return set(self._folders)
 
     def _known_spec(self) -> ClusterSpec:
-        return msgspec.structs.replace(self._spec, joined=self._administration.roster.joined)
+        return self._spec.knowing(self._administration.roster.joined)
 
     # Steps.
 

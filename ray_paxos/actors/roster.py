@@ -18,6 +18,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from ray_paxos.actors.launching import live_actor_names
 from ray_paxos.actors.names import NAMESPACE, parse_actor_name
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.core.genesis import Genesis, MemberSpec
@@ -63,7 +64,7 @@ class Roster:
     def name(self, member_id: int) -> str:
         """Of a member; its id, as a text, where nobody knows it."""
         if member_id not in self._known:
-            self.look(at_once=True)
+            self.look()
         return self._known.get(member_id, str(member_id))
 
     def meet(self, members: Iterable[MemberSpec]) -> None:
@@ -92,10 +93,11 @@ class Roster:
     def _look(self) -> None:
         known = set(self._known.values())
         asked: list[Any] = []
-        for name, member in sorted(_actors_of(self.genesis.cluster).items()):
-            if member in known:
+        for name in sorted(live_actor_names(self.genesis.cluster)):
+            parsed = parse_actor_name(name)
+            if parsed is None or parsed[1] in known:
                 continue
-            known.add(member)
+            known.add(parsed[1])
             try:
                 handle: Any = ray.get_actor(name, namespace=NAMESPACE)
             except ValueError:
@@ -111,17 +113,6 @@ class Roster:
                 continue
             if found.genesis == self._encoded:
                 self.meet(found.joined)
-
-
-def _actors_of(cluster: str) -> dict[str, str]:
-    """Names of the cluster's role actors, and the member that each is of."""
-    named: list[dict[str, str]] = ray.util.list_named_actors(all_namespaces=True)
-    found = {}
-    for entry in named:
-        parsed = parse_actor_name(entry["name"])
-        if entry["namespace"] == NAMESPACE and parsed is not None and parsed[0] == cluster:
-            found[entry["name"]] = parsed[1]
-    return found
 
 
 _sharing = threading.Lock()

@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from ray_paxos.actors.answers import RolePhase, RoleState, encode_state
 from ray_paxos.actors.background import Background, Timer, be_nicer
 from ray_paxos.actors.errands import Delivery, Errand
+from ray_paxos.actors.folders import cluster_folder
 from ray_paxos.actors.names import actor_name
 from ray_paxos.actors.observing import EventLog, set_up_logging
 from ray_paxos.actors.opening import Opening
@@ -49,7 +50,6 @@ from ray_paxos.core.driver import Action, Driver, Observe, Transmit
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.errors import InvariantViolationError
-from ray_paxos.storage.data_dir import resolve_data_dir
 from ray_paxos.storage.disk import LocalDisk
 from ray_paxos.storage.opening import OpenedRole
 
@@ -77,7 +77,7 @@ def member_folder(spec: ClusterSpec, member: str) -> Path:
         ConfigurationError: The data directory means nothing here.
     """
     cluster = spec.decoded_genesis().cluster
-    return resolve_data_dir(spec.data_dir, os.environ) / cluster / member
+    return cluster_folder(cluster, spec.data_dir) / member
 
 
 class Shell:

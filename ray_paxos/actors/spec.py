@@ -8,6 +8,7 @@ form, and `describe` of any actor gives it back to drivers that attach later.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -45,6 +46,8 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
         roles: Whether each member's four roles are actors of their own (`separate`), or one
             (`fused`).
         controller: Of the controller.
+        pins: By member of the genesis, the labels and the custom resource (empty for none) of the
+            node that has its disk, as the operator gave them.
         joined: Members outside the genesis that were known when the actor was made, its own among
             them where it is one.
     """
@@ -61,7 +64,15 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     archive: str | None = None
     roles: str = "separate"
     controller: ControllerSettings = ControllerSettings()
+    pins: dict[str, tuple[dict[str, str], str]] = {}
     joined: tuple[MemberSpec, ...] = ()
+
+    def knowing(self, members: Iterable[MemberSpec]) -> ClusterSpec:
+        """The same, where these members are known, too."""
+        of_genesis = {each.member_id for each in self.decoded_genesis().members}
+        joined = {each.member_id: each for each in (*self.joined, *members)}
+        others = tuple(each for each in joined.values() if each.member_id not in of_genesis)
+        return msgspec.structs.replace(self, joined=others)
 
     @property
     def members(self) -> tuple[MemberSpec, ...]:
@@ -105,6 +116,7 @@ def make_spec(genesis: Genesis, configuration: ClusterConfiguration) -> ClusterS
         archive=configuration.archive,
         roles=configuration.roles,
         controller=configuration.controller.settings(),
+        pins={m.name: (m.node_labels, m.resource or "") for m in configuration.members},
         priorities={
             member.member_id: priority
             for member in genesis.members

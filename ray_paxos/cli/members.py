@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,19 +22,30 @@ timeout_option = click.option(
     show_default=True,
     help="How long to wait until it is done.",
 )
-node_option = click.option(
-    "--node", default="", metavar="NODE_ID", help="Ray's id of its node, or the beginning of it."
+_NODE_OPTIONS = (
+    click.option(
+        "--node", default="", metavar="NODE_ID", help="Ray's id of its node, or the beginning."
+    ),
+    click.option(
+        "--label",
+        "labels",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=lambda context, parameter, labels: _parsed(labels),
+        help="Label of the Ray node that has its disk: it comes back with it. May be repeated.",
+    ),
+    click.option("--resource", default="", metavar="NAME", help="Custom resource of that node."),
+    timeout_option,
+    json_option,
+    address_option,
 )
-label_option = click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Label of the Ray node that has its disk; it comes back with the node. May be repeated.",
-)
-resource_option = click.option(
-    "--resource", default="", metavar="NAME", help="Custom resource of the node that has its disk."
-)
+
+
+def node_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Where a new member is to be made, and what all commands take that change something."""
+    for option in reversed(_NODE_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -62,17 +74,12 @@ def list_members(cluster: str, as_json: bool, address: str | None) -> None:
 @members.command()
 @click.argument("cluster")
 @click.argument("member")
-@node_option
-@label_option
-@resource_option
-@timeout_option
-@json_option
-@address_option
+@node_options
 def add(
     cluster: str,
     member: str,
     node: str,
-    labels: tuple[str, ...],
+    labels: dict[str, str],
     resource: str,
     timeout_s: float,
     as_json: bool,
@@ -88,7 +95,7 @@ def add(
         running.operations.add_member(
             member,
             node=node,
-            labels=_parsed(labels),
+            labels=labels,
             resource=resource,
             timeout_s=timeout_s,
         )
@@ -113,18 +120,13 @@ def remove(cluster: str, member: str, timeout_s: float, as_json: bool, address: 
 @click.argument("cluster")
 @click.argument("member")
 @click.argument("successor")
-@node_option
-@label_option
-@resource_option
-@timeout_option
-@json_option
-@address_option
+@node_options
 def replace(
     cluster: str,
     member: str,
     successor: str,
     node: str,
-    labels: tuple[str, ...],
+    labels: dict[str, str],
     resource: str,
     timeout_s: float,
     as_json: bool,
@@ -140,7 +142,7 @@ def replace(
             member,
             successor,
             node=node,
-            labels=_parsed(labels),
+            labels=labels,
             resource=resource,
             timeout_s=timeout_s,
         )

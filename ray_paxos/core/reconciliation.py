@@ -196,13 +196,13 @@ def plan(wanted: Wanted, seen: Seen, policy: Policy) -> list[Step]:
             and member.state is MemberState.PRESENT
             and name in seen.lost
             and len(missing_members(wanted, seen)) <= policy.missing_max
-            and _may_end(wanted, seen, name)
+            and is_let_go(wanted, seen, name)
         ):
             steps.append(RetireMember(name))
         elif (
             member.state is MemberState.LEAVING
             and name in seen.ended
-            and _may_end(wanted, seen, name)
+            and is_let_go(wanted, seen, name)
         ):
             steps.append(EndMember(name))
     for number, group in sorted(wanted.groups.items()):
@@ -235,8 +235,8 @@ def _silent_members(wanted: Wanted, seen: Seen) -> frozenset[str]:
     )
 
 
-def _may_end(wanted: Wanted, seen: Seen, name: str) -> bool:
-    """Whether every group was asked, and none names the member."""
+def is_let_go(wanted: Wanted, seen: Seen, name: str) -> bool:
+    """Whether somebody has told of every group, and no group names the member."""
     standing = {
         number
         for number, group in wanted.groups.items()

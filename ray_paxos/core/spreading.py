@@ -57,17 +57,23 @@ def rendezvous(group: int, member: str) -> bytes:
     return hashlib.blake2b(f"{group}/{member}".encode(), digest_size=8).digest()
 
 
-def spread(groups: Mapping[int, int], places: Mapping[str, Place]) -> dict[int, tuple[str, ...]]:
+def spread(
+    groups: Mapping[int, int],
+    places: Mapping[str, Place],
+    held: Mapping[str, int] | None = None,
+) -> dict[int, tuple[str, ...]]:
     """Place groups that nobody has yet.
 
     Args:
         groups: How many are to vote, by group; each gets as many as there are members, at most.
         places: Of the members.
+        held: In how many groups members vote already.
 
     Returns:
         Names of the voters, sorted, by group.
     """
     load = Counter(dict.fromkeys(places, 0))
+    load.update(held or {})
     spread_out: dict[int, tuple[str, ...]] = {}
     for group in sorted(groups):
         voters: list[str] = []

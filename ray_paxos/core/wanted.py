@@ -1,50 +1,18 @@
 """What is wanted of a cluster: its members and its groups, as group 0 holds it; pure.
 
 Group 0 says who is to be there and where groups may live. Who *votes* in a group is said by that
-group's own log alone (design 9): whoever carries this out asks there, and changes it there.
-
-```
- JoinMember ─▶ JOINING ── its folder is staged, once, on the one node that is named
-                  │ MemberJoined: from here on its folder is never made again
-                  ▼
-               PRESENT ── may be given groups
-                  │ DrainMember, LeaveMember; StayMember goes back
-                  ▼
-          DRAINED, LEAVING ── its groups are given to others; of one that leaves the actors end then
-                  │ MemberLeft
-                  │ MemberEnding, once no group names it: there is no way back
-                  ▼
-               ENDING ── its actors end, and its folder goes
-                  │ MemberLeft
-                  ▼
-                GONE    for ever: neither its name nor its id is used again
-```
-
-`MemberJoined` comes before the first group is given to the member. So as long as its folder may be
-made (again), it has never voted, and a folder that is lost later is never made anew: one that has
-forgotten its votes must not vote (the same rule as in `core.bootstrap`, for one member).
-
-A change with a field too many is none: what is not understood is not skipped, since how deep it may
-be nested for that is not the same on all members.
-
-Changes are small and name what they expect, so that one that comes late, or twice, is refused and
-changes nothing.
+group's own log alone (design 9): whoever carries this out asks there, and changes it there. How one
+state becomes another is in `wanted_changes`.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
 
 import msgspec
 
-from ray_paxos.core.genesis import Genesis, GroupSpec, MemberSpec
-from ray_paxos.errors import CommandError
-
-MEMBERS_KNOWN_MAX = 10_000
-"""So many members may ever be known, those that are gone included."""
-GROUPS_KNOWN_MAX = 100_000
+from ray_paxos.core.genesis import GroupSpec, MemberSpec
 
 
 class MemberState(enum.IntEnum):
@@ -82,7 +50,6 @@ class WantedMember(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
             member of the genesis.
         labels: Of the Ray node that has its disk, as the operator gave them.
         resource: The custom resource of that node; empty for none.
-        priority: As of `ray_paxos.config.MemberConfiguration`.
     """
 
     spec: MemberSpec
@@ -90,7 +57,6 @@ class WantedMember(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     node_id: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     resource: str = ""
-    priority: int = 1
 
 
 class WantedGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -117,13 +83,11 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         version: Counts the changes.
         members: By name.
         groups: By number; group 0 is among them.
-        cluster_version: What all members understand; gates what they write and how they apply.
     """
 
     version: int = 0
     members: Mapping[str, WantedMember] = {}
     groups: Mapping[int, WantedGroup] = {}
-    cluster_version: int = 1
 
     @property
     def present(self) -> tuple[WantedMember, ...]:
@@ -138,388 +102,8 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         return None
 
 
-class Begin(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="begin"):
-    """The members and groups of the genesis; does nothing where it was begun."""
-
-    members: tuple[WantedMember, ...]
-    groups: tuple[WantedGroup, ...]
-
-
-class JoinMember(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="join"
-):
-    """A new member is to be made."""
-
-    member: WantedMember
-
-
-class MemberJoined(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="joined"
-):
-    """Its folder is durable and activated, and will never be made again."""
-
-    name: str
-
-
-class LeaveMember(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="leave"
-):
-    """A member is to have no group any more, and to end."""
-
-    name: str
-
-
-class DrainMember(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="drain"
-):
-    """A member is to have no group until it is told to stay: its node is worked on, say."""
-
-    name: str
-
-
-class StayMember(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="stay"
-):
-    """One that was leaving, or drained, is to stay, and may be given groups."""
-
-    name: str
-
-
-class MemberEnding(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="ending"
-):
-    """No group names it, and its folder is to go: it can stay no more.
-
-    Attributes:
-        name: Of the member.
-        version: Of what was wanted when that was seen: under any other one it may have stayed, and
-            have been given groups since.
-    """
-
-    name: str
-    version: int
-
-
-class MemberLeft(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="left"
-):
-    """No group names it any more, and its actors have ended; or it never came to have any."""
-
-    name: str
-
-
-class MakeGroup(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="make_group"
-):
-    """A new group is to be made, at the first voters that its spec names."""
-
-    group: WantedGroup
-
-
-class GroupMade(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="group_made"
-):
-    """All of a new group's first voters have it."""
-
-    group: int
-
-
-class PlaceGroup(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="place_group"
-):
-    """These members are to vote in a group, and stay so; none: the controller is to choose."""
-
-    group: int
-    members: tuple[str, ...]
-
-
-class DropGroup(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="drop_group"
-):
-    """A group is to be taken from all members, with its data."""
-
-    group: int
-
-
-class GroupDropped(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="group_dropped"
-):
-    """No member has it any more."""
-
-    group: int
-
-
-class RaiseVersion(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="raise_version"
-):
-    """All members understand this cluster version."""
-
-    cluster_version: int
-
-
-Change: TypeAlias = (
-    Begin
-    | JoinMember
-    | MemberJoined
-    | LeaveMember
-    | DrainMember
-    | StayMember
-    | MemberEnding
-    | MemberLeft
-    | MakeGroup
-    | GroupMade
-    | PlaceGroup
-    | DropGroup
-    | GroupDropped
-    | RaiseVersion
-)
-
-
-def wanted_of_genesis(genesis: Genesis, details: Mapping[str, WantedMember]) -> Begin:
-    """What is wanted of a cluster that was just made.
-
-    Args:
-        genesis: Its members and groups.
-        details: What the configuration says about members, by name.
-    """
-    members = tuple(
-        details.get(spec.name, WantedMember(spec, MemberState.PRESENT)) for spec in genesis.members
-    )
-    groups = tuple(
-        WantedGroup(spec, GroupState.PRESENT, len(spec.voters)) for spec in genesis.groups
-    )
-    return Begin(members, groups)
-
-
-def changed_wanted(wanted: Wanted, change: Change) -> Wanted:
-    """What is wanted after a change.
-
-    Args:
-        wanted: Before it.
-        change: One.
-
-    Returns:
-        Of the next version; or `wanted` itself where everything is so already.
-
-    Raises:
-        CommandError: It does not fit.
-    """
-    if isinstance(change, Begin):
-        return wanted if wanted.version else _begun(change)
-    if not wanted.version:
-        raise CommandError("nothing is wanted yet: the cluster's genesis is not recorded")
-    if isinstance(change, RaiseVersion):
-        if change.cluster_version < wanted.cluster_version:
-            raise CommandError(f"the cluster version is {wanted.cluster_version} already")
-        if change.cluster_version == wanted.cluster_version:
-            return wanted
-        return _next(wanted, cluster_version=change.cluster_version)
-    members, groups = dict(wanted.members), dict(wanted.groups)
-    if isinstance(change, _OF_MEMBERS):
-        if isinstance(change, MemberEnding):
-            _check_version(wanted, change)
-        _change_member(members, groups, change)
-    else:
-        _change_group(groups, members, change)
-    if members == wanted.members and groups == wanted.groups:
-        return wanted
-    return _next(wanted, members=members, groups=groups)
-
-
-_MemberChange: TypeAlias = (
-    JoinMember | MemberJoined | LeaveMember | DrainMember | StayMember | MemberEnding | MemberLeft
-)
-_OF_MEMBERS = (
-    JoinMember,
-    MemberJoined,
-    LeaveMember,
-    DrainMember,
-    StayMember,
-    MemberEnding,
-    MemberLeft,
-)
-_GroupChange: TypeAlias = MakeGroup | GroupMade | PlaceGroup | DropGroup | GroupDropped
-
-
-def _begun(begin: Begin) -> Wanted:
-    members = {member.spec.name: member for member in begin.members}
-    return Wanted(1, members, {group.spec.group: group for group in begin.groups})
-
-
-def _next(
-    wanted: Wanted,
-    *,
-    members: Mapping[str, WantedMember] | None = None,
-    groups: Mapping[int, WantedGroup] | None = None,
-    cluster_version: int | None = None,
-) -> Wanted:
-    return Wanted(
-        wanted.version + 1,
-        wanted.members if members is None else members,
-        wanted.groups if groups is None else groups,
-        wanted.cluster_version if cluster_version is None else cluster_version,
-    )
-
-
-def _change_member(
-    members: dict[str, WantedMember], groups: Mapping[int, WantedGroup], change: _MemberChange
-) -> None:
-    if isinstance(change, JoinMember):
-        _join(members, change.member)
-        return
-    member = members.get(change.name)
-    if member is None:
-        known = ", ".join(sorted(n for n, m in members.items() if m.state is not MemberState.GONE))
-        raise CommandError(f"there is no member {change.name}; there are {known}")
-    allowed, after = _MEMBER_STEPS[type(change)]
-    if member.state is after:
-        return
-    if member.state not in allowed:
-        raise CommandError(f"member {change.name} is {member.state.name.lower()}")
-    if after in (MemberState.LEAVING, MemberState.DRAINED) and _is_last(members, member):
-        raise CommandError(f"member {change.name} is the last one that is there")
-    if after in (MemberState.LEAVING, MemberState.DRAINED):
-        _check_not_placed(groups, change.name)
-    if after is MemberState.LEAVING and member.state is MemberState.JOINING:
-        # It has no group, and may have no folder: it could not be told to stay.
-        after = MemberState.GONE
-    members[change.name] = msgspec.structs.replace(member, state=after)
-
-
-_MEMBER_STEPS: Mapping[type, tuple[tuple[MemberState, ...], MemberState]] = {
-    MemberJoined: ((MemberState.JOINING,), MemberState.PRESENT),
-    LeaveMember: (
-        (MemberState.JOINING, MemberState.PRESENT, MemberState.DRAINED),
-        MemberState.LEAVING,
-    ),
-    DrainMember: ((MemberState.PRESENT,), MemberState.DRAINED),
-    StayMember: ((MemberState.LEAVING, MemberState.DRAINED), MemberState.PRESENT),
-    MemberEnding: ((MemberState.LEAVING,), MemberState.ENDING),
-    MemberLeft: ((MemberState.LEAVING, MemberState.ENDING), MemberState.GONE),
-}
-
-
-def _check_version(wanted: Wanted, change: MemberEnding) -> None:
-    member = wanted.members.get(change.name)
-    is_leaving = member is not None and member.state is MemberState.LEAVING
-    if is_leaving and change.version != wanted.version:
-        raise CommandError(
-            f"what is wanted has changed since version {change.version}: see again whether member "
-            f"{change.name} may end"
-        )
-
-
-def _check_not_placed(groups: Mapping[int, WantedGroup], name: str) -> None:
-    """What an operator has placed nobody else moves: the member would wait for ever."""
-    standing = (GroupState.MAKING, GroupState.PRESENT)
-    placed = [n for n, g in sorted(groups.items()) if name in g.placed and g.state in standing]
-    if placed:
-        raise CommandError(
-            f"group {placed[0]} is placed at member {name}; place it elsewhere first"
-        )
-
-
-def _join(members: dict[str, WantedMember], member: WantedMember) -> None:
-    name, member_id = member.spec.name, member.spec.member_id
-    before = members.get(name)
-    if before is not None and before.spec == member.spec:
-        return
-    if before is not None:
-        state = before.state.name.lower()
-        raise CommandError(f"member {name} exists ({state}); a name is never used again")
-    if any(each.spec.member_id == member_id for each in members.values()):
-        raise CommandError(f"another member has the id {member_id}")
-    if len(members) >= MEMBERS_KNOWN_MAX:
-        raise CommandError(f"{MEMBERS_KNOWN_MAX:,} members were made; no more are known")
-    members[name] = msgspec.structs.replace(member, state=MemberState.JOINING)
-
-
-def _is_last(members: Mapping[str, WantedMember], member: WantedMember) -> bool:
-    others = (each for each in members.values() if each.spec.name != member.spec.name)
-    is_present = member.state is MemberState.PRESENT
-    return is_present and not any(each.state is MemberState.PRESENT for each in others)
-
-
-def _change_group(
-    groups: dict[int, WantedGroup], members: Mapping[str, WantedMember], change: _GroupChange
-) -> None:
-    if isinstance(change, MakeGroup):
-        _make_group(groups, members, change.group)
-        return
-    group = groups.get(change.group)
-    if group is None or group.state is GroupState.GONE:
-        if isinstance(change, GroupDropped) and group is not None:
-            return
-        raise CommandError(f"there is no group {change.group}")
-    if isinstance(change, PlaceGroup):
-        _check_placed(members, change.members)
-        groups[change.group] = msgspec.structs.replace(
-            group, placed=change.members, voters=len(change.members) or group.voters
-        )
-        return
-    if isinstance(change, DropGroup) and not change.group:
-        raise CommandError("group 0 is the system's own")
-    allowed, after = _GROUP_STEPS[type(change)]
-    if group.state is after:
-        return
-    if group.state not in allowed:
-        raise CommandError(f"group {change.group} is {group.state.name.lower()}")
-    groups[change.group] = msgspec.structs.replace(group, state=after)
-
-
-_GROUP_STEPS: Mapping[type, tuple[tuple[GroupState, ...], GroupState]] = {
-    GroupMade: ((GroupState.MAKING,), GroupState.PRESENT),
-    DropGroup: ((GroupState.MAKING, GroupState.PRESENT), GroupState.DROPPING),
-    GroupDropped: ((GroupState.DROPPING,), GroupState.GONE),
-}
-
-
-def _make_group(
-    groups: dict[int, WantedGroup], members: Mapping[str, WantedMember], group: WantedGroup
-) -> None:
-    number = group.spec.group
-    before = groups.get(number)
-    if before is not None and before.spec == group.spec:
-        return
-    if before is not None:
-        state = before.state.name.lower()
-        raise CommandError(f"group {number} exists ({state}); a number is never used again")
-    if len(groups) >= GROUPS_KNOWN_MAX:
-        raise CommandError(f"{GROUPS_KNOWN_MAX:,} groups were made; no more are known")
-    ids = {m.spec.member_id for m in members.values() if m.state is MemberState.PRESENT}
-    if not group.spec.voters or any(voter.member_id not in ids for voter in group.spec.voters):
-        raise CommandError(f"group {number}: its first voters are not all present members")
-    groups[number] = msgspec.structs.replace(group, state=GroupState.MAKING)
-
-
-def _check_placed(members: Mapping[str, WantedMember], placed: tuple[str, ...]) -> None:
-    for name in placed:
-        member = members.get(name)
-        if member is None or member.state is not MemberState.PRESENT:
-            raise CommandError(f"{name} is no member that is present")
-    if len(set(placed)) != len(placed):
-        raise CommandError("a member is named twice")
-
-
 _encoder = msgspec.msgpack.Encoder()
-_change_decoder = msgspec.msgpack.Decoder(Change)
 _decoder = msgspec.msgpack.Decoder(Wanted)
-
-encode_change: Callable[[Change], bytes] = _encoder.encode
-"""The command that makes a change."""
-
-
-def decode_change(data: bytes) -> Change:
-    """Read a change back.
-
-    Raises:
-        msgspec.DecodeError: Not a change.
-    """
-    try:
-        return _change_decoder.decode(data)
-    except UnicodeDecodeError as error:
-        # msgspec lets this one through where text is not UTF-8.
-        raise msgspec.DecodeError(f"not a change: {error}") from error
 
 
 def encode_wanted(wanted: Wanted) -> bytes:
@@ -528,7 +112,6 @@ def encode_wanted(wanted: Wanted) -> bytes:
         wanted.version,
         dict(sorted(wanted.members.items())),
         dict(sorted(wanted.groups.items())),
-        wanted.cluster_version,
     )
     return _encoder.encode(ordered)
 

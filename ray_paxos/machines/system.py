@@ -12,13 +12,8 @@ from typing import ClassVar
 
 import msgspec
 
-from ray_paxos.core.wanted import (
-    Wanted,
-    changed_wanted,
-    decode_change,
-    decode_wanted,
-    encode_wanted,
-)
+from ray_paxos.core.wanted import Wanted, decode_wanted, encode_wanted
+from ray_paxos.core.wanted_changes import changed_wanted, decode_change
 from ray_paxos.errors import CommandError, QueryError
 from ray_paxos.machines.base import DIGEST_BYTES, ApplyContext, StateMachine
 

@@ -80,6 +80,14 @@ def test_what_cannot_be_is_refused_by_name(growing: ray_paxos.Cluster, home: Pat
         operations.drop_group(0)
     with pytest.raises(MembershipError, match="there is no group 99"):
         operations.drop_group(99)
+    with pytest.raises(ConfigurationError, match="group: Input should be greater"):
+        operations.create_group(-1)
+    with pytest.raises(ConfigurationError, match=r"machines: .*allowed kinds: kv, log"):
+        operations.create_group(9, machines={"own": "system"})
+    operations.place_group(1, ["m1", "m2", "m3"])
+    with pytest.raises(MembershipError, match="group 1 is placed at member m1"):
+        operations.replace_member("m1", "m7")
+    operations.place_group(1, [])
     # A folder that was there before may hold votes.
     used = home / "growing" / "m6"
     shutil.copytree(home / "growing" / "m3", used)

@@ -39,7 +39,7 @@ def add_node(name):
 
 def voters():
     # In one call to each member, whatever the number of groups.
-    seen = cluster.operations._reconciler(spreads=False).look()
+    seen = cluster.operations.look()
     return {g: each.voters for g, each in seen.groups.items() if g}
 
 

@@ -31,21 +31,23 @@ from ray_paxos.core.reconciliation import (
 from ray_paxos.core.spreading import Place
 from ray_paxos.core.values import MembershipEntry, MembershipKind
 from ray_paxos.core.wanted import (
+    GroupState,
+    MemberState,
+    Wanted,
+    WantedGroup,
+    WantedMember,
+)
+from ray_paxos.core.wanted_changes import (
     Begin,
     Change,
     GroupDropped,
     GroupMade,
-    GroupState,
     JoinMember,
     LeaveMember,
     MakeGroup,
     MemberEnding,
     MemberJoined,
     MemberLeft,
-    MemberState,
-    Wanted,
-    WantedGroup,
-    WantedMember,
     changed_wanted,
 )
 from ray_paxos.errors import CommandError

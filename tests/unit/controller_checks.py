@@ -16,10 +16,7 @@ from ray_paxos.core.reconciliation import (
     Step,
 )
 from ray_paxos.core.values import MembershipKind
-from ray_paxos.core.wanted import (
-    GroupState,
-    MemberState,
-)
+from ray_paxos.core.wanted import GroupState, MemberState
 from tests.unit.controlled_cluster import LOST_AFTER, ControlledCluster, Controller, Look
 
 

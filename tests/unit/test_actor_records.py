@@ -37,9 +37,11 @@ from ray_paxos.core.client_messages import (
     QueryProblem,
 )
 from ray_paxos.core.driver import Action, Write
+from ray_paxos.core.genesis import MemberSpec
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.settings import MILLISECOND_NS as MS
 from ray_paxos.core.tasks import CutLog, LogCut, Outcome, Task
+from ray_paxos.core.wanted_changes import wanted_of_genesis
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 
 
@@ -82,6 +84,32 @@ def test_a_running_cluster_is_not_joined_with_other_roles() -> None:
     check_roles(spec, fused)
     with pytest.raises(errors.ConfigurationError, match=r"roles: found separate.*roles fused"):
         check_roles(spec, separate)
+
+
+def test_where_a_member_is_pinned_is_known_to_whoever_makes_its_actors_again() -> None:
+    """Also long after the file by which it was started is gone: group 0 begins with it."""
+    configuration = parse_configuration(
+        "cluster: demo\n"
+        "members: [{name: a, node_labels: {disk: one}}, {name: b, resource: two}, c]\n"
+    )
+    genesis = make_genesis(configuration)
+    spec = decode_spec(make_spec(genesis, configuration).encoded())
+    begin = wanted_of_genesis(genesis, spec.pins)
+    assert [(m.labels, m.resource) for m in begin.members] == [
+        ((("disk", "one"),), ""),
+        ((), "two"),
+        ((), ""),
+    ]
+
+
+def test_a_spec_knows_further_members_once() -> None:
+    configuration = parse_configuration("cluster: demo\n")
+    genesis = make_genesis(configuration)
+    spec = make_spec(genesis, configuration)
+    later = MemberSpec("m4", 44)
+    knowing = spec.knowing((later, genesis.members[0])).knowing((later,))
+    assert knowing.joined == (later,)
+    assert knowing.members == (*genesis.members, later)
 
 
 def test_a_genesis_has_random_ids_and_a_replica_of_its_own_for_every_voter() -> None:

@@ -25,7 +25,13 @@ from ray_paxos.core.reconciliation import (
 )
 from ray_paxos.core.spreading import Place
 from ray_paxos.core.values import MembershipKind
-from ray_paxos.core.wanted import GroupState, MemberState, Wanted, WantedGroup, WantedMember
+from ray_paxos.core.wanted import (
+    GroupState,
+    MemberState,
+    Wanted,
+    WantedGroup,
+    WantedMember,
+)
 
 ADD, PROMOTE, DEMOTE, REMOVE = MembershipKind
 PRESENT, LEAVING, DRAINED = MemberState.PRESENT, MemberState.LEAVING, MemberState.DRAINED

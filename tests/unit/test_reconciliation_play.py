@@ -14,16 +14,14 @@ import pytest
 
 from ray_paxos.core.genesis import MemberSpec
 from ray_paxos.core.reconciliation import Policy, Step
-from ray_paxos.core.wanted import (
+from ray_paxos.core.wanted import GroupState, MemberState, WantedMember
+from ray_paxos.core.wanted_changes import (
     DrainMember,
     DropGroup,
-    GroupState,
     JoinMember,
     LeaveMember,
-    MemberState,
     PlaceGroup,
     StayMember,
-    WantedMember,
 )
 from tests.unit.controlled_cluster import ControlledCluster, Controller, Look, make_group
 from tests.unit.controller_checks import check_plan, loads, run_rounds, take_checked

@@ -9,30 +9,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_paxos.core import wanted as wanted_module
+from ray_paxos.core import wanted_changes
 from ray_paxos.core.genesis import Genesis, MemberSpec
 from ray_paxos.core.wanted import (
+    GroupState,
+    MemberState,
+    Wanted,
+    WantedMember,
+    encode_wanted,
+)
+from ray_paxos.core.wanted_changes import (
     Begin,
     Change,
     DrainMember,
     DropGroup,
     GroupDropped,
     GroupMade,
-    GroupState,
     JoinMember,
     LeaveMember,
     MakeGroup,
     MemberEnding,
     MemberJoined,
     MemberLeft,
-    MemberState,
     PlaceGroup,
-    RaiseVersion,
     StayMember,
-    Wanted,
-    WantedMember,
     changed_wanted,
-    encode_wanted,
     wanted_of_genesis,
 )
 from ray_paxos.errors import CommandError
@@ -74,8 +75,9 @@ def group_state(wanted: Wanted, number: int) -> GroupState:
 def test_it_begins_with_the_genesis() -> None:
     specs = tuple(MemberSpec(name, IDS[name]) for name in "abc")
     genesis = Genesis(1, "demo", "1" * 32, specs, (group_spec(0), group_spec(1, "ab")))
-    pinned = WantedMember(specs[1], MemberState.PRESENT, "", (("disk", "b"),), "disk-b", 5)
-    wanted = changed_wanted(Wanted(), wanted_of_genesis(genesis, {"b": pinned}))
+    pinned = WantedMember(specs[1], MemberState.PRESENT, "", (("disk", "b"),), "disk-b")
+    pins = {"b": ({"disk": "b"}, "disk-b")}
+    wanted = changed_wanted(Wanted(), wanted_of_genesis(genesis, pins))
     assert wanted.version == 1
     assert wanted.members == {"a": member("a"), "b": pinned, "c": member("c")}
     assert wanted.groups == {0: group(0), 1: group(1, names="ab")}
@@ -95,7 +97,6 @@ def test_what_has_begun_begins_no_more() -> None:
         MakeGroup(group(7)),
         DropGroup(1),
         PlaceGroup(1, ()),
-        RaiseVersion(2),
     ],
 )
 def test_nothing_is_changed_before_it_has_begun(change: Change) -> None:
@@ -181,7 +182,7 @@ def test_a_member_that_is_not_there_is_named_with_those_that_are(kind: type) -> 
 
 def test_a_member_joins_on_the_node_that_is_named() -> None:
     one = WantedMember(
-        MemberSpec("d", 14), MemberState.PRESENT, "node-d", (("disk", "d"),), "disk-d", 3
+        MemberSpec("d", 14), MemberState.PRESENT, "node-d", (("disk", "d"),), "disk-d"
     )
     wanted = after(FIRST, JoinMember(one))
     assert wanted.members["d"] == msgspec.structs.replace(one, state=MemberState.JOINING)
@@ -250,7 +251,7 @@ def test_a_member_on_which_a_group_is_placed_keeps_it(kind: type) -> None:
 
 
 def test_only_so_many_members_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wanted_module, "MEMBERS_KNOWN_MAX", 4)
+    monkeypatch.setattr(wanted_changes, "MEMBERS_KNOWN_MAX", 4)
     wanted = after(FIRST, JOIN_D, MemberJoined("d"), LeaveMember("d"), MemberLeft("d"))
     another = JoinMember(WantedMember(MemberSpec("e", 15), MemberState.JOINING))
     assert "4 members were made" in refused(wanted, another)
@@ -339,7 +340,7 @@ def test_a_group_begins_at_present_members_only(names: str, changes: tuple[Chang
 
 
 def test_only_so_many_groups_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wanted_module, "GROUPS_KNOWN_MAX", 3)
+    monkeypatch.setattr(wanted_changes, "GROUPS_KNOWN_MAX", 3)
     wanted = after(FIRST, MakeGroup(group(7)), DropGroup(7), GroupDropped(7))
     assert "3 groups were made" in refused(wanted, MakeGroup(group(8)))
     assert changed_wanted(wanted, MakeGroup(group(7))) is wanted
@@ -367,17 +368,6 @@ def test_a_group_is_placed_once_at_each_member() -> None:
 def test_a_group_that_has_gone_is_not_placed() -> None:
     wanted = after(FIRST, DropGroup(1), GroupDropped(1))
     assert "no group 1" in refused(wanted, PlaceGroup(1, ("a",)))
-
-
-# The cluster version.
-
-
-def test_the_cluster_version_only_rises() -> None:
-    wanted = after(FIRST, RaiseVersion(3))
-    assert wanted.cluster_version == 3
-    assert changed_wanted(wanted, RaiseVersion(3)) is wanted
-    assert "3 already" in refused(wanted, RaiseVersion(2))
-    assert (wanted.members, wanted.groups) == (FIRST.members, FIRST.groups)
 
 
 # Any changes in any order.

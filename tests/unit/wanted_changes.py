@@ -6,26 +6,27 @@ from hypothesis import strategies as st
 
 from ray_paxos.core.genesis import GroupSpec, MachineSpec, MemberSpec, Voter
 from ray_paxos.core.wanted import (
+    GroupState,
+    MemberState,
+    Wanted,
+    WantedGroup,
+    WantedMember,
+)
+from ray_paxos.core.wanted_changes import (
     Begin,
     Change,
     DrainMember,
     DropGroup,
     GroupDropped,
     GroupMade,
-    GroupState,
     JoinMember,
     LeaveMember,
     MakeGroup,
     MemberEnding,
     MemberJoined,
     MemberLeft,
-    MemberState,
     PlaceGroup,
-    RaiseVersion,
     StayMember,
-    Wanted,
-    WantedGroup,
-    WantedMember,
     changed_wanted,
 )
 
@@ -81,6 +82,5 @@ changes = st.one_of(
     ),
     *(st.builds(kind, numbers) for kind in GROUP_CHANGES),
     st.builds(PlaceGroup, numbers, st.lists(names, max_size=3).map(tuple)),
-    st.builds(RaiseVersion, st.integers(1, 4)),
     st.just(BEGIN),
 )
