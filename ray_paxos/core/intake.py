@@ -81,6 +81,10 @@ class Intake:
         """How many requests are not answered yet."""
         return len(self._held)
 
+    def holds(self, client: Address, request_id: int) -> bool:
+        """Whether a copy of that request is held."""
+        return (client, request_id) in self._held
+
     def offer(self, client: Address, message: Submit | OpenSession, now_ns: int) -> Refused | None:
         """Take a request in, or say why not.
 
@@ -95,9 +99,9 @@ class Intake:
         Returns:
             None where the request is held; else the refusal, and nothing was taken.
         """
-        key = (client, message.request_id)
-        if key in self._held:
+        if self.holds(client, message.request_id):
             return None
+        key = (client, message.request_id)
         entries: tuple[Entry, ...]
         deadline_ns = None
         if isinstance(message, OpenSession):

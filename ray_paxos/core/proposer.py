@@ -318,6 +318,10 @@ class Proposer:
         if self.phase is Phase.FOLLOWING:
             self._redirect(client, message.request_id, effects, untouched=True)
             return
+        if self._intake.holds(client, message.request_id):
+            # One answer serves both copies. So this one must not wait for its turn beyond it: it
+            # would be proposed after its client has counted it as answered.
+            return
         if isinstance(message, Submit):
             for arrival in self._order.arrive(client, message, now_ns):
                 self._offer(arrival.client, arrival.submit, now_ns, effects)

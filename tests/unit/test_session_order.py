@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Any, cast
 
 import pytest
@@ -13,7 +13,7 @@ from ray_paxos.core import session_order
 from ray_paxos.core.client_messages import Redirected, Submit
 from ray_paxos.core.session_order import WAIT_NS, Arrival, SessionOrder
 from ray_paxos.core.values import CommandBatch, SessionId, Value, decode_value
-from tests.unit.core_helpers import MS, client, sent
+from tests.unit.core_helpers import MS, client, commands, sent, submit
 from tests.unit.proposer_bench import ProposerBench
 
 SESSION = SessionId(5, 0)
@@ -209,3 +209,21 @@ def test_another_request_with_the_number_of_one_that_waits_goes_on(order: Sessio
     arrive(order, 1, 3)
     other = Submit(99, request(3).batches)
     assert order.arrive(client(), other, 0) == [Arrival(client(), other)]
+
+
+def test_a_copy_that_came_before_the_answer_is_not_proposed_after_it(bench: ProposerBench) -> None:
+    """Found by seed 2263 of the simulator: the answer to one copy is the answer to both, so nobody
+    waited for the one that was put into order, and a command was applied after its time was over,
+    when its client had been told that it never would be."""
+    record = bench.serve()
+    for number in (1, 2, 3):
+        bench.ask(number)
+    # The refusal of a later one makes the order forget how far the session is.
+    bench.receive(client(), submit(4, commands("x" * 700, 4)))
+    for copy in (1, 3):
+        bench.ask(copy)
+    for instance_id in range(record + 1, record + 4):
+        bench.own_learner_takes(bench.accepted(instance_id, 1, 2))
+    assert bench.answers == Counter({(client(), number): 1 for number in (1, 2, 3, 4)})
+    bench.proposer.on_deadline(bench.now_ns + WAIT_NS)
+    assert _proposed(bench) == []
