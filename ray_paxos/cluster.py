@@ -38,6 +38,7 @@ from ray_paxos.errors import (
 from ray_paxos.group import Group
 from ray_paxos.operations import Operations
 from ray_paxos.system_group import SystemGroup
+from ray_paxos.upgrades import Upgrades
 
 LOOK_TIMEOUT_S = 1.0
 
@@ -277,6 +278,11 @@ class Cluster:
     def operations(self) -> Operations:
         """Adds and removes members and groups."""
         return Operations(self._spec, self._administration, self._memberships, self._system)
+
+    @property
+    def upgrades(self) -> Upgrades:
+        """Restarts members one by one, and raises the cluster's version."""
+        return Upgrades(self._spec, self._administration, self._masters, self._system)
 
     def stop(
         self, *, delete_data: bool = False, shutdown_ray: bool = False, timeout_s: float = 30.0

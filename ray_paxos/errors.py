@@ -10,6 +10,7 @@ PaxosError
 │   ├── ClusterNotFoundError
 │   ├── PlacementError        too few nodes or resources for the members
 │   ├── BootstrapError        the data directories do not allow a safe start
+│   ├── ReleaseError          this release does not know the cluster's version
 │   ├── TransferError         the lead of a group was not handed over
 │   └── MembershipError       the members of a group were not changed as ordered
 ├── StorageError              a folder cannot be used
@@ -77,6 +78,10 @@ class PlacementError(ClusterError):
 
 class BootstrapError(ClusterError):
     """What lies in the data directories does not allow a safe start; says what is missing."""
+
+
+class ReleaseError(ClusterError):
+    """This release does not know the cluster's version; names both. Nothing was changed."""
 
 
 class StorageError(PaxosError):

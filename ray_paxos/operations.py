@@ -326,7 +326,9 @@ class Operations:
         specs = [present[name] for name in spread({group: voters}, places, held)[group]]
         of_genesis = {each.member_id for each in self._spec.decoded_genesis().members}
         joined = tuple(spec for spec in specs if spec.member_id not in of_genesis)
-        return GroupSpec(group, first_voters(specs), checked.machine_specs(), joined=joined)
+        return GroupSpec(
+            group, first_voters(specs), checked.machine_specs(wanted.cluster_version), joined=joined
+        )
 
     def _choose_node(self, name: str, pin: Pin, nodes: Sequence[RayNode]) -> str:
         members = self._administration.statuses()

@@ -44,7 +44,8 @@ class SystemGroup:
         """
         wanted = self._read(timeout_s)
         if not wanted.version:
-            begin = wanted_of_genesis(self._spec.decoded_genesis(), self._spec.pins)
+            spec = self._spec
+            begin = wanted_of_genesis(spec.decoded_genesis(), spec.pins, spec.cluster_version)
             self._propose(begin, timeout_s)
             wanted = self._read(timeout_s)
         self._has_begun = True

@@ -27,7 +27,8 @@ from ray_paxos.core.driver import Action, Observe, Transmit, Write
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.messages import Accept, Envelope, RoleName
 from ray_paxos.core.records import Record
-from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.core.wire import decode_envelopes, encode_envelopes, version_of
 from ray_paxos.errors import PaxosError
 from ray_paxos.storage.disk import LocalDisk
 from ray_paxos.storage.opening import OpenedRole, open_acceptor
@@ -54,13 +55,14 @@ class AcceptorShell(Shell):
             return self.not_serving()
         asked = [e for e in decode_envelopes(batch) if isinstance(e.message, QuorumRead)]
         if not asked:
-            return encode_envelopes(())
+            return encode_envelopes((), version_of(batch))
         errand = Errand(asked[0].sender)
         for envelope in asked:
             self.hand(Delivery(envelope, errand))
         self.serve_now(errand)
         self._switchboard.settle(errand)
-        return encode_envelopes([envelope for _, envelope in errand.replies])
+        replies = [envelope for _, envelope in errand.replies]
+        return encode_envelopes(replies, version_of(batch))
 
     def _handle(
         self, opened: OpenedRole, brought: Sequence[Delivery | Arrival], errand: Errand
@@ -117,6 +119,7 @@ class AcceptorShell(Shell):
                 "promise": msgspec.to_builtins(votes.promise),
                 "storage_full": opened.role.storage_full,
                 "quorum_reads": opened.role.quorum_reads.get(group, 0),
+                "barred_ms": opened.role.barred_ns(group, self._clock()) // MILLISECOND_NS,
             }
             for group, votes in opened.role.state.groups.items()
         }

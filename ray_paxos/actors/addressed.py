@@ -1,7 +1,7 @@
 """The binary form of a batch between two fused members: envelopes for several roles in one call.
 
 ```
-format (1 byte) | CRC32C of the rest (4 bytes, little-endian) | [role, envelope] ... (msgpack)
+header of `core.wire` | [role, envelope] ... (msgpack)
 ```
 
 As `core.wire` has it, with the role that each envelope is for: one call to a member carries what
@@ -16,9 +16,11 @@ from typing import TypeAlias
 import msgspec
 
 from ray_paxos.core.messages import Envelope, RoleName
+from ray_paxos.core.releases import OLDEST
 from ray_paxos.core.wire import join_items, open_sealed, seal
 
-ADDRESSED_FORMAT = 2
+ADDRESSED = 2
+"""The kind of such a batch."""
 
 Addressed: TypeAlias = tuple[RoleName, Envelope]
 """An envelope, and the role of the receiving member that it is for."""
@@ -35,20 +37,20 @@ def address(role: RoleName, encoded: bytes) -> bytes:
     return _PAIRS[role] + encoded
 
 
-def join_addressed(pairs: Sequence[bytes]) -> bytes:
-    """Make one call of separately encoded and addressed envelopes."""
-    return seal(ADDRESSED_FORMAT, join_items(pairs))
+def join_addressed(pairs: Sequence[bytes], version: int = OLDEST) -> bytes:
+    """Make one call of separately encoded and addressed envelopes, under a cluster version."""
+    return seal(ADDRESSED, version, join_items(pairs))
 
 
-def encode_addressed(batch: Sequence[Addressed]) -> bytes:
-    """Pack addressed envelopes for one call."""
-    return seal(ADDRESSED_FORMAT, _encoder.encode(batch))
+def encode_addressed(batch: Sequence[Addressed], version: int = OLDEST) -> bytes:
+    """Pack addressed envelopes for one call; the same bytes as `join_addressed`."""
+    return seal(ADDRESSED, version, _encoder.encode(batch))
 
 
 def decode_addressed(data: bytes) -> tuple[Addressed, ...]:
     """Unpack what one call carried.
 
     Raises:
-        WireFormatError: Another format, a wrong checksum, or bytes that are none of ours.
+        WireFormatError: As `core.wire.open_sealed`.
     """
-    return open_sealed(ADDRESSED_FORMAT, data, _decoder.decode)
+    return open_sealed(ADDRESSED, data, _decoder.decode)

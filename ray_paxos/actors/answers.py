@@ -11,13 +11,13 @@ import enum
 
 import msgspec
 
-from ray_paxos.actors.addressed import ADDRESSED_FORMAT
-from ray_paxos.actors.line_answers import LINE_FORMAT
-from ray_paxos.core.wire import WIRE_FORMAT
+from ray_paxos.actors.addressed import ADDRESSED
+from ray_paxos.actors.line_answers import LINE_ANSWERS
+from ray_paxos.core.wire import ENVELOPES
 from ray_paxos.errors import WireFormatError
 
 _STATE_PREFIX = b"\x00"
-_ENVELOPES_PREFIXES = tuple(bytes([f]) for f in (WIRE_FORMAT, ADDRESSED_FORMAT, LINE_FORMAT))
+_ENVELOPES_PREFIXES = tuple(bytes([kind]) for kind in (ENVELOPES, ADDRESSED, LINE_ANSWERS))
 
 
 class RolePhase(enum.Enum):
@@ -69,4 +69,4 @@ def state_of(answer: bytes) -> RoleState | None:
             return _decoder.decode(memoryview(answer)[1:])
         except msgspec.DecodeError as error:
             raise WireFormatError(f"not a role's state: {error}") from error
-    raise WireFormatError(f"an answer of unknown format {prefix!r}")
+    raise WireFormatError(f"an answer of unknown kind {prefix!r}")

@@ -41,6 +41,7 @@ from ray_paxos.core.genesis import (
     MemberSpec,
     first_voters,
 )
+from ray_paxos.core.releases import NEWEST, OLDEST
 from ray_paxos.core.spreading import Place, spread
 from ray_paxos.errors import BootstrapError, ClusterError, ConfigurationError, PaxosError
 from ray_paxos.machines.system import SYSTEM_MACHINE, SystemMachine
@@ -108,13 +109,15 @@ def _start(configuration: ClusterConfiguration) -> dict[str, Any]:
         check_roles(running, configuration)
     genesis = running.decoded_genesis() if running is not None else None
     data_dir = running.data_dir if running is not None else configuration.data_dir
+    # Members that were found know by which version they went.
+    version = OLDEST
     for _ in range(STEPS_MAX):
         nodes = folders.live_nodes()
         reports = folders.look_into(cluster, data_dir, nodes)
         decision = decide(cluster, reports, running=genesis)
         if isinstance(decision, Start):
             spec = running or make_spec(decision.genesis, configuration)
-            spec = spec.knowing(decision.joined)
+            spec = spec.knowing(decision.joined).under(version)
             launch(spec, decision.places, pins, nodes)
             return {
                 "error": None,
@@ -123,6 +126,8 @@ def _start(configuration: ClusterConfiguration) -> dict[str, Any]:
                 "missing": dict(decision.missing),
                 "was_running": running is not None,
             }
+        if isinstance(decision, StageAll):
+            version = NEWEST
         _carry_out(decision, configuration, data_dir, pins, nodes, reports)
     raise BootstrapError(f"cluster {cluster} did not come up after {STEPS_MAX} steps")
 

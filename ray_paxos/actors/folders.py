@@ -22,6 +22,7 @@ from ray_paxos import errors
 from ray_paxos.actors.placement import RayNode
 from ray_paxos.core.bootstrap import FolderFound, FolderState, NodeReport
 from ray_paxos.core.genesis import decode_genesis
+from ray_paxos.core.releases import OLDEST, THIS_RELEASE
 from ray_paxos.errors import ClusterError, PaxosError
 from ray_paxos.storage.data_dir import resolve_data_dir
 from ray_paxos.storage.disk import LocalDisk, storage_errors
@@ -136,6 +137,7 @@ def stage(
     places: Mapping[str, tuple[str, int]],
     *,
     is_joining: bool = False,
+    cluster_version: int = OLDEST,
 ) -> None:
     """Stage members' folders: durable on return, and nobody can vote yet.
 
@@ -145,12 +147,17 @@ def stage(
         genesis: Encoded.
         places: (node_id, member_id) by name.
         is_joining: Whether they are not of the genesis.
+        cluster_version: That the releases of their nodes have to know.
 
     Raises:
+        ReleaseError: One does not.
         PaxosError: A node could not; others may have staged theirs.
     """
-    _work({name: (place[0], _stage, (cluster, data_dir, genesis, name, place[1], is_joining))
-           for name, place in places.items()})  # fmt: skip
+    work = {}
+    for name, (node_id, member_id) in places.items():
+        arguments = cluster, data_dir, genesis, name, member_id, is_joining, cluster_version
+        work[name] = node_id, _stage, arguments
+    _work(work)
 
 
 def activate(cluster: str, data_dir: str | None, places: Mapping[str, str]) -> None:
@@ -280,8 +287,10 @@ def _stage(
     member: str,
     member_id: int,
     is_joining: bool,
+    cluster_version: int,
 ) -> dict[str, Any]:
     try:
+        THIS_RELEASE.check(cluster_version, f"member {member}")
         disk = LocalDisk(cluster_folder(cluster, data_dir) / member)
         joined_as = member if is_joining else ""
         stage_member(disk, decode_genesis(genesis), member_id, joined_as=joined_as)

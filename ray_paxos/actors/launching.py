@@ -29,6 +29,7 @@ from ray_paxos.actors.proposer import ProposerActor
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.core.messages import RoleName
 from ray_paxos.core.quorum import majority
+from ray_paxos.core.releases import THIS_RELEASE
 from ray_paxos.errors import ClusterError, DamageError
 
 RESOURCE_SHARE = 0.001
@@ -87,6 +88,7 @@ def running_spec(cluster: str, timeout_s: float) -> ClusterSpec | None:
         None where no actor of that name lives.
 
     Raises:
+        ReleaseError: This release does not know the cluster's version.
         ClusterError: Actors live, and none of them answers.
         WireFormatError: They are of another release.
     """
@@ -104,9 +106,11 @@ def running_spec(cluster: str, timeout_s: float) -> ClusterSpec | None:
         if not done:
             break
         try:
-            return decode_spec(ray.get(done[0]))
+            spec = decode_spec(ray.get(done[0]))
         except RayError:
             continue
+        THIS_RELEASE.check(spec.cluster_version, f"cluster {cluster}")
+        return spec
     if is_any:
         raise ClusterError(
             f"cluster {cluster} has role actors, but none of them answered within {timeout_s:g} s"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ray_paxos.actors.call_delay import CallDelay
@@ -22,11 +23,14 @@ from ray_paxos.core.genesis import SYSTEM_GROUP, Genesis
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.member_roles import PartsKeeper
 from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.releases import THIS_RELEASE
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.settings import MILLISECOND_NS, LearnerSettings
 from ray_paxos.errors import ConfigurationError
 from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.storage.cluster_version import write_cluster_version
 from ray_paxos.storage.disk import LocalDisk
+from ray_paxos.storage.identity import Identity
 from ray_paxos.storage.opening import OpenedRole, open_learner
 
 _READS = (Query, QueryMany)
@@ -95,7 +99,8 @@ class LearnerShell(LogShell):
         Returns:
             `held`: the groups that it has, or is letting go of; `groups`: of each that is open its
             config_id, and the ids of its voters and followers; `joined`: names and ids of the
-            members outside the genesis that it has met.
+            members outside the genesis that it has met; `knows`: the oldest and the newest cluster
+            version that its release knows.
 
         Raises:
             ConfigurationError: The learner does not serve.
@@ -120,7 +125,12 @@ class LearnerShell(LogShell):
             )
             for group, each in found.items()
         }
-        return {"held": held, "groups": groups, "joined": [(name, m) for m, name in joined]}
+        return {
+            "held": held,
+            "groups": groups,
+            "joined": [(name, m) for m, name in joined],
+            "knows": (THIS_RELEASE.oldest, THIS_RELEASE.newest),
+        }
 
     def _learner(self, group: int) -> Learner:
         opened = self.serving_role()
@@ -167,7 +177,7 @@ class LearnerShell(LogShell):
         from ray_paxos.storage.parquet import ParquetCodec
         from ray_paxos.storage.parquet_tables import ParquetTables
 
-        return open_learner(
+        opened = open_learner(
             disk,
             genesis,
             member_id,
@@ -179,6 +189,10 @@ class LearnerShell(LogShell):
             now_ns=self._clock(),
             introduce=self._switchboard.introduce,
         )
+        # The folder is held now.
+        record = partial(write_cluster_version, disk, Identity(genesis, member_id))
+        self._switchboard.record_versions_by(record)
+        return opened
 
     def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:
         assert isinstance(opened.role, GroupRouter)

@@ -1,7 +1,7 @@
 """The binary form of what a call of a line returns: answers for several clients.
 
 ```
-format (1 byte) | CRC32C of the rest (4 bytes, little-endian) | [client, copies, envelope] ...
+header of `core.wire` | [client, copies, envelope] ... (msgpack)
 ```
 
 As `core.wire` has it, with whose answer each envelope is, since an envelope names its sender only,
@@ -16,9 +16,11 @@ from typing import TypeAlias
 import msgspec
 
 from ray_paxos.core.messages import Envelope
+from ray_paxos.core.releases import OLDEST
 from ray_paxos.core.wire import open_sealed, seal
 
-LINE_FORMAT = 3
+LINE_ANSWERS = 3
+"""The kind of such a batch."""
 
 ClientAnswer: TypeAlias = tuple[int, int, Envelope]
 """Id of a client, how many copies of its request came by the line, and the answer to all."""
@@ -28,15 +30,15 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[ClientAnswer, ...])
 
 
-def encode_answers(answers: Sequence[ClientAnswer]) -> bytes:
-    """Pack answers for one call's return."""
-    return seal(LINE_FORMAT, _encoder.encode(answers))
+def encode_answers(answers: Sequence[ClientAnswer], version: int = OLDEST) -> bytes:
+    """Pack answers for one call's return, under a cluster version."""
+    return seal(LINE_ANSWERS, version, _encoder.encode(answers))
 
 
 def decode_answers(data: bytes) -> tuple[ClientAnswer, ...]:
     """Unpack what one call returned.
 
     Raises:
-        WireFormatError: Another format, a wrong checksum, or bytes that are none of ours.
+        WireFormatError: As `core.wire.open_sealed`.
     """
-    return open_sealed(LINE_FORMAT, data, _decoder.decode)
+    return open_sealed(LINE_ANSWERS, data, _decoder.decode)

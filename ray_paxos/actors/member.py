@@ -137,8 +137,8 @@ class MemberActor:
 
     @ray.method(concurrency_group=CONTROL)
     def describe(self) -> bytes:
-        """The cluster's spec, for drivers that attach."""
-        return self._encoded_spec
+        """The cluster's spec, for drivers that attach, and its version as far as known here."""
+        return decode_spec(self._encoded_spec).under(self._switchboard.version).encoded()
 
     @ray.method(concurrency_group=CONTROL)
     def ask(self, role: str, method: str, *arguments: Any) -> Any:
@@ -146,8 +146,8 @@ class MemberActor:
 
         Args:
             role: Its name.
-            method: `close`, `configuration`, `deliver`, `digest`, `folder`, `memberships`, `state`
-                or `wait_open`.
+            method: `close`, `configuration`, `deliver`, `digest`, `folder`, `memberships`,
+                `raise_version`, `state` or `wait_open`.
             arguments: Of the method.
 
         Returns:
@@ -169,6 +169,7 @@ class MemberActor:
             "folder": lambda: str(member_folder(decode_spec(self._encoded_spec), self._member)),
             "state": lambda wait_open_s=0.0: self._state(shell, wait_open_s),
             "wait_open": shell.wait_open,
+            "raise_version": self._switchboard.raise_version,
         }
         if method not in methods:
             raise ConfigurationError(f"method: found {method!r}; allowed: {', '.join(methods)}")

@@ -100,6 +100,7 @@ def make_member(
 
     Raises:
         PlacementError: Its node is gone.
+        ReleaseError: Its node has a release that does not know the cluster's version.
         PaxosError: Its node could not make the folder.
     """
     name, member_id = member.spec.name, member.spec.member_id
@@ -107,7 +108,14 @@ def make_member(
         raise PlacementError(f"member {name}: its node {member.node_id[:12]} is gone")
     cluster = spec.decoded_genesis().cluster
     places = {name: (member.node_id, member_id)}
-    folders.stage(cluster, spec.data_dir, spec.genesis, places, is_joining=True)
+    folders.stage(
+        cluster,
+        spec.data_dir,
+        spec.genesis,
+        places,
+        is_joining=True,
+        cluster_version=spec.cluster_version,
+    )
     now = look_again().members.get(name)
     if now is None or now.spec != member.spec or now.state is not MemberState.JOINING:
         return False

@@ -47,7 +47,7 @@ from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.tasks import Task
-from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+from ray_paxos.core.wire import decode_envelopes, encode_envelopes, version_of
 from ray_paxos.storage.disk import LocalDisk
 from ray_paxos.storage.opening import OpenedRole, open_proposer
 
@@ -92,7 +92,7 @@ class ProposerShell(Shell):
             mailbox.is_left = True
             for key in keys:
                 self._calls.leave(key, mailbox)
-        return encode_envelopes(replies)
+        return encode_envelopes(replies, version_of(batch))
 
     def exchange(self, line: int, batch: bytes) -> bytes:
         """Take requests of a line in, and return with what is there for the line.
@@ -119,7 +119,7 @@ class ProposerShell(Shell):
         for key, answer in refused:
             mailbox.put(key, answer)
         self._bring_for(mailbox, asked)
-        return encode_answers(mailbox.take(REPLY_TIMEOUT_S))
+        return encode_answers(mailbox.take(REPLY_TIMEOUT_S), version_of(batch))
 
     def _forget(self, mailbox: Mailbox, now: float) -> None:
         """What a mailbox has waited for until then is not waited for any more."""

@@ -108,6 +108,9 @@ def end_head(record_folder: Path) -> bool:
         return False
     _end_processes(str(record["token"]))
     (record_folder / RECORD_NAME).unlink(missing_ok=True)
+    # Of a cluster whose data was deleted nothing else was left.
+    with suppress(OSError):
+        record_folder.rmdir()
     return True
 
 

@@ -237,11 +237,12 @@ class Reconciler:
         if not lacking or time.monotonic() < self._folders_again:
             return set()
         self._folders_again = time.monotonic() + FOLDERS_AGAIN_S
-        self._folders = find_folders(self._known_spec(), lacking, nodes)
+        self._folders = find_folders(self._known_spec(wanted), lacking, nodes)
         return set(self._folders)
 
-    def _known_spec(self) -> ClusterSpec:
-        return self._spec.knowing(self._administration.roster.joined)
+    def _known_spec(self, wanted: Wanted) -> ClusterSpec:
+        spec = self._spec.knowing(self._administration.roster.joined)
+        return spec.under(wanted.cluster_version)
 
     # Steps.
 
@@ -266,12 +267,12 @@ class Reconciler:
                 self._system.change(LeaveMember(name))
             case MakeMember(member=name):
                 member = wanted.members[name]
-                if make_member(self._spec, member, self._system.wanted, nodes):
+                if make_member(self._known_spec(wanted), member, self._system.wanted, nodes):
                     self._system.change(MemberJoined(name))
-                    launch_member(self._known_spec(), member, member.node_id, nodes)
+                    launch_member(self._known_spec(wanted), member, member.node_id, nodes)
             case LaunchMember(member=name):
                 member = wanted.members[name]
-                launch_member(self._known_spec(), member, self._folders[name], nodes)
+                launch_member(self._known_spec(wanted), member, self._folders[name], nodes)
             case EndMember(member=name):
                 self._end(wanted, name, nodes)
             case ChangeGroup(group=group, kind=kind, member=name, version=version):
@@ -288,7 +289,7 @@ class Reconciler:
             # Whoever was slow finds here that it stays after all.
             self._system.change(MemberEnding(name, wanted.version))
         deadline = time.monotonic() + CHANGE_TIMEOUT_S
-        found = find_folders(self._known_spec(), (name,), nodes)
+        found = find_folders(self._known_spec(wanted), (name,), nodes)
         self._administration.stop(deadline, members=(name,))
         # It will never be used again: what is left in it are tombstones of groups.
         folders.delete(self._spec.decoded_genesis().cluster, self._spec.data_dir, found)

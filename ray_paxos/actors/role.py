@@ -80,8 +80,17 @@ class RoleActor(Generic[Own]):
 
     @ray.method(concurrency_group=CONTROL)
     def describe(self) -> bytes:
-        """The cluster's spec, for drivers that attach."""
-        return self._encoded_spec
+        """The cluster's spec, for drivers that attach, and its version as far as known here."""
+        return decode_spec(self._encoded_spec).under(self._switchboard.version).encoded()
+
+    @ray.method(concurrency_group=CONTROL)
+    def raise_version(self, version: int) -> None:
+        """Go by this cluster version from here on.
+
+        Raises:
+            ReleaseError: This release does not know it.
+        """
+        self._switchboard.raise_version(version)
 
     @ray.method(concurrency_group=CONTROL)
     def folder(self) -> str:

@@ -49,8 +49,11 @@ from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.core.driver import Action, Driver, Observe, Transmit
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.messages import Address, Envelope, RoleName
+from ray_paxos.core.releases import THIS_RELEASE
 from ray_paxos.errors import InvariantViolationError
+from ray_paxos.storage.cluster_version import read_cluster_version
 from ray_paxos.storage.disk import LocalDisk
+from ray_paxos.storage.identity import Identity
 from ray_paxos.storage.opening import OpenedRole
 
 if TYPE_CHECKING:
@@ -350,6 +353,10 @@ class Shell:
         disk = LocalDisk(member_folder(spec, self._member))
         self._events = EventLog(actor_name(genesis.cluster, self._member, self.role))
         self._switchboard.connect(spec, self._member)
+        identity = Identity(genesis, ids[self._member])
+        version = max(read_cluster_version(disk, identity), spec.cluster_version)
+        THIS_RELEASE.check(version, f"member {self._member}")
+        self._switchboard.hear(version)
         return self._open_folder(spec, genesis, ids[self._member], disk)
 
     def _random(self) -> random.Random:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ray_paxos.core.genesis import Genesis, MemberSpec, decode_genesis
+from ray_paxos.core.releases import OLDEST
 from ray_paxos.core.settings import (
     AcceptorSettings,
     CheckpointerSettings,
@@ -50,6 +51,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
             node that has its disk, as the operator gave them.
         joined: Members outside the genesis that were known when the actor was made, its own among
             them where it is one.
+        cluster_version: Under which it was made; a member may have heard of a later one since.
     """
 
     format: int
@@ -66,6 +68,11 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     controller: ControllerSettings = ControllerSettings()
     pins: dict[str, tuple[dict[str, str], str]] = {}
     joined: tuple[MemberSpec, ...] = ()
+    cluster_version: int = OLDEST
+
+    def under(self, version: int) -> ClusterSpec:
+        """The same, under this cluster version or the later one that it has already."""
+        return msgspec.structs.replace(self, cluster_version=max(self.cluster_version, version))
 
     def knowing(self, members: Iterable[MemberSpec]) -> ClusterSpec:
         """The same, where these members are known, too."""

@@ -15,6 +15,7 @@ it leads to one role.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
@@ -37,17 +38,19 @@ from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.core.genesis import MemberSpec
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.quorum import majority
+from ray_paxos.core.releases import OLDEST, THIS_RELEASE
 from ray_paxos.core.wire import (
     decode_envelopes,
     encode_envelope,
     encode_envelopes,
     join_envelopes,
+    version_of,
 )
+from ray_paxos.errors import StorageError
+
+_logger = logging.getLogger(__name__)
 
 AnyFeeds: TypeAlias = Feeds[tuple[Addressed, ...]] | Feeds[tuple[Envelope, ...]]
-
-_PLAIN = BatchForm(join_envelopes, decode_envelopes)
-_ADDRESSED = BatchForm(join_addressed, decode_addressed)
 
 
 class Switchboard:
@@ -55,6 +58,9 @@ class Switchboard:
 
     Invariants: what is set by `connect` and `plug_in` does not change afterwards, but that further
     members become known; an errand's thread has no turn while it settles.
+
+    Attributes:
+        version: The cluster version that this process goes by (`core.releases`); it only rises.
     """
 
     def __init__(self, find: Callable[[str, Introduction], Peer] = find_actor) -> None:
@@ -66,6 +72,9 @@ class Switchboard:
         self._find = find
         self._introduction: Introduction = None
         self._shells: dict[RoleName, Shell] = {}
+        self._hearing = threading.Lock()
+        self._record: Callable[[int], None] | None = None
+        self.version = OLDEST
         self._member_id = 0
         self._connecting = threading.Lock()
         self._feeds: AnyFeeds | None = None
@@ -89,6 +98,7 @@ class Switchboard:
             members = spec.members
             ids = {each.name: each.member_id for each in members}
             self._member_id = ids[member]
+            self.hear(spec.cluster_version)
             self._cluster = spec.decoded_genesis().cluster
             self.introduce(members)
             if any(each.name == member for each in spec.joined):
@@ -113,7 +123,7 @@ class Switchboard:
             return Feeds(
                 names,
                 background=background,
-                form=_ADDRESSED,
+                form=BatchForm(self._join_addressed, self._read_addressed),
                 on_answer=self._on_addressed,
                 limits=limits,
                 find=self._find_peer,
@@ -125,7 +135,7 @@ class Switchboard:
         return Feeds(
             names,
             background=background,
-            form=_PLAIN,
+            form=BatchForm(self._join, self._read),
             on_answer=on_answer,
             limits=limits,
             find=self._find_peer,
@@ -140,6 +150,64 @@ class Switchboard:
 
     def _find_peer(self, name: str) -> Peer:
         return self._find(name, self._introduction)
+
+    # The cluster version.
+
+    def hear(self, version: int) -> None:
+        """Go by this cluster version from here on, unless by a later one already.
+
+        Args:
+            version: One that this release knows.
+        """
+        if version <= self.version:
+            return
+        with self._hearing:
+            if version <= self.version:
+                return
+            if self._record is not None:
+                try:
+                    self._record(version)
+                except StorageError as error:
+                    # The older one is good, too; the next batch brings this one again.
+                    _logger.warning("cluster version %d: %s", version, error)
+                    return
+            self.version = version
+
+    def raise_version(self, version: int) -> None:
+        """As `hear`, of one that an operator gives.
+
+        Raises:
+            ReleaseError: This release does not know it.
+        """
+        THIS_RELEASE.check(version, "raise_version")
+        self.hear(version)
+
+    def record_versions_by(self, record: Callable[[int], None]) -> None:
+        """Have this make what is gone by durable: now, and whenever it changes.
+
+        Raises:
+            StorageError: What `record` raises now.
+        """
+        with self._hearing:
+            if self.version > OLDEST:
+                record(self.version)
+            self._record = record
+
+    def _join(self, encoded: Sequence[bytes]) -> bytes:
+        return join_envelopes(encoded, self.version)
+
+    def _join_addressed(self, pairs: Sequence[bytes]) -> bytes:
+        return join_addressed(pairs, self.version)
+
+    def _read(self, batch: bytes) -> tuple[Envelope, ...]:
+        envelopes = decode_envelopes(batch)
+        self.hear(version_of(batch))
+        return envelopes
+
+    def _read_addressed(self, batch: bytes) -> tuple[Addressed, ...]:
+        addressed = decode_addressed(batch)
+        self.hear(version_of(batch))
+        return addressed
 
     def shell_of(self, to: Address) -> Shell | None:
         """The shell at that address, where it is in this process."""
@@ -214,9 +282,9 @@ class Switchboard:
         shell = self._shells[role]
         if shell.serving_role() is None:
             return shell.not_serving()
-        envelopes = decode_envelopes(batch)
+        envelopes = self._read(batch)
         if not envelopes:
-            return encode_envelopes(())
+            return encode_envelopes((), version_of(batch))
         errand = Errand(envelopes[0].sender)
         for envelope in envelopes:
             shell.hand(Delivery(envelope, errand))
@@ -224,7 +292,8 @@ class Switchboard:
         self.settle(errand)
         if shell.serving_role() is None:
             return shell.not_serving()
-        return encode_envelopes([envelope for _, envelope in errand.replies])
+        replies = [envelope for _, envelope in errand.replies]
+        return encode_envelopes(replies, version_of(batch))
 
     def deliver_addressed(self, batch: bytes) -> bytes:
         """Take in what the roles of one member have for the roles here, and answer them.
@@ -240,9 +309,9 @@ class Switchboard:
         """
         if all(shell.serving_role() is None for shell in self._shells.values()):
             return self._shells[RoleName.ACCEPTOR].not_serving()
-        addressed = decode_addressed(batch)
+        addressed = self._read_addressed(batch)
         if not addressed:
-            return encode_addressed(())
+            return encode_addressed((), self.version)
         errand = Errand(addressed[0][1].sender, is_for_member=True)
         acceptor = self._shells[RoleName.ACCEPTOR]
         is_for_acceptor = False
@@ -265,7 +334,7 @@ class Switchboard:
         caller = errand.caller
         assert caller is not None and self._feeds is not None
         replies = [address(r, encode_envelope(envelope)) for r, envelope in errand.replies]
-        return join_addressed(replies + self._feeds.take(caller))
+        return self._join_addressed(replies + self._feeds.take(caller))
 
     def _on_addressed(self, batch: Sequence[Addressed]) -> None:
         """Somebody answered a call of ours; on the background thread."""

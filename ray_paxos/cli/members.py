@@ -176,6 +176,26 @@ def keep(cluster: str, member: str, as_json: bool, address: str | None) -> None:
         _tell(running, member, as_json)
 
 
+@members.command()
+@click.argument("cluster")
+@click.argument("names", metavar="MEMBER...", nargs=-1, required=True)
+@timeout_option
+@json_option
+@address_option
+def restart(
+    cluster: str, names: tuple[str, ...], timeout_s: float, as_json: bool, address: str | None
+) -> None:
+    """Restart members, one after the other; each hands over first, and catches up in the end."""
+    with statuses():
+        upgrades = connect_to(cluster, address).upgrades
+        for name in names:
+            upgrades.restart_member(name, timeout_s=timeout_s)
+            if not as_json:
+                click.echo(f"member {name}: restarted")
+        if as_json:
+            click.echo(json.dumps({"restarted": list(names)}, indent=1))
+
+
 def _parsed(labels: tuple[str, ...]) -> dict[str, str]:
     parsed = {}
     for label in labels:

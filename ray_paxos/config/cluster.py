@@ -19,6 +19,7 @@ from ray_paxos.config.roles import (
 )
 from ray_paxos.config.section import Section, name_field, refuse
 from ray_paxos.core.genesis import MachineSpec
+from ray_paxos.core.releases import NEWEST
 from ray_paxos.errors import ConfigurationError
 from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.machines.system import SYSTEM_MACHINE
@@ -37,7 +38,8 @@ VOTERS_DEFAULT_MAX = 5
 
 _LABEL_PART = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?")
 # The system's own machine is for group 0 alone.
-_KINDS = {kind: version for kind, version in MachineRegistry().kinds if kind != SYSTEM_MACHINE}
+_REGISTRY = MachineRegistry()
+_KINDS = sorted({kind for kind, _ in _REGISTRY.kinds} - {SYSTEM_MACHINE})
 
 
 class MemberConfiguration(Section):
@@ -113,14 +115,31 @@ class GroupConfiguration(Section):
                     "and _, beginning with a letter"
                 )
             if kind not in _KINDS:
-                known = ", ".join(sorted(_KINDS))
+                known = ", ".join(_KINDS)
                 raise refuse(f"{name}: found {show(kind)}; allowed kinds: {known}")
         return machines
 
-    def machine_specs(self) -> tuple[MachineSpec, ...]:
-        """The machines as the genesis names them, each with the newest version of its kind."""
+    def machine_specs(self, cluster_version: int = NEWEST) -> tuple[MachineSpec, ...]:
+        """The machines as a new group names them.
+
+        Args:
+            cluster_version: Of the cluster; by default that of a new one.
+
+        Returns:
+            Each with the newest version of its kind that all members know then.
+
+        Raises:
+            ConfigurationError: Not all of them know any version of a kind.
+        """
+        versions = _REGISTRY.newest_versions(cluster_version)
+        unknown = sorted(set(self.machines.values()) - versions.keys())
+        if unknown:
+            raise ConfigurationError(
+                f"machines: {unknown[0]} is not known to all members under cluster version "
+                f"{cluster_version}; raise the cluster's version first"
+            )
         return tuple(
-            MachineSpec(name, kind, _KINDS[kind]) for name, kind in sorted(self.machines.items())
+            MachineSpec(name, kind, versions[kind]) for name, kind in sorted(self.machines.items())
         )
 
 

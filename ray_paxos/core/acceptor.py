@@ -136,6 +136,10 @@ class Acceptor:
         votes = self.state.groups.get(group)
         return (votes.replica_id, votes.configuration.config_id) if votes is not None else (0, 0)
 
+    def barred_ns(self, group: int, now_ns: int) -> int:
+        """For how long it promises nobody anything in a group yet, after a restart."""
+        return self._grants(group).barred_ns(now_ns)
+
     def handle(self, envelope: Envelope, now_ns: int) -> Effects:
         """Answer one message."""
         effects = Effects()

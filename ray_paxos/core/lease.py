@@ -78,6 +78,10 @@ class LeaseGrants:
         """
         self._barred_until_ns = now_ns + longest_ms * MILLISECOND_NS if longest_ms else 0
 
+    def barred_ns(self, now_ns: int) -> int:
+        """For how long nobody is promised anything yet, since an earlier life may have granted."""
+        return max(self._barred_until_ns - now_ns, 0)
+
     def bars_promise_ns(self, member_id: int, now_ns: int) -> int:
         """For how long a member can be promised nothing yet; 0 where it can.
 
@@ -85,7 +89,7 @@ class LeaseGrants:
             member_id: Who wants a promise.
             now_ns: The clock.
         """
-        return max(self._granted_ns(member_id, now_ns), self._barred_until_ns - now_ns, 0)
+        return max(self._granted_ns(member_id, now_ns), self.barred_ns(now_ns))
 
     def bars_pre_vote_ns(self, member_id: int, now_ns: int) -> int:
         """As `bars_promise_ns`, and while a confirmed master is heard of, with or without lease."""
@@ -105,7 +109,7 @@ class LeaseGrants:
         """
         wait_ns = self._granted_ns(ballot.member_id, now_ns)
         if ballot != promise:
-            wait_ns = max(wait_ns, self._barred_until_ns - now_ns)
+            wait_ns = max(wait_ns, self.barred_ns(now_ns))
         return wait_ns
 
     def _granted_ns(self, member_id: int, now_ns: int) -> int:

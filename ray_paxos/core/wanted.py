@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ray_paxos.core.genesis import GroupSpec, MemberSpec
+from ray_paxos.core.releases import OLDEST
 
 
 class MemberState(enum.IntEnum):
@@ -83,11 +84,13 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         version: Counts the changes.
         members: By name.
         groups: By number; group 0 is among them.
+        cluster_version: In which forms the members speak and write (`core.releases`).
     """
 
     version: int = 0
     members: Mapping[str, WantedMember] = {}
     groups: Mapping[int, WantedGroup] = {}
+    cluster_version: int = OLDEST
 
     @property
     def present(self) -> tuple[WantedMember, ...]:
@@ -112,6 +115,7 @@ def encode_wanted(wanted: Wanted) -> bytes:
         wanted.version,
         dict(sorted(wanted.members.items())),
         dict(sorted(wanted.groups.items())),
+        wanted.cluster_version,
     )
     return _encoder.encode(ordered)
 

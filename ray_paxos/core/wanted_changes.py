@@ -36,6 +36,7 @@ from typing import TypeAlias
 import msgspec
 
 from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.releases import OLDEST
 from ray_paxos.core.wanted import GroupState, MemberState, Wanted, WantedGroup, WantedMember
 from ray_paxos.errors import CommandError
 
@@ -65,6 +66,7 @@ class Begin(_Change, frozen=True, tag="begin"):
 
     members: tuple[WantedMember, ...]
     groups: tuple[WantedGroup, ...]
+    cluster_version: int = OLDEST
 
 
 class JoinMember(_Change, frozen=True, tag="join"):
@@ -128,6 +130,18 @@ class GroupDropped(_GroupChange, frozen=True, tag="group_dropped"):
     """No member has it any more."""
 
 
+class RaiseVersion(_Change, frozen=True, tag="raise_version"):
+    """The cluster goes by another version: all members have said that they know it.
+
+    Attributes:
+        cluster_version: The later one.
+        version: Of what was wanted when they were asked: under any other one there may be others.
+    """
+
+    cluster_version: int
+    version: int
+
+
 Change: TypeAlias = (
     Begin
     | JoinMember
@@ -142,6 +156,7 @@ Change: TypeAlias = (
     | PlaceGroup
     | DropGroup
     | GroupDropped
+    | RaiseVersion
 )
 
 
@@ -149,12 +164,13 @@ NodePins: TypeAlias = Mapping[str, tuple[Mapping[str, str], str]]
 """By member, the labels and the custom resource of the node with its disk; empty for none."""
 
 
-def wanted_of_genesis(genesis: Genesis, pins: NodePins) -> Begin:
+def wanted_of_genesis(genesis: Genesis, pins: NodePins, cluster_version: int = OLDEST) -> Begin:
     """What is wanted of a cluster that was just made.
 
     Args:
         genesis: Its members and groups.
         pins: What the operator says of their nodes.
+        cluster_version: By which they go.
     """
     members = []
     for spec in genesis.members:
@@ -164,7 +180,7 @@ def wanted_of_genesis(genesis: Genesis, pins: NodePins) -> Begin:
     groups = tuple(
         WantedGroup(spec, GroupState.PRESENT, len(spec.voters)) for spec in genesis.groups
     )
-    return Begin(tuple(members), groups)
+    return Begin(tuple(members), groups, cluster_version)
 
 
 def changed_wanted(wanted: Wanted, change: Change) -> Wanted:
@@ -185,6 +201,7 @@ def changed_wanted(wanted: Wanted, change: Change) -> Wanted:
     if not wanted.version:
         raise CommandError("nothing is wanted yet: the cluster's genesis is not recorded")
     members, groups = dict(wanted.members), dict(wanted.groups)
+    cluster_version = wanted.cluster_version
     match change:
         case JoinMember(member=member):
             _join(members, member)
@@ -194,14 +211,31 @@ def changed_wanted(wanted: Wanted, change: Change) -> Wanted:
             _change_member(members, groups, change, wanted.version)
         case _GroupChange():
             _change_group(groups, members, change)
-    if members == wanted.members and groups == wanted.groups:
+        case RaiseVersion():
+            cluster_version = _raised(wanted, change)
+    changed = Wanted(wanted.version, members, groups, cluster_version)
+    if changed == wanted:
         return wanted
-    return Wanted(wanted.version + 1, members, groups)
+    return msgspec.structs.replace(changed, version=wanted.version + 1)
 
 
 def _begun(begin: Begin) -> Wanted:
     members = {member.spec.name: member for member in begin.members}
-    return Wanted(1, members, {group.spec.group: group for group in begin.groups})
+    groups = {group.spec.group: group for group in begin.groups}
+    return Wanted(1, members, groups, begin.cluster_version)
+
+
+def _raised(wanted: Wanted, change: RaiseVersion) -> int:
+    current = wanted.cluster_version
+    if change.cluster_version == current:
+        return current
+    if change.cluster_version < current:
+        raise CommandError(f"the cluster version is {current} already, and never falls")
+    if change.version != wanted.version:
+        raise CommandError(
+            f"what is wanted has changed since version {change.version}: ask all members again"
+        )
+    return change.cluster_version
 
 
 def _change_member(

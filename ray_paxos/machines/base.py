@@ -74,6 +74,8 @@ class StateMachine(ABC):
         kind: The name under which the class is registered and mounted. Set it in the subclass.
         version: Of the command format *and* of what commands do: raise it whenever an old log
             would be applied differently.
+        since: The cluster version from which on it may be mounted in new groups: the first one that
+            all releases without this class do not know.
         is_saved_by_learner: Its state is too big to be held twice on a member. Checkpoints of its
             group are then saved by the learner, which applies nothing and answers no reads while
             `save` runs, instead of by the checkpointer from a copy of its own.
@@ -81,6 +83,7 @@ class StateMachine(ABC):
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
+    since: ClassVar[int] = 1
     is_saved_by_learner: ClassVar[bool] = False
 
     @abstractmethod

@@ -69,6 +69,14 @@ class MachineRegistry:
             )
         return machine_class()
 
+    def newest_versions(self, cluster_version: int) -> dict[str, int]:
+        """Of each kind, the newest version that may be mounted under a cluster version."""
+        found: dict[str, int] = {}
+        for (kind, version), machine_class in self._classes.items():
+            if machine_class.since <= cluster_version:
+                found[kind] = max(version, found.get(kind, version))
+        return found
+
     @property
     def kinds(self) -> tuple[tuple[str, int], ...]:
         """What is registered, as (kind, version), sorted."""

@@ -42,7 +42,7 @@ def test_every_flipped_byte_is_noticed() -> None:
 
 
 def test_a_batch_without_addresses_is_refused() -> None:
-    with pytest.raises(WireFormatError, match="wire format 1"):
+    with pytest.raises(WireFormatError, match="of kind 1"):
         decode_addressed(encode_envelopes([numbered(1)]))
     with pytest.raises(WireFormatError):
         decode_addressed(b"")

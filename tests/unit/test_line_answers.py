@@ -7,7 +7,7 @@ import pytest
 
 from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.line_answers import (
-    LINE_FORMAT,
+    LINE_ANSWERS,
     ClientAnswer,
     decode_answers,
     encode_answers,
@@ -52,11 +52,11 @@ def test_answers_that_say_not_of_how_many_copies_are_refused() -> None:
     client_id, _, reply = answer(1)
     packed = msgspec.msgpack.encode([(client_id, reply)])
     with pytest.raises(WireFormatError):
-        decode_answers(seal(LINE_FORMAT, packed))
+        decode_answers(seal(LINE_ANSWERS, 1, packed))
 
 
 def test_answers_without_clients_are_refused() -> None:
-    with pytest.raises(WireFormatError, match="wire format 1"):
+    with pytest.raises(WireFormatError, match="of kind 1"):
         decode_answers(encode_envelopes([answer(1)[2]]))
     with pytest.raises(WireFormatError):
         decode_answers(b"")

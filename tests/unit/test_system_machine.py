@@ -31,6 +31,7 @@ from ray_paxos.core.wanted_changes import (
     MemberJoined,
     MemberLeft,
     PlaceGroup,
+    RaiseVersion,
     StayMember,
     encode_change,
 )
@@ -64,6 +65,7 @@ ALL_WELL: tuple[Change, ...] = (
     MemberLeft("c"),
     DropGroup(7),
     GroupDropped(7),
+    RaiseVersion(2, 12),
 )
 
 
@@ -95,6 +97,7 @@ def test_each_change_is_answered_by_the_version(machine: SystemMachine) -> None:
     assert wanted.version == len(ALL_WELL)
     assert wanted.members["c"].state is MemberState.GONE
     assert wanted.groups[7].state is GroupState.GONE
+    assert wanted.cluster_version == 2
 
 
 def test_a_change_that_comes_twice_is_answered_alike(machine: SystemMachine) -> None:

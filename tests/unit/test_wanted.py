@@ -32,6 +32,7 @@ from ray_paxos.core.wanted_changes import (
     MemberJoined,
     MemberLeft,
     PlaceGroup,
+    RaiseVersion,
     StayMember,
     changed_wanted,
     wanted_of_genesis,
@@ -77,8 +78,8 @@ def test_it_begins_with_the_genesis() -> None:
     genesis = Genesis(1, "demo", "1" * 32, specs, (group_spec(0), group_spec(1, "ab")))
     pinned = WantedMember(specs[1], MemberState.PRESENT, "", (("disk", "b"),), "disk-b")
     pins = {"b": ({"disk": "b"}, "disk-b")}
-    wanted = changed_wanted(Wanted(), wanted_of_genesis(genesis, pins))
-    assert wanted.version == 1
+    wanted = changed_wanted(Wanted(), wanted_of_genesis(genesis, pins, 3))
+    assert (wanted.version, wanted.cluster_version) == (1, 3)
     assert wanted.members == {"a": member("a"), "b": pinned, "c": member("c")}
     assert wanted.groups == {0: group(0), 1: group(1, names="ab")}
     assert wanted.groups[1].voters == 2
@@ -97,6 +98,7 @@ def test_what_has_begun_begins_no_more() -> None:
         MakeGroup(group(7)),
         DropGroup(1),
         PlaceGroup(1, ()),
+        RaiseVersion(2, 0),
     ],
 )
 def test_nothing_is_changed_before_it_has_begun(change: Change) -> None:
@@ -368,6 +370,24 @@ def test_a_group_is_placed_once_at_each_member() -> None:
 def test_a_group_that_has_gone_is_not_placed() -> None:
     wanted = after(FIRST, DropGroup(1), GroupDropped(1))
     assert "no group 1" in refused(wanted, PlaceGroup(1, ("a",)))
+
+
+# The cluster version.
+
+
+def test_the_cluster_version_only_rises() -> None:
+    wanted = after(FIRST, RaiseVersion(3, FIRST.version))
+    assert wanted.cluster_version == 3
+    assert changed_wanted(wanted, RaiseVersion(3, wanted.version)) is wanted
+    assert "3 already" in refused(wanted, RaiseVersion(2, wanted.version))
+    assert (wanted.members, wanted.groups) == (FIRST.members, FIRST.groups)
+
+
+def test_the_version_is_not_raised_over_a_member_that_joined_since_all_were_asked() -> None:
+    """It may have a release that does not know it."""
+    joined = after(FIRST, JOIN_D)
+    assert "ask all members again" in refused(joined, RaiseVersion(2, FIRST.version))
+    assert after(joined, RaiseVersion(2, joined.version)).cluster_version == 2
 
 
 # Any changes in any order.

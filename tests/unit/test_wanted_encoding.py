@@ -28,6 +28,7 @@ from ray_paxos.core.wanted_changes import (
     LeaveMember,
     MakeGroup,
     PlaceGroup,
+    RaiseVersion,
     decode_change,
     encode_change,
 )
@@ -74,6 +75,7 @@ wanteds = st.builds(
     whole,
     st.lists(wanted_members, max_size=4).map(lambda some: {m.spec.name: m for m in some}),
     st.lists(wanted_groups, max_size=4).map(lambda some: {g.spec.group: g for g in some}),
+    whole,
 )
 all_changes = st.one_of(
     changes,
@@ -121,9 +123,10 @@ def test_the_encodings_stay_as_they_are() -> None:
         "place_group",
         "drop_group",
         "group_dropped",
+        "raise_version",
     ]
     empty = msgspec.msgpack.decode(encode_wanted(Wanted()))
-    assert empty == [0, {}, {}]
+    assert empty == [0, {}, {}, 1]
     assert [each.value for each in MemberState] == [1, 2, 3, 4, 5, 6]
     assert [each.value for each in GroupState] == [1, 2, 3, 4]
 
@@ -168,6 +171,7 @@ def with_one_more(data: object, path: tuple[int, ...]) -> object:
     [
         *((kind("a"), ()) for kind in MEMBER_CHANGES),
         *((kind(1), ()) for kind in GROUP_CHANGES),
+        (RaiseVersion(2, 1), ()),
         (PlaceGroup(1, ()), ()),
         (JOIN_D, ()),
         (JOIN_D, (1,)),

@@ -8,15 +8,25 @@ import types
 import typing
 from typing import Any, get_args, get_origin
 
-import google_crc32c
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ray_paxos.core import wire
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.messages import Accepted, Address, Envelope, Message, RoleName
-from ray_paxos.core.wire import WIRE_FORMAT, decode_envelopes, encode_envelopes
+from ray_paxos.core.releases import NEWEST, OLDEST, Release
+from ray_paxos.core.wire import (
+    ENVELOPES,
+    HEADER_BYTES,
+    decode_envelopes,
+    encode_envelope,
+    encode_envelopes,
+    join_envelopes,
+    seal,
+    version_of,
+)
 from ray_paxos.errors import WireFormatError
 
 MESSAGE_CLASSES = get_args(Message)
@@ -31,7 +41,7 @@ IN_WORDS = Envelope(
 )
 
 # The fields of each message in the order in which they are sent: names are not on the wire.
-FORMAT_1 = {
+VERSION_1 = {
     "prepare": "ballot from_instance released",
     "promise": "ballot from_instance floor votes next_instance",
     "accept": "ballot instance_id value sequence lease_ms",
@@ -163,14 +173,14 @@ def test_every_message_is_frozen_and_has_a_tag_of_its_own() -> None:
     assert all(kind.__struct_config__.frozen for kind in MESSAGE_CLASSES)
 
 
-def test_the_bytes_of_format_1() -> None:
-    # What is on its way between processes of two releases: another form is another format.
-    assert WIRE_FORMAT == 1
+def test_the_bytes_under_version_1() -> None:
+    # What is on its way between processes of two releases: another form is another version.
     assert (
         encode_envelopes([IN_WORDS]).hex()
         == (
-            "01"  # format
-            "b751185e"  # CRC32C of the rest
+            "01"  # kind
+            "01"  # cluster version
+            "0cda368f"  # CRC32C of all else
             "91"  # one envelope
             "97c410" + b"0123456789abcdef".hex() + "07"  # genesis, group
             "920202"  # sender
@@ -180,12 +190,12 @@ def test_the_bytes_of_format_1() -> None:
     )
 
 
-def test_the_fields_of_format_1() -> None:
+def test_the_fields_under_version_1() -> None:
     fields = {
         str(kind.__struct_config__.tag): " ".join(f.name for f in msgspec.structs.fields(kind))
         for kind in MESSAGE_CLASSES
     }
-    assert fields == FORMAT_1
+    assert fields == VERSION_1
     assert all(kind.__struct_config__.array_like for kind in MESSAGE_CLASSES)
 
 
@@ -195,11 +205,29 @@ def test_a_call_carries_many_envelopes_in_order() -> None:
     assert decode_envelopes(encode_envelopes([])) == ()
 
 
-@pytest.mark.parametrize("first", [0, 2, 0x91, 255])
-def test_another_format_is_named(first: int) -> None:
-    data = bytes([first]) + encode_envelopes([IN_WORDS])[1:]
-    with pytest.raises(WireFormatError, match=f"wire format {first}.*speaks 1"):
-        decode_envelopes(data)
+@pytest.mark.parametrize("kind", [0, 2, 0x91, 255])
+def test_another_kind_is_named(kind: int) -> None:
+    with pytest.raises(WireFormatError, match=f"of kind {kind}, where kind {ENVELOPES} is taken"):
+        decode_envelopes(seal(kind, 1, encode_envelopes([])[HEADER_BYTES:]))
+
+
+@pytest.mark.parametrize("version", [0, NEWEST + 1, 255])
+def test_a_version_that_this_release_does_not_know_is_named(version: int) -> None:
+    with pytest.raises(WireFormatError, match=f"version {version}; this release knows"):
+        decode_envelopes(encode_envelopes([IN_WORDS], version))
+
+
+def test_a_batch_names_the_version_under_which_it_was_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "THIS_RELEASE", Release(2, 4))
+    for version in (2, 3, 4):
+        data = encode_envelopes([IN_WORDS], version)
+        assert version_of(data) == version
+        assert decode_envelopes(data) == (IN_WORDS,)
+        assert join_envelopes([encode_envelope(IN_WORDS)], version) == data
+    with pytest.raises(WireFormatError, match="version 1; this release knows cluster versions 2"):
+        decode_envelopes(encode_envelopes([IN_WORDS], 1))
 
 
 def test_nothing_at_all_is_no_batch() -> None:
@@ -228,8 +256,7 @@ def test_every_flipped_bit_is_refused() -> None:
 
 def _with_header(body: bytes) -> bytes:
     """What a sender with the right checksum, and something wrong behind it, would send."""
-    checksum: int = google_crc32c.value(body)
-    return bytes([WIRE_FORMAT]) + checksum.to_bytes(4, "little") + body
+    return seal(ENVELOPES, OLDEST, body)
 
 
 @given(st.binary(max_size=50))

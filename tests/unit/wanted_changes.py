@@ -26,6 +26,7 @@ from ray_paxos.core.wanted_changes import (
     MemberJoined,
     MemberLeft,
     PlaceGroup,
+    RaiseVersion,
     StayMember,
     changed_wanted,
 )
@@ -82,5 +83,6 @@ changes = st.one_of(
     ),
     *(st.builds(kind, numbers) for kind in GROUP_CHANGES),
     st.builds(PlaceGroup, numbers, st.lists(names, max_size=3).map(tuple)),
+    st.builds(RaiseVersion, st.integers(1, 4), st.integers(0, 40)),
     st.just(BEGIN),
 )
