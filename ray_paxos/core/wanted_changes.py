@@ -37,6 +37,7 @@ import msgspec
 
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.wanted import GroupState, MemberState, Wanted, WantedGroup, WantedMember
+from ray_paxos.core.wanted_spaces import check_is_in_no_space, drop_space, make_space
 from ray_paxos.errors import CommandError
 
 MEMBERS_KNOWN_MAX = 10_000
@@ -128,6 +129,19 @@ class GroupDropped(_GroupChange, frozen=True, tag="group_dropped"):
     """No member has it any more."""
 
 
+class MakeSpace(_Change, frozen=True, tag="make_space"):
+    """Keys are to be spread over these groups, ascending, for as long as the space is there."""
+
+    name: str
+    groups: tuple[int, ...]
+
+
+class DropSpace(_Change, frozen=True, tag="drop_space"):
+    """A space is not used any more; its groups may then be dropped, and its keys with them."""
+
+    name: str
+
+
 Change: TypeAlias = (
     Begin
     | JoinMember
@@ -142,6 +156,8 @@ Change: TypeAlias = (
     | PlaceGroup
     | DropGroup
     | GroupDropped
+    | MakeSpace
+    | DropSpace
 )
 
 
@@ -184,7 +200,7 @@ def changed_wanted(wanted: Wanted, change: Change) -> Wanted:
         return wanted if wanted.version else _begun(change)
     if not wanted.version:
         raise CommandError("nothing is wanted yet: the cluster's genesis is not recorded")
-    members, groups = dict(wanted.members), dict(wanted.groups)
+    members, groups, spaces = dict(wanted.members), dict(wanted.groups), dict(wanted.spaces)
     match change:
         case JoinMember(member=member):
             _join(members, member)
@@ -192,11 +208,20 @@ def changed_wanted(wanted: Wanted, change: Change) -> Wanted:
             _make_group(groups, members, group)
         case _MemberChange():
             _change_member(members, groups, change, wanted.version)
+        case DropGroup(group=number):
+            check_is_in_no_space(spaces, number)
+            _change_group(groups, members, change)
         case _GroupChange():
             _change_group(groups, members, change)
-    if members == wanted.members and groups == wanted.groups:
+        case MakeSpace(name=name, groups=numbers):
+            make_space(spaces, groups, name, numbers)
+        case DropSpace(name=name):
+            drop_space(spaces, name)
+    if (members, groups, spaces) == (wanted.members, wanted.groups, wanted.spaces):
         return wanted
-    return Wanted(wanted.version + 1, members, groups)
+    return msgspec.structs.replace(
+        wanted, version=wanted.version + 1, members=members, groups=groups, spaces=spaces
+    )
 
 
 def _begun(begin: Begin) -> Wanted:
