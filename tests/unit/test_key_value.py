@@ -4,76 +4,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_paxos.client import Client
 from ray_paxos.core.spaces import owner_of, prefix_of
 from ray_paxos.core.wanted import SpaceState, WantedSpace
 from ray_paxos.errors import ConfigurationError, QueryError
-from ray_paxos.group_clients import GroupClients
 from ray_paxos.key_value import KeyValue, Versioned
 from ray_paxos.machines import kv
 from ray_paxos.machines.base import ApplyContext
-from ray_paxos.machines.kv import Conflict, KeyEntry, KeyValueMachine, Read, Written
+from ray_paxos.machines.kv import Conflict, KeyEntry, Read, Written
+from tests.unit.played_spaces import GroupsPlayed
 
 GROUPS = (1, 2, 5)
 SPACE = WantedSpace("settings", GROUPS, SpaceState.PRESENT)
 keys = st.text(max_size=4)
-
-
-class GroupPlayed:
-    """A client of a group that is one machine."""
-
-    def __init__(self) -> None:
-        self.machine = KeyValueMachine()
-        self.queries: list[dict[str, Any]] = []
-        self.timeouts: list[float] = []
-        self.failure: Exception | None = None
-        self.number = 0
-
-    def propose(self, command: bytes, machine: str, *, timeout_s: float) -> Any:
-        assert machine == "kv"
-        self.timeouts.append(timeout_s)
-        self.number += 1
-        value = self.machine.apply(command, ApplyContext(self.number, 0))
-        return type("Applied", (), {"value": value})
-
-    def query(self, request: bytes, machine: str, **options: Any) -> bytes:
-        assert machine == "kv"
-        self.queries.append({"request": request, **options})
-        if self.failure is not None:
-            raise self.failure
-        return self.machine.query(request)
-
-    def query_async(self, request: bytes, machine: str, **options: Any) -> Future[bytes]:
-        future: Future[bytes] = Future()
-        try:
-            future.set_result(self.query(request, machine, **options))
-        except QueryError as error:
-            future.set_exception(error)
-        return future
-
-
-class GroupsPlayed(GroupClients):
-    """All groups of a cluster."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda group: cast(Client, self.groups[group]), lambda: b"")
-        self.groups = {number: GroupPlayed() for number in range(8)}
-        self.closed = 0
-
-    def close(self, *, timeout_s: float = 0.0) -> None:
-        self.closed += 1
-
-    @property
-    def asked(self) -> int:
-        return sum(len(each.queries) for each in self.groups.values())
 
 
 @pytest.fixture

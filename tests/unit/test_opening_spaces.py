@@ -2,65 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 import pytest
 
-from ray_paxos.core.wanted import GroupState, SpaceState, Wanted, WantedSpace
+from ray_paxos.core.wanted import GroupState, SpaceState, WantedSpace
 from ray_paxos.core.wanted_changes import (
-    Begin,
-    Change,
     DropGroup,
     DropSpace,
     GroupMade,
     MakeGroup,
     MakeSpace,
-    changed_wanted,
 )
 from ray_paxos.errors import ConfigurationError, OutcomeUnknownError
 from ray_paxos.spaces import ATTEMPTS, Spaces
 from ray_paxos.system_group import SystemGroup
-from tests.unit.wanted_changes import BEGIN, group
-
-
-class SystemPlayed:
-    """Group 0; whoever reads it may be followed by another driver's changes."""
-
-    def __init__(self, *groups: int) -> None:
-        begin = Begin(BEGIN.members, tuple(group(number) for number in (0, *groups)))
-        self.state = changed_wanted(Wanted(), begin)
-        self.reads = 0
-        self.changes: list[Change] = []
-        self.after_read: Callable[[], None] = lambda: None
-        self.failure: Exception | None = None
-
-    def wanted(self) -> Wanted:
-        self.reads += 1
-        found = self.state
-        self.after_read()
-        return found
-
-    def change(self, change: Change) -> int:
-        self.changes.append(change)
-        self.state = changed_wanted(self.state, change)
-        if self.failure is not None:
-            raise self.failure
-        return self.state.version
-
-    def also(self, *changes: Change) -> None:
-        """Another driver's."""
-        for change in changes:
-            self.state = changed_wanted(self.state, change)
-
-    def then(self, *changes: Change) -> None:
-        """Another driver's, after the next read."""
-
-        def once() -> None:
-            self.after_read = lambda: None
-            self.also(*changes)
-
-        self.after_read = once
+from tests.unit.played_spaces import SystemPlayed
+from tests.unit.wanted_changes import group
 
 
 @pytest.fixture
