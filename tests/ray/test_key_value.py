@@ -6,13 +6,16 @@ import pickle
 import random
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
+from click.testing import CliRunner, Result
 
 import ray_paxos
+from ray_paxos.cli.main import main
 from ray_paxos.config import parse_configuration
-from ray_paxos.errors import ClientClosedError, ConfigurationError
+from ray_paxos.errors import ClientClosedError, ConfigurationError, MembershipError
 from ray_paxos.key_value import KeyValue, Versioned
 from ray_paxos.machines.kv import Conflict, Written
 from tests.ray.helpers import PATIENCE_S, wait_for
@@ -57,6 +60,48 @@ def test_keys_of_all_groups_are_one_space(settings: KeyValue) -> None:
     assert {e.key: Versioned(e.value, e.version) for e in scanned} == found
     assert settings.get("user/007", consistency="follower") == Versioned(b"bond", 2)
     assert settings.get("user/007", consistency="lease") == Versioned(b"bond", 2)
+
+
+def test_the_example_of_readme_runs_as_it_stands(
+    keyed: ray_paxos.Cluster, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = (repository / "README.md").read_text().split("\n## Keys over many groups\n")[1]
+    example = section.split("```python\n")[1].split("```")[0]
+    names: dict[str, object] = {"cluster": keyed}
+    exec(compile(example, "README.md", "exec"), names)
+    assert capsys.readouterr().out == "color b'blue' 2\n"
+    space = names["kv"]
+    assert isinstance(space, KeyValue)
+    assert space.read("color").version == 3
+
+
+def run(*arguments: str) -> Result:
+    """One command of the command line, in this process."""
+    return CliRunner().invoke(main, ["kv", *arguments])
+
+
+def test_the_command_line_reads_and_writes_the_same_keys(keyed: ray_paxos.Cluster) -> None:
+    assert run("create", "keyed", "told").output == "told  groups 1, 2, 3, 4\n"
+    space = keyed.kv("told", creates=False)
+    assert run("put", "keyed", "told", "color", "green").output == "key color: version 1\n"
+    assert space.get("color") == Versioned(b"green", 1)
+    space.put("size", b"9")
+    assert run("get", "keyed", "told", "size").output == "9"
+    listed = run("scan", "keyed", "told").output
+    assert listed == 'color  version 1  "green"\nsize  version 1  "9"\n'
+    missing = run("get", "keyed", "told", "absent")
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    unknown = run("get", "keyed", "tolled", "color")
+    assert unknown.exit_code == 2
+    assert "there is no space tolled; those that are there: " in unknown.stderr
+    # The group of a space is kept until the space is dropped.
+    keyed.operations.create_group(9, voters=1)
+    assert run("create", "keyed", "ninth", "--group", "9").exit_code == 0
+    with pytest.raises(MembershipError, match="keys of space ninth; drop the space first"):
+        keyed.operations.drop_group(9)
+    assert run("drop", "keyed", "ninth").exit_code == 0
+    keyed.operations.drop_group(9)
+    assert keyed.kv("settings").groups == (1, 2, 3, 4)
 
 
 def test_drivers_that_open_a_space_at_once_get_the_same(keyed: ray_paxos.Cluster) -> None:
@@ -180,3 +225,16 @@ def test_groups_move_under_a_load_of_puts_and_gets(
     assert found == {key: Versioned(b"%d" % v, v) for key, v in expected.items()}
     scanned = {entry.key: entry.version for entry in settings.scan("load/", page_keys=7)}
     assert scanned == expected
+
+
+def test_a_space_is_there_again_after_a_stop(keyed: ray_paxos.Cluster, settings: KeyValue) -> None:
+    settings.put("kept", b"1")
+    groups = settings.groups
+    keyed.stop()
+    with pytest.raises(ClientClosedError):
+        settings.put("kept", b"2")
+    again = ray_paxos.start(parse_configuration(TEXT))
+    found = again.kv("settings", creates=False)
+    assert found.groups == groups
+    assert found.get("kept", timeout_s=PATIENCE_S) == Versioned(b"1", 1)
+    assert found.put("kept", b"2", timeout_s=PATIENCE_S) == Written(2, True)
