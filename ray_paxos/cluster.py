@@ -69,8 +69,8 @@ class Cluster:
         self._system = SystemGroup(spec, lambda: self.client(SYSTEM_GROUP, label="system"))
         self._groups = {spec.group for spec in self._genesis.groups}
         self._turns: defaultdict[int, QuorumReadTurn] = defaultdict(QuorumReadTurn)
-        self._spaces = Spaces(self._system)
         self._clients = GroupClients(self._space_client, self._spec_now)
+        self._spaces = Spaces(self._system, self._clients)
         self.name = self._genesis.cluster
         self.was_running = was_running
         self.started_ray = connection.has_started
@@ -119,9 +119,8 @@ class Cluster:
             creates: Whether it is made where it is not there.
 
         Raises:
-            ConfigurationError: It cannot be made, or is not to be; it was dropped; or it is there
-                with other groups than those asked for.
-            RequestError: Group 0 did not answer in time; it is asked once for each name.
+            ConfigurationError: As of `Spaces.open`.
+            RequestError: As of `Spaces.open`; group 0 is asked once for each name.
 
         Guarantee: whoever opens a space of that name, at whatever time, gets the same one.
         """

@@ -1,6 +1,11 @@
 """The spaces of keys of a cluster: found in group 0, made where they are not, and dropped.
 
 A space never changes as long as it is there, so one that was found is not asked for again.
+
+A cluster that was restored has a group 0 that knows no space, and groups that may hold keys of one.
+It is there again, with them, when it is made over the same groups. Over others most keys would be
+looked for where they are not. So before a space is made it is seen whether its groups hold keys of
+that name, which have to be where the space would have them.
 """
 
 from __future__ import annotations
@@ -8,28 +13,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ray_paxos.actors.sender import check_name
+from ray_paxos.core.spaces import SPACE_MACHINE, owner_of, prefix_of
 from ray_paxos.core.wanted import SpaceState, Wanted, WantedSpace
-from ray_paxos.core.wanted_changes import DropSpace, MakeSpace
+from ray_paxos.core.wanted_changes import DropSpace, MakeSpace, changed_wanted
 from ray_paxos.core.wanted_spaces import SPACE_GROUPS_MAX, may_have_keys
 from ray_paxos.errors import CommandError, ConfigurationError
+from ray_paxos.group_clients import GroupClients
+from ray_paxos.machines import kv
 from ray_paxos.system_group import SystemGroup
 
 ATTEMPTS = 5
+KEYS_LOOKED_AT = 1_000
+"""Of each group. A key is by chance where other groups would have it, too; so many never are."""
+LOOK_TIMEOUT_S = 20.0
 
 
 class Spaces:
     """Made by `Cluster.spaces`. May be used by several threads.
 
-    Every method raises `RequestError` where group 0 does not answer in time; asking again is safe.
+    Every method raises `RequestError` where a group does not answer in time: group 0, or one over
+    which a space is to be made. Asking again is safe.
     """
 
-    def __init__(self, system: SystemGroup) -> None:
+    def __init__(self, system: SystemGroup, clients: GroupClients) -> None:
         """Know none yet.
 
         Args:
             system: Group 0.
+            clients: Of the other groups.
         """
         self._system = system
+        self._clients = clients
         self._known: dict[str, WantedSpace] = {}
 
     def present(self) -> tuple[WantedSpace, ...]:
@@ -48,8 +62,9 @@ class Spaces:
             creates: Whether it is made where it is not there.
 
         Raises:
-            ConfigurationError: It cannot be made, or is not to be; it was dropped; or it is there
-                with other groups than those asked for.
+            ConfigurationError: It cannot be made, or is not to be; it was dropped; it is there with
+                other groups than those asked for; or its groups hold keys of that name from before
+                a restore, which were spread over others.
         """
         check_name("name of a space", name)
         asked = None if groups is None else _checked_groups(groups)
@@ -86,7 +101,7 @@ class Spaces:
         self, name: str, asked: tuple[int, ...] | None, *, creates: bool
     ) -> WantedSpace:
         tried: tuple[int, ...] | None = None
-        refusal: CommandError | None = None
+        refusal = ""
         # Another driver may have made it meanwhile, over the groups that it saw; or groups have
         # gone. What is refused though nothing has changed cannot be.
         for _ in range(ATTEMPTS):
@@ -105,11 +120,40 @@ class Spaces:
             if not numbers and asked is None:
                 raise ConfigurationError(f"space {name}: no group that is present has a machine kv")
             tried = numbers
-            try:
-                self._system.change(MakeSpace(name, numbers))
-            except CommandError as error:
-                refusal = error
-        raise ConfigurationError(f"{refusal}; nothing was changed") from refusal
+            refusal = self._make(wanted, MakeSpace(name, numbers))
+        raise ConfigurationError(f"{refusal}; nothing was changed")
+
+    def _make(self, wanted: Wanted, order: MakeSpace) -> str:
+        """Make a space; gives what speaks against it, or nothing."""
+        try:
+            # What group 0 would refuse is refused before groups are asked that may not be there.
+            made = changed_wanted(wanted, order).spaces[order.name]
+            misplaced = self._misplaced(made)
+            if misplaced is None:
+                self._system.change(order)
+                return ""
+        except CommandError as error:
+            return str(error)
+        return (
+            f"group {misplaced} holds keys of a space {made.name} that was spread over other "
+            f"groups than {_listed(made.groups)}: name those that it had, or take another name"
+        )
+
+    def _misplaced(self, space: WantedSpace) -> int | None:
+        """The first group that holds a key of a space which another group would have."""
+        prefix = prefix_of(space.name)
+        request = kv.encode_dump(prefix, limit=KEYS_LOOKED_AT)
+        asked = {
+            group: self._clients.at(group).query_async(
+                request, SPACE_MACHINE, timeout_s=LOOK_TIMEOUT_S
+            )
+            for group in space.groups
+        }
+        for group, future in asked.items():
+            for entry in kv.decode_page(future.result()).entries:
+                if owner_of(space, entry.key.removeprefix(prefix)) != group:
+                    return group
+        return None
 
 
 def _present(wanted: Wanted) -> tuple[WantedSpace, ...]:

@@ -15,10 +15,12 @@ from click.testing import CliRunner, Result
 import ray_paxos
 from ray_paxos.cli.main import main
 from ray_paxos.config import parse_configuration
+from ray_paxos.core.spaces import owner_of, prefix_of
+from ray_paxos.core.wanted import SpaceState, WantedSpace
 from ray_paxos.errors import ClientClosedError, ConfigurationError, MembershipError
 from ray_paxos.key_value import KeyValue, Versioned
 from ray_paxos.machines.kv import Conflict, Written
-from tests.ray.helpers import PATIENCE_S, wait_for
+from tests.ray.helpers import PATIENCE_S, put, wait_for
 
 TEXT = (
     "cluster: keyed\nmembers: 4\nroles: fused\ngroups: {count: 4, voters: 3}\n"
@@ -123,6 +125,20 @@ def test_drivers_that_open_a_space_at_once_get_the_same(keyed: ray_paxos.Cluster
     assert [space.get("a") for space in opened] == [Versioned(b"1", 1)] * len(drivers)
     with pytest.raises(ConfigurationError, match=r"they never change, and are not 1$"):
         keyed.kv("raced", groups=[1])
+
+
+def test_a_space_whose_keys_are_elsewhere_is_not_made(keyed: ray_paxos.Cluster) -> None:
+    """As after a restore, which keeps the groups, and not what group 0 said of their spaces."""
+    had = WantedSpace("lost", (1, 2), SpaceState.PRESENT)
+    lost = [f"key/{n}" for n in range(20)]
+    for key in lost:
+        with keyed.client(owner_of(had, key)) as client:
+            put(client, f"{prefix_of('lost')}{key}", b"found")
+    with pytest.raises(ConfigurationError, match="holds keys of a space lost that was spread over"):
+        keyed.kv("lost")
+    again = keyed.kv("lost", groups=[1, 2])
+    assert [entry.key for entry in again.scan()] == sorted(lost)
+    assert set(again.multi_get(lost).values()) == {Versioned(b"found", 1)}
 
 
 def test_a_space_goes_into_tasks_and_actors(settings: KeyValue) -> None:

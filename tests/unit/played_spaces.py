@@ -54,7 +54,7 @@ class GroupsPlayed(GroupClients):
 
     def __init__(self) -> None:
         super().__init__(lambda group: cast(Client, self.groups[group]), lambda: b"")
-        self.groups = {number: GroupPlayed() for number in range(8)}
+        self.groups = {number: GroupPlayed() for number in range(20)}
         self.closed = 0
 
     def close(self, *, timeout_s: float = 0.0) -> None:

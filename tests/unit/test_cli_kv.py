@@ -25,8 +25,8 @@ class ClusterPlayed:
     """What the commands use of a cluster; three groups."""
 
     def __init__(self) -> None:
-        self.spaces = Spaces(cast(SystemGroup, SystemPlayed(1, 2, 3)))
         self.groups = GroupsPlayed()
+        self.spaces = Spaces(cast(SystemGroup, SystemPlayed(1, 2, 3)), self.groups)
 
     def kv(
         self, name: str, *, groups: Iterable[int] | None = None, creates: bool = True

@@ -15,9 +15,10 @@ from ray_paxos.core.wanted_changes import (
     MakeSpace,
 )
 from ray_paxos.errors import ConfigurationError, OutcomeUnknownError
+from ray_paxos.key_value import KeyValue
 from ray_paxos.spaces import ATTEMPTS, Spaces
 from ray_paxos.system_group import SystemGroup
-from tests.unit.played_spaces import SystemPlayed
+from tests.unit.played_spaces import GroupsPlayed, SystemPlayed
 from tests.unit.wanted_changes import group
 
 
@@ -28,7 +29,12 @@ def system() -> SystemPlayed:
 
 @pytest.fixture
 def spaces(system: SystemPlayed) -> Spaces:
-    return Spaces(cast(SystemGroup, system))
+    return spaces_of(system)
+
+
+def spaces_of(system: SystemPlayed, groups: GroupsPlayed | None = None) -> Spaces:
+    """Another driver's, of the same cluster."""
+    return Spaces(cast(SystemGroup, system), groups or GroupsPlayed())
 
 
 def test_a_space_is_made_over_all_groups_that_can_hold_it(
@@ -56,7 +62,7 @@ def test_the_groups_of_a_space_that_is_made_can_be_chosen(
     assert system.changes == [MakeSpace("s", (2, 3))]
     with pytest.raises(ConfigurationError, match=r"groups 2, 3: they never change, and are not 2$"):
         spaces.open("s", [2])
-    another = Spaces(cast(SystemGroup, system))
+    another = spaces_of(system)
     with pytest.raises(ConfigurationError, match=r"are not 1, 2, 3$"):
         another.open("s", (1, 2, 3))
 
@@ -68,6 +74,12 @@ def test_two_drivers_at_once_get_the_same_one(system: SystemPlayed, spaces: Spac
     assert system.changes == [MakeSpace("s", (1, 2, 3))]
     system.then(MakeSpace("t", (1, 2, 3)))
     assert spaces.open("t").groups == (1, 2, 3)
+
+
+def test_what_the_other_driver_has_written_already_is_no_obstacle(system: SystemPlayed) -> None:
+    groups = written("s", 1, 2, count=30)
+    system.then(MakeSpace("s", (1, 2)))
+    assert spaces_of(system, groups).open("s").groups == (1, 2)
 
 
 def test_where_the_other_one_chose_other_groups_the_second_is_told(
@@ -92,12 +104,12 @@ def test_what_cannot_be_is_not_tried_again(system: SystemPlayed, spaces: Spaces)
         spaces.open("s", (0,))
     with pytest.raises(ConfigurationError, match="name of a space: allowed: lower-case"):
         spaces.open("S")
-    assert system.changes == [MakeSpace("s", (9,)), MakeSpace("s", (0,)), MakeSpace("S", (1, 2, 3))]
+    assert system.changes == []
 
 
 def test_where_groups_come_and_go_all_the_time_it_ends_all_the_same(spaces: Spaces) -> None:
     system = SystemPlayed(*range(1, 20))
-    spaces = Spaces(cast(SystemGroup, system))
+    spaces = spaces_of(system)
     going = iter(range(1, 20))
     system.after_read = lambda: system.also(DropGroup(next(going)))
     with pytest.raises(ConfigurationError, match="is dropping; nothing was changed"):
@@ -106,7 +118,7 @@ def test_where_groups_come_and_go_all_the_time_it_ends_all_the_same(spaces: Spac
 
 
 def test_a_cluster_without_a_group_that_can_hold_keys(spaces: Spaces) -> None:
-    spaces = Spaces(cast(SystemGroup, SystemPlayed()))
+    spaces = spaces_of(SystemPlayed())
     with pytest.raises(
         ConfigurationError, match="space s: no group that is present has a machine kv"
     ):
@@ -127,7 +139,7 @@ def test_a_space_is_dropped_for_ever(system: SystemPlayed, spaces: Spaces) -> No
     spaces.open("s")
     spaces.drop("s")
     spaces.drop("s")
-    for known in (spaces, Spaces(cast(SystemGroup, system))):
+    for known in (spaces, spaces_of(system)):
         for creates in (True, False):
             with pytest.raises(ConfigurationError, match="s was dropped; a name is never used"):
                 known.open("s", creates=creates)
@@ -144,6 +156,34 @@ def test_what_is_not_known_to_be_made_is_asked_for_again(
     with pytest.raises(OutcomeUnknownError):
         spaces.open("s")
     assert spaces.open("s").groups == (1, 2, 3)
+
+
+def written(name: str, *numbers: int, count: int) -> GroupsPlayed:
+    """Groups that hold keys of a space, of which a restored cluster's group 0 knows nothing."""
+    groups = GroupsPlayed()
+    space = KeyValue(WantedSpace(name, numbers, SpaceState.PRESENT), groups, owns_clients=False)
+    for n in range(count):
+        space.put(f"key/{n}", b"x")
+    return groups
+
+
+def test_a_space_is_made_again_over_the_groups_that_hold_its_keys(system: SystemPlayed) -> None:
+    groups = written("s", 1, 2, 3, count=30)
+    assert spaces_of(system, groups).open("s").groups == (1, 2, 3)
+
+
+@pytest.mark.parametrize("before", [(1, 2), (1,), (3,), (1, 2, 3, 4)])
+def test_a_space_is_not_made_over_groups_that_hold_keys_of_other_places(
+    system: SystemPlayed, before: tuple[int, ...]
+) -> None:
+    groups = written("s", *before, count=30)
+    with pytest.raises(ConfigurationError, match="holds keys of a space s that was spread over"):
+        spaces_of(system, groups).open("s")
+    assert system.changes == []
+    # Other spaces there are no obstacle.
+    assert spaces_of(system, groups).open("t").groups == (1, 2, 3)
+    if before in ((1,), (1, 2)):
+        assert spaces_of(system, groups).open("s", before).groups == before
 
 
 @pytest.mark.parametrize("name", ["", None, 5, b"s", "\ud800"])
