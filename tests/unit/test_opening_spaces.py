@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from ray_paxos import spaces as spaces_module
 from ray_paxos.core.wanted import GroupState, SpaceState, WantedSpace
 from ray_paxos.core.wanted_changes import (
     DropGroup,
@@ -100,6 +101,7 @@ def test_a_group_that_goes_meanwhile_is_left_out(system: SystemPlayed, spaces: S
 def test_what_cannot_be_is_not_tried_again(system: SystemPlayed, spaces: Spaces) -> None:
     with pytest.raises(ConfigurationError, match="there is no group 9; nothing was changed"):
         spaces.open("s", (9,))
+    assert system.reads == 2, "once, and once more to see whether somebody else has made it"
     with pytest.raises(ConfigurationError, match="group 0 is the system's own"):
         spaces.open("s", (0,))
     with pytest.raises(ConfigurationError, match="name of a space: allowed: lower-case"):
@@ -123,6 +125,11 @@ def test_a_cluster_without_a_group_that_can_hold_keys(spaces: Spaces) -> None:
         ConfigurationError, match="space s: no group that is present has a machine kv"
     ):
         spaces.open("s")
+
+
+def test_of_very_many_groups_the_first_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spaces_module, "SPACE_GROUPS_MAX", 4)
+    assert spaces_of(SystemPlayed(*range(5, 15))).open("s").groups == (5, 6, 7, 8)
 
 
 def test_a_space_that_is_not_to_be_made_is_named(system: SystemPlayed, spaces: Spaces) -> None:

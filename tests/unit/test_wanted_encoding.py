@@ -138,6 +138,7 @@ def test_the_encodings_stay_as_they_are() -> None:
     ]
     empty = msgspec.msgpack.decode(encode_wanted(Wanted()))
     assert empty == [0, {}, {}, {}]
+    assert decode_wanted(msgspec.msgpack.encode([0, {}, {}])) == Wanted(), "from before spaces"
     assert encode_change(MakeSpace("s", (1, 2))) == b"\x93\xaamake_space\xa1s\x92\x01\x02"
     spaces = Wanted(spaces={"s": WantedSpace("s", (1, 2), SpaceState.PRESENT)})
     assert msgspec.msgpack.decode(encode_wanted(spaces))[3] == {"s": ["s", [1, 2], 1]}
