@@ -19,6 +19,9 @@ each page as of its own time. How versions go on is said in `machines.kv`.
 A group may move to other members, and the master to another of them, at any time: its clients look
 for it by themselves, and what is asked meanwhile waits.
 
+Each group that is used costs this process a session there; and `multi_get` and `scan`, which ask
+for much at a time, a thread.
+
 A `KeyValue` may be used by several threads. Pickled, it opens clients, and so sessions, of its own
 where it lands, as a `Client` does; close it there.
 """

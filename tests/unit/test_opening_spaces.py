@@ -179,6 +179,14 @@ def test_a_space_is_made_again_over_the_groups_that_hold_its_keys(system: System
     assert spaces_of(system, groups).open("s").groups == (1, 2, 3)
 
 
+def test_the_groups_that_are_looked_at_share_one_time(system: SystemPlayed) -> None:
+    groups = GroupsPlayed()
+    spaces_of(system, groups).open("s")
+    (first,), (second,), (third,) = (groups.groups[number].queries for number in (1, 2, 3))
+    assert spaces_module.LOOK_TIMEOUT_S > first["timeout_s"] > second["timeout_s"]
+    assert second["timeout_s"] > third["timeout_s"] > 0
+
+
 @pytest.mark.parametrize("before", [(1, 2), (1,), (3,), (1, 2, 3, 4)])
 def test_a_space_is_not_made_over_groups_that_hold_keys_of_other_places(
     system: SystemPlayed, before: tuple[int, ...]
