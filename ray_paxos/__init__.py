@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         PaxosError,
         QueryError,
     )
+    from ray_paxos.key_value import KeyValue
     from ray_paxos.machines.base import ApplyContext, StateMachine
     from ray_paxos.starting import connect, start
 
@@ -34,6 +35,7 @@ __all__ = [
     "ClusterConfiguration",
     "ClusterStatus",
     "CommandError",
+    "KeyValue",
     "ManyResults",
     "Master",
     "MemberDigest",
@@ -56,6 +58,7 @@ _MODULES = {
     "ClusterConfiguration": "ray_paxos.config",
     "ClusterStatus": "ray_paxos.actors.status",
     "CommandError": "ray_paxos.errors",
+    "KeyValue": "ray_paxos.key_value",
     "ManyResults": "ray_paxos.actors.outcomes",
     "Master": "ray_paxos.actors.masters",
     "MemberDigest": "ray_paxos.actors.status",

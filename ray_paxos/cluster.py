@@ -27,7 +27,7 @@ from ray_paxos.actors.ray_head import end_head, recorded_address
 from ray_paxos.actors.roster import roster_of
 from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.actors.status import ClusterStatus, MemberDigest, MemberStatus, group_status
-from ray_paxos.client import Client
+from ray_paxos.client import CLOSE_TIMEOUT_S, Client
 from ray_paxos.core.genesis import SYSTEM_GROUP
 from ray_paxos.core.wanted import GroupState, MemberState
 from ray_paxos.errors import (
@@ -36,7 +36,10 @@ from ray_paxos.errors import (
     PaxosError,
 )
 from ray_paxos.group import Group
+from ray_paxos.group_clients import LABEL, GroupClients
+from ray_paxos.key_value import KeyValue
 from ray_paxos.operations import Operations
+from ray_paxos.spaces import Spaces
 from ray_paxos.system_group import SystemGroup
 from ray_paxos.upgrades import Upgrades
 
@@ -67,6 +70,8 @@ class Cluster:
         self._system = SystemGroup(spec, lambda: self.client(SYSTEM_GROUP, label="system"))
         self._groups = {spec.group for spec in self._genesis.groups}
         self._turns: defaultdict[int, QuorumReadTurn] = defaultdict(QuorumReadTurn)
+        self._clients = GroupClients(self._space_client, self._spec_now)
+        self._spaces = Spaces(self._system, self._clients)
         self.name = self._genesis.cluster
         self.was_running = was_running
         self.started_ray = connection.has_started
@@ -100,8 +105,33 @@ class Cluster:
             ConfigurationError: No such group.
         """
         number = self._group(group)
-        spec = self._spec.knowing(self._roster.joined)
-        return Client(spec.encoded(), number, label, self._turns[number])
+        return Client(self._spec_now(), number, label, self._turns[number])
+
+    def kv(
+        self, name: str, *, groups: Iterable[int] | None = None, creates: bool = True
+    ) -> KeyValue:
+        """A space of keys, spread over groups by hash; made where there is none of that name.
+
+        Args:
+            name: Of the space: lower-case letters, digits, `-` and `_`, up to 63 characters.
+            groups: Numbers of the groups that hold its keys, if it has to be made; by default all
+                that have a machine `kv`, the first 1,024 of them where there are more. They never
+                change.
+            creates: Whether it is made where it is not there.
+
+        Raises:
+            ConfigurationError: As of `Spaces.open`.
+            RequestError: As of `Spaces.open`; group 0 is asked once for each name.
+
+        Guarantee: whoever opens a space of that name, at whatever time, gets the same one.
+        """
+        space = self._spaces.open(name, groups, creates=creates)
+        return KeyValue(space, self._clients, owns_clients=False)
+
+    @property
+    def spaces(self) -> Spaces:
+        """The spaces of keys: which there are, and dropping one."""
+        return self._spaces
 
     def status(self) -> ClusterStatus:
         """Members, their roles, every group's master and positions, and what is wrong.
@@ -300,6 +330,7 @@ class Cluster:
         """
         deadline = time.monotonic() + timeout_s
         end_controller(self.name, timeout_s)
+        self._clients.close(timeout_s=max(min(CLOSE_TIMEOUT_S, deadline - time.monotonic()), 0.0))
         self._system.close()
         self._roster.look(at_once=True)
         self._administration.stop(deadline)
@@ -347,6 +378,14 @@ class Cluster:
             for folder in report.folders
             if folder.genesis is not None and folder.genesis.hash() == self._genesis.hash()
         }
+
+    def _space_client(self, group: int) -> Client:
+        """Of a group that a space names: it is there as long as the space is."""
+        return Client(self._spec_now(), group, LABEL, self._turns[group])
+
+    def _spec_now(self) -> bytes:
+        """The cluster's, encoded, with all members that this process knows."""
+        return self._spec.knowing(self._roster.joined).encoded()
 
     def _checked(self, member: str) -> str:
         if member not in self.members:

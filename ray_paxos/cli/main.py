@@ -6,6 +6,7 @@ import click
 
 from ray_paxos.cli.adopt import adopt
 from ray_paxos.cli.groups import groups
+from ray_paxos.cli.kv import kv
 from ray_paxos.cli.lifecycle import down, up, upgrade
 from ray_paxos.cli.log import log
 from ray_paxos.cli.members import members
@@ -30,3 +31,4 @@ main.add_command(status)
 main.add_command(checkpoint)
 main.add_command(groups)
 main.add_command(members)
+main.add_command(kv)

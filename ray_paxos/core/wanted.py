@@ -1,4 +1,4 @@
-"""What is wanted of a cluster: its members and its groups, as group 0 holds it; pure.
+"""What is wanted of a cluster: its members, groups and spaces, as group 0 holds it; pure.
 
 Group 0 says who is to be there and where groups may live. Who *votes* in a group is said by that
 group's own log alone (design 9): whoever carries this out asks there, and changes it there. How one
@@ -41,6 +41,14 @@ class GroupState(enum.IntEnum):
     """For ever: its number is not used again."""
 
 
+class SpaceState(enum.IntEnum):
+    """How far a space is."""
+
+    PRESENT = 1
+    GONE = 2
+    """For ever: its keys stay where they are, so its name is not used again."""
+
+
 class WantedMember(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One member.
 
@@ -77,6 +85,21 @@ class WantedGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     placed: tuple[str, ...] = ()
 
 
+class WantedSpace(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One space of keys.
+
+    Attributes:
+        name: Its name.
+        groups: Numbers of the groups that hold its keys, ascending; they never change, and so no
+            key ever changes its group (`core.spaces`).
+        state: How far it is.
+    """
+
+    name: str
+    groups: tuple[int, ...]
+    state: SpaceState
+
+
 class Wanted(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """All of it. Not begun, and empty, until `Begin`.
 
@@ -84,12 +107,14 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         version: Counts the changes.
         members: By name.
         groups: By number; group 0 is among them.
+        spaces: By name.
         cluster_version: In which forms the members speak and write (`core.releases`).
     """
 
     version: int = 0
     members: Mapping[str, WantedMember] = {}
     groups: Mapping[int, WantedGroup] = {}
+    spaces: Mapping[str, WantedSpace] = {}
     cluster_version: int = OLDEST
 
     @property
@@ -111,11 +136,11 @@ _decoder = msgspec.msgpack.Decoder(Wanted)
 
 def encode_wanted(wanted: Wanted) -> bytes:
     """In one form, whatever the order in which things were put into it."""
-    ordered = Wanted(
-        wanted.version,
-        dict(sorted(wanted.members.items())),
-        dict(sorted(wanted.groups.items())),
-        wanted.cluster_version,
+    ordered = msgspec.structs.replace(
+        wanted,
+        members=dict(sorted(wanted.members.items())),
+        groups=dict(sorted(wanted.groups.items())),
+        spaces=dict(sorted(wanted.spaces.items())),
     )
     return _encoder.encode(ordered)
 

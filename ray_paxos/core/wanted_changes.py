@@ -38,6 +38,7 @@ import msgspec
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.releases import OLDEST
 from ray_paxos.core.wanted import GroupState, MemberState, Wanted, WantedGroup, WantedMember
+from ray_paxos.core.wanted_spaces import check_is_in_no_space, drop_space, make_space
 from ray_paxos.errors import CommandError
 
 MEMBERS_KNOWN_MAX = 10_000
@@ -142,6 +143,19 @@ class RaiseVersion(_Change, frozen=True, tag="raise_version"):
     version: int
 
 
+class MakeSpace(_Change, frozen=True, tag="make_space"):
+    """Keys are to be spread over these groups, ascending, for as long as the space is there."""
+
+    name: str
+    groups: tuple[int, ...]
+
+
+class DropSpace(_Change, frozen=True, tag="drop_space"):
+    """A space is not used any more; its groups may then be dropped, and its keys with them."""
+
+    name: str
+
+
 Change: TypeAlias = (
     Begin
     | JoinMember
@@ -157,6 +171,8 @@ Change: TypeAlias = (
     | DropGroup
     | GroupDropped
     | RaiseVersion
+    | MakeSpace
+    | DropSpace
 )
 
 
@@ -200,7 +216,7 @@ def changed_wanted(wanted: Wanted, change: Change) -> Wanted:
         return wanted if wanted.version else _begun(change)
     if not wanted.version:
         raise CommandError("nothing is wanted yet: the cluster's genesis is not recorded")
-    members, groups = dict(wanted.members), dict(wanted.groups)
+    members, groups, spaces = dict(wanted.members), dict(wanted.groups), dict(wanted.spaces)
     cluster_version = wanted.cluster_version
     match change:
         case JoinMember(member=member):
@@ -209,11 +225,18 @@ def changed_wanted(wanted: Wanted, change: Change) -> Wanted:
             _make_group(groups, members, group)
         case _MemberChange():
             _change_member(members, groups, change, wanted.version)
+        case DropGroup(group=number):
+            check_is_in_no_space(spaces, number)
+            _change_group(groups, members, change)
         case _GroupChange():
             _change_group(groups, members, change)
+        case MakeSpace(name=name, groups=numbers):
+            make_space(spaces, groups, name, numbers)
+        case DropSpace(name=name):
+            drop_space(spaces, name)
         case RaiseVersion():
             cluster_version = _raised(wanted, change)
-    changed = Wanted(wanted.version, members, groups, cluster_version)
+    changed = Wanted(wanted.version, members, groups, spaces, cluster_version)
     if changed == wanted:
         return wanted
     return msgspec.structs.replace(changed, version=wanted.version + 1)
@@ -222,7 +245,7 @@ def changed_wanted(wanted: Wanted, change: Change) -> Wanted:
 def _begun(begin: Begin) -> Wanted:
     members = {member.spec.name: member for member in begin.members}
     groups = {group.spec.group: group for group in begin.groups}
-    return Wanted(1, members, groups, begin.cluster_version)
+    return Wanted(1, members, groups, cluster_version=begin.cluster_version)
 
 
 def _raised(wanted: Wanted, change: RaiseVersion) -> int:

@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ray_paxos.core.genesis import GroupSpec, MemberSpec, Voter
+from ray_paxos.core.genesis import GroupSpec, MachineSpec, MemberSpec, Voter
 from ray_paxos.core.wanted import (
     GroupState,
     MemberState,
+    SpaceState,
     Wanted,
     WantedGroup,
     WantedMember,
@@ -23,11 +24,13 @@ from ray_paxos.core.wanted_changes import (
     Change,
     DrainMember,
     DropGroup,
+    DropSpace,
     GroupDropped,
     GroupMade,
     JoinMember,
     LeaveMember,
     MakeGroup,
+    MakeSpace,
     MemberJoined,
     MemberLeft,
     PlaceGroup,
@@ -45,7 +48,9 @@ VOTERS = tuple(Voter(spec.member_id, n) for n, spec in enumerate(SPECS, start=1)
 
 
 def group(number: int) -> WantedGroup:
-    return WantedGroup(GroupSpec(number, VOTERS, ()), GroupState.PRESENT, 3)
+    return WantedGroup(
+        GroupSpec(number, VOTERS, (MachineSpec("kv", "kv", 1),)), GroupState.PRESENT, 3
+    )
 
 
 BEGIN = Begin(
@@ -63,9 +68,11 @@ ALL_WELL: tuple[Change, ...] = (
     StayMember("c"),
     LeaveMember("c"),
     MemberLeft("c"),
+    MakeSpace("keys", (1, 7)),
+    DropSpace("keys"),
     DropGroup(7),
     GroupDropped(7),
-    RaiseVersion(2, 12),
+    RaiseVersion(2, 14),
 )
 
 
@@ -98,6 +105,7 @@ def test_each_change_is_answered_by_the_version(machine: SystemMachine) -> None:
     assert wanted.members["c"].state is MemberState.GONE
     assert wanted.groups[7].state is GroupState.GONE
     assert wanted.cluster_version == 2
+    assert wanted.spaces["keys"].state is SpaceState.GONE
 
 
 def test_a_change_that_comes_twice_is_answered_alike(machine: SystemMachine) -> None:

@@ -14,6 +14,7 @@ from ray_paxos.core.genesis import Genesis, MemberSpec
 from ray_paxos.core.wanted import (
     GroupState,
     MemberState,
+    SpaceState,
     Wanted,
     WantedMember,
     encode_wanted,
@@ -23,11 +24,13 @@ from ray_paxos.core.wanted_changes import (
     Change,
     DrainMember,
     DropGroup,
+    DropSpace,
     GroupDropped,
     GroupMade,
     JoinMember,
     LeaveMember,
     MakeGroup,
+    MakeSpace,
     MemberEnding,
     MemberJoined,
     MemberLeft,
@@ -99,6 +102,8 @@ def test_what_has_begun_begins_no_more() -> None:
         DropGroup(1),
         PlaceGroup(1, ()),
         RaiseVersion(2, 0),
+        MakeSpace("s", (1,)),
+        DropSpace("s"),
     ],
 )
 def test_nothing_is_changed_before_it_has_begun(change: Change) -> None:
@@ -436,6 +441,7 @@ def check_between(before: Wanted, wanted: Wanted) -> None:
     """What holds after any change, and between before and after."""
     assert before.members.keys() <= wanted.members.keys(), "none is forgotten"
     assert before.groups.keys() <= wanted.groups.keys()
+    assert before.spaces.keys() <= wanted.spaces.keys()
     for name, each in wanted.members.items():
         earlier = before.members.get(name)
         if earlier is None or each.state is not earlier.state:
@@ -455,3 +461,12 @@ def check_between(before: Wanted, wanted: Wanted) -> None:
     standing = (GroupState.PRESENT, GroupState.MAKING)
     placed = {n for g in wanted.groups.values() if g.state in standing for n in g.placed}
     assert placed <= {each.spec.name for each in wanted.present}
+    for name, space in wanted.spaces.items():
+        earlier_space = before.spaces.get(name)
+        assert space.name == name
+        assert space.groups
+        assert earlier_space is None or space.groups == earlier_space.groups, "they never change"
+        if space.state is SpaceState.PRESENT:
+            assert earlier_space is None or earlier_space.state is SpaceState.PRESENT
+            states = {group_state(wanted, number) for number in space.groups}
+            assert states == {GroupState.PRESENT}, "its keys are where they were"

@@ -15,18 +15,22 @@ from ray_paxos.core.genesis import GroupSpec, MachineSpec, MemberSpec, Voter
 from ray_paxos.core.wanted import (
     GroupState,
     MemberState,
+    SpaceState,
     Wanted,
     WantedGroup,
     WantedMember,
+    WantedSpace,
     decode_wanted,
     encode_wanted,
 )
 from ray_paxos.core.wanted_changes import (
     Begin,
     Change,
+    DropSpace,
     JoinMember,
     LeaveMember,
     MakeGroup,
+    MakeSpace,
     PlaceGroup,
     RaiseVersion,
     decode_change,
@@ -70,11 +74,15 @@ wanted_groups = st.builds(
     whole,
     st.lists(texts, max_size=3).map(tuple),
 )
+wanted_spaces = st.builds(
+    WantedSpace, texts, st.lists(whole, max_size=3).map(tuple), st.sampled_from(SpaceState)
+)
 wanteds = st.builds(
     Wanted,
     whole,
     st.lists(wanted_members, max_size=4).map(lambda some: {m.spec.name: m for m in some}),
     st.lists(wanted_groups, max_size=4).map(lambda some: {g.spec.group: g for g in some}),
+    st.lists(wanted_spaces, max_size=4).map(lambda some: {s.name: s for s in some}),
     whole,
 )
 all_changes = st.one_of(
@@ -82,6 +90,7 @@ all_changes = st.one_of(
     st.builds(Begin, st.tuples(wanted_members), st.tuples(wanted_groups)),
     st.builds(JoinMember, wanted_members),
     st.builds(MakeGroup, wanted_groups),
+    st.builds(MakeSpace, texts, st.lists(whole, max_size=3).map(tuple)),
 )
 
 
@@ -92,9 +101,12 @@ def test_one_form_whatever_the_order(wanted: Wanted, randomness: random.Random) 
     assert decode_wanted(encoded) == wanted
     assert encode_wanted(decode_wanted(encoded)) == encoded
     members, groups = list(wanted.members.items()), list(wanted.groups.items())
-    randomness.shuffle(members)
-    randomness.shuffle(groups)
-    other = msgspec.structs.replace(wanted, members=dict(members), groups=dict(groups))
+    spaces = list(wanted.spaces.items())
+    for each in (members, groups, spaces):
+        randomness.shuffle(each)
+    other = msgspec.structs.replace(
+        wanted, members=dict(members), groups=dict(groups), spaces=dict(spaces)
+    )
     assert encode_wanted(other) == encoded
 
 
@@ -124,11 +136,18 @@ def test_the_encodings_stay_as_they_are() -> None:
         "drop_group",
         "group_dropped",
         "raise_version",
+        "make_space",
+        "drop_space",
     ]
     empty = msgspec.msgpack.decode(encode_wanted(Wanted()))
-    assert empty == [0, {}, {}, 1]
+    assert empty == [0, {}, {}, {}, 1]
+    assert decode_wanted(msgspec.msgpack.encode([0, {}, {}])) == Wanted(), "from before spaces"
+    assert encode_change(MakeSpace("s", (1, 2))) == b"\x93\xaamake_space\xa1s\x92\x01\x02"
+    spaces = Wanted(spaces={"s": WantedSpace("s", (1, 2), SpaceState.PRESENT)})
+    assert msgspec.msgpack.decode(encode_wanted(spaces))[3] == {"s": ["s", [1, 2], 1]}
     assert [each.value for each in MemberState] == [1, 2, 3, 4, 5, 6]
     assert [each.value for each in GroupState] == [1, 2, 3, 4]
+    assert [each.value for each in SpaceState] == [1, 2]
 
 
 def nested(depth: int) -> bytes:
@@ -181,6 +200,8 @@ def with_one_more(data: object, path: tuple[int, ...]) -> object:
         (MakeGroup(group(7)), (1, 0)),
         (MakeGroup(group(7)), (1, 0, 1, 0)),
         (MakeGroup(group(7)), (1, 0, 2, 0)),
+        (MakeSpace("s", (1,)), ()),
+        (DropSpace("s"), ()),
         (BEGIN, ()),
     ],
 )
@@ -200,7 +221,9 @@ BAD_WANTED = (
     b"\x94\x01\x80\x81\xa1a\x90\x01",
     b"\x94\x01\x80\x80\x01\x00",
     b"\x95\x01\x80\x80\x01\x00",
-    b"\x95\x01\x80\x80\x01" + b"\x91" * 100_000 + b"\x90",
+    b"\x96\x01\x80\x80\x80\x01\x00",
+    b"\x94\x01\x80\x80\x81\xa1s\x94\xa1s\x91\x01\x01\x00",
+    b"\x96\x01\x80\x80\x80\x01" + b"\x91" * 100_000 + b"\x90",
 )
 
 
@@ -220,13 +243,15 @@ def damaged(encoded: bytes, randomness: random.Random) -> Iterable[bytes]:
 @pytest.mark.parametrize("seed", range(3))
 def test_damaged_bytes_raise_nothing_else(seed: int) -> None:
     randomness = random.Random(seed)
-    wanted = after(FIRST, JOIN_D, PlaceGroup(1, ("a", "b")), MakeGroup(group(7)))
+    wanted = after(
+        FIRST, JOIN_D, PlaceGroup(1, ("a", "b")), MakeGroup(group(7)), MakeSpace("s", (1,))
+    )
     for data in damaged(encode_wanted(wanted), randomness):
         try:
             decode_wanted(data)
         except msgspec.DecodeError:
             continue
-    for change in (BEGIN, JOIN_D, MakeGroup(group(7)), PlaceGroup(1, ("a",))):
+    for change in (BEGIN, JOIN_D, MakeGroup(group(7)), PlaceGroup(1, ("a",)), MakeSpace("s", (1,))):
         for data in damaged(encode_change(change), randomness):
             try:
                 decode_change(data)

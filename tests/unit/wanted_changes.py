@@ -17,11 +17,13 @@ from ray_paxos.core.wanted_changes import (
     Change,
     DrainMember,
     DropGroup,
+    DropSpace,
     GroupDropped,
     GroupMade,
     JoinMember,
     LeaveMember,
     MakeGroup,
+    MakeSpace,
     MemberEnding,
     MemberJoined,
     MemberLeft,
@@ -66,6 +68,7 @@ GROUP_CHANGES = (GroupMade, DropGroup, GroupDropped)
 
 names = st.sampled_from("abcde")
 numbers = st.integers(0, 4)
+space_names = st.sampled_from("xy")
 changes = st.one_of(
     st.builds(
         lambda name, member_id: JoinMember(
@@ -84,5 +87,7 @@ changes = st.one_of(
     *(st.builds(kind, numbers) for kind in GROUP_CHANGES),
     st.builds(PlaceGroup, numbers, st.lists(names, max_size=3).map(tuple)),
     st.builds(RaiseVersion, st.integers(1, 4), st.integers(0, 40)),
+    st.builds(MakeSpace, space_names, st.sampled_from(((), (1,), (1, 2), (0, 1), (1, 1)))),
+    st.builds(DropSpace, space_names),
     st.just(BEGIN),
 )
