@@ -8,7 +8,7 @@ import os
 import random
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import click
 
 from ray_paxos.cli.member import FORMATS
 from ray_paxos.config import ClusterConfiguration, load_configuration
-from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.genesis import Genesis, GroupSpec
 from ray_paxos.errors import ConfigurationError
 from ray_paxos.machines.host import MachineHost
 from ray_paxos.machines.registry import MachineRegistry
@@ -120,6 +120,7 @@ def build_cluster(
     target: Target,
     aside: Path,
     old: Genesis,
+    specs: Mapping[int, GroupSpec],
     groups: Sequence[int],
     restore: RestoreGroup,
     *,
@@ -129,13 +130,24 @@ def build_cluster(
 ) -> None:
     """Build all groups' states, say what was found, ask, and make the members.
 
+    Args:
+        target: What is to be made.
+        aside: A folder to build in.
+        old: Of the cluster that the groups come from.
+        specs: What its groups began with, the system's among them.
+        groups: Those to be restored.
+        restore: Builds a group's state as of an instance.
+        at: That instance; None for the newest.
+        describe: Says what became of a group.
+        is_confirmed: Whether not to ask.
+
     Raises:
         click.Abort: The answer was no.
         PaxosError: Something is missing or damaged; nothing was made.
     """
     registry = MachineRegistry()
     (aside / "states").mkdir()
-    parked = ParkedStates(aside / "states", FORMATS, old)
+    parked = ParkedStates(aside / "states", FORMATS, old, specs)
     states: dict[int, RestoredState] = {}
     for group in groups:
         wanted = at
@@ -147,7 +159,7 @@ def build_cluster(
     cluster = target.shared or new_cluster(
         target.configuration.cluster,
         tuple(member.name for member in target.configuration.members),
-        old,
+        specs,
         states,
         # Seeded by the system: nobody may guess ids, and no two clusters may share them.
         random.SystemRandom(),

@@ -47,7 +47,7 @@ def unsafe_recover(
     with statuses():
         target = find_target(config, member, genesis)
         left = find_left_members(folders)
-        groups = [s.group for s in left.genesis.groups if s.group != SYSTEM_GROUP]
+        groups = sorted(left.specs.keys() - {SYSTEM_GROUP})
         click.echo(
             f"cluster {left.genesis.cluster} ({left.genesis.cluster_id}): given are "
             f"{', '.join(left.members)}; missing are {', '.join(left.missing) or 'none'}"
@@ -59,6 +59,7 @@ def unsafe_recover(
                 target,
                 aside,
                 left.genesis,
+                left.specs,
                 groups,
                 partial(_recover_group, left),
                 at=None,
@@ -79,7 +80,7 @@ def _recover_group(
         FORMATS.segments,
         MachineRegistry(),
         genesis=left.genesis,
-        group=group,
+        spec=left.specs[group],
         progress=partial(click.echo, err=True),
     )
     host, state = restorer.restore(None)
@@ -106,10 +107,11 @@ def _describe(left: LeftMembers, group: int, state: RestoredState) -> list[str]:
         lines.append(
             f"  instances {ranges_text(state.filled)} are in no folder given: nothing stands there"
         )
-    if left.is_majority(group) and not state.damaged and floor <= state.through + 1:
+    is_whole = not state.damaged and floor <= state.through + 1
+    if is_whole and left.is_majority(group, state.configuration):
         lines.append("  the members given are a majority: all that was acknowledged is here")
     else:
-        missing = ", ".join(left.missing) or "none"
+        missing = ", ".join(left.missing_voters(group, state.configuration)) or "none"
         lines.append(
             f"  may be lost: whatever only the missing members ({missing}) hold after instance "
             f"{state.through - state.voted}; acknowledged commands can be among it"

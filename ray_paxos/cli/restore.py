@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import click
 from ray_paxos.cli.building import build_cluster, find_target, scratch_below, state_line
 from ray_paxos.cli.member import FORMATS
 from ray_paxos.cli.statuses import statuses
-from ray_paxos.core.genesis import SYSTEM_GROUP
+from ray_paxos.core.genesis import SYSTEM_GROUP, GroupSpec
+from ray_paxos.core.wanted import GroupState, WantedGroup, decode_wanted
 from ray_paxos.errors import ConfigurationError
 from ray_paxos.machines.host import MachineHost
 from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.machines.system import SYSTEM_MACHINE
 from ray_paxos.storage.archive_address import parse_address
 from ray_paxos.storage.archive_files import ArchiveFiles
 from ray_paxos.storage.restore_sources import ArchiveSource, ArchiveSurvey, survey_archive
@@ -61,26 +64,63 @@ def restore(
         files, old = find_archived_cluster(parse_address(address))
         click.echo(f"archive of cluster {old.cluster} ({old.cluster_id})", err=True)
         survey = survey_archive(files, old, FORMATS.segments.suffix)
-        groups = _chosen_groups(survey, group, at)
         for path in survey.unknown[:_UNKNOWN_MAX]:
             click.echo(f"not used: {files.where(path)} is nothing of an archive", err=True)
         with target.aside() as aside:
+            specs, dropped = _group_specs(files, survey, aside)
+            groups = _chosen_groups(survey, specs.keys() - dropped, specs, group, at)
             build_cluster(
                 target,
                 aside,
                 old,
+                specs,
                 groups,
-                partial(_restore_group, files, survey, aside),
+                partial(_restore_group, files, survey, aside, specs),
                 at=at,
                 describe=_describe,
                 is_confirmed=yes,
             )
 
 
-def _chosen_groups(survey: ArchiveSurvey, wanted: int | None, at: int | None) -> list[int]:
-    known = [s.group for s in survey.genesis.groups if s.group != SYSTEM_GROUP]
+def _group_specs(
+    files: ArchiveFiles, survey: ArchiveSurvey, aside: Path
+) -> tuple[dict[int, GroupSpec], set[int]]:
+    """What all groups began with, and those of them that were dropped.
+
+    The genesis says it, and of later groups group 0, as far as it is in the archive. A group that
+    was archived before group 0 told of it is taken for one whose members never changed.
+    """
+    specs = {spec.group: spec for spec in survey.genesis.groups}
+    dropped: set[int] = set()
+    if any(listing.segments or listing.checkpoints for listing in survey.groups.get(0, ())):
+        host, _ = _restore_group(files, survey, aside, specs, SYSTEM_GROUP, None)
+        for group, wanted in _wanted_groups(host).items():
+            specs.setdefault(group, wanted.spec)
+            if wanted.state in (GroupState.DROPPING, GroupState.GONE):
+                dropped.add(group)
+    for group in survey.groups:
+        specs.setdefault(group, GroupSpec(group, (), ()))
+    for group in sorted(dropped):
+        click.echo(f"not restored: group {group} was dropped; --group {group} does it all the same")
+    return specs, dropped
+
+
+def _wanted_groups(host: MachineHost) -> Mapping[int, WantedGroup]:
+    if SYSTEM_MACHINE not in [spec.name for spec in host.mounted]:
+        return {}
+    return decode_wanted(host.query(SYSTEM_MACHINE, b"")).groups
+
+
+def _chosen_groups(
+    survey: ArchiveSurvey,
+    standing: Iterable[int],
+    specs: Collection[int],
+    wanted: int | None,
+    at: int | None,
+) -> list[int]:
+    known = sorted(set(standing) - {SYSTEM_GROUP})
     if wanted is not None:
-        if wanted not in known:
+        if wanted not in specs:
             listed = ", ".join(map(str, known))
             raise ConfigurationError(f"the archive has no group {wanted}; it has {listed}")
         return [wanted]
@@ -96,7 +136,12 @@ def _chosen_groups(survey: ArchiveSurvey, wanted: int | None, at: int | None) ->
 
 
 def _restore_group(
-    files: ArchiveFiles, survey: ArchiveSurvey, aside: Path, group: int, at: int | None
+    files: ArchiveFiles,
+    survey: ArchiveSurvey,
+    aside: Path,
+    specs: Mapping[int, GroupSpec],
+    group: int,
+    at: int | None,
 ) -> tuple[MachineHost, RestoredState]:
     source = ArchiveSource(
         files,
@@ -110,7 +155,7 @@ def _restore_group(
         FORMATS.segments,
         MachineRegistry(),
         genesis=survey.genesis,
-        group=group,
+        spec=specs[group],
         progress=partial(click.echo, err=True),
     )
     return restorer.restore(at)

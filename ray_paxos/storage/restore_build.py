@@ -108,7 +108,7 @@ def _two_chains(text: str) -> tuple[bytes, bytes]:
 def new_cluster(
     name: str,
     members: Sequence[str],
-    old: Genesis,
+    specs: Mapping[int, GroupSpec],
     restored: Mapping[int, RestoredState],
     random: Random,
 ) -> NewCluster:
@@ -117,21 +117,21 @@ def new_cluster(
     Args:
         name: Of the cluster.
         members: Their names.
-        old: Genesis of the cluster that the groups come from.
+        specs: What the groups of the old cluster began with, the system's among them.
         restored: The state of each group that it gets. The system's own group, which says what
             members there are, begins anew.
         random: For the ids.
     """
-    specs = tuple(MemberSpec(member, random.getrandbits(63) | 1) for member in members)
-    voters = first_voters(specs)
-    machines = {spec.group: spec.machines for spec in old.groups}
+    made = tuple(MemberSpec(member, random.getrandbits(63) | 1) for member in members)
+    voters = first_voters(made)
+    machines = {group: spec.machines for group, spec in specs.items()}
     groups = [GroupSpec(SYSTEM_GROUP, voters, machines.get(SYSTEM_GROUP, ()))]
     groups += [
         GroupSpec(group, voters, machines.get(group, ()), state.through)
         for group, state in sorted(restored.items())
     ]
     cluster_id = f"{random.getrandbits(128):032x}"
-    genesis = Genesis(GENESIS_FORMAT, name, cluster_id, specs, tuple(groups))
+    genesis = Genesis(GENESIS_FORMAT, name, cluster_id, made, tuple(groups))
     return NewCluster(genesis, {g: (s.chain, s.result_chain) for g, s in restored.items()})
 
 
@@ -211,11 +211,14 @@ class ClusterBuilder:
 class ParkedStates:
     """The states of several groups, of which one at a time is in memory."""
 
-    def __init__(self, root: Path, formats: FileFormats, old: Genesis) -> None:
+    def __init__(
+        self, root: Path, formats: FileFormats, old: Genesis, specs: Mapping[int, GroupSpec]
+    ) -> None:
         """Keep them in a folder, which is there, as checkpoints of the cluster they come from."""
         self._disk = LocalDisk(root)
         self._formats = formats
         self._old = old
+        self._specs = specs
 
     def park(self, group: int, host: MachineHost, restored: RestoredState) -> None:
         """Save a state; raises CheckpointError and StorageError."""
@@ -224,16 +227,14 @@ class ParkedStates:
         place = self._place(group)
         with storage_errors(f"cannot make {self._disk.where(place.folder)}"):
             self._disk.make_folder(place.folder)
-        CheckpointFolder.open(place).save(host, cut_of(restored, self._spec(group)))
+        CheckpointFolder.open(place).save(host, cut_of(restored, self._specs[group]))
 
     def take(self, group: int, restored: RestoredState, registry: MachineRegistry) -> MachineHost:
         """Load it; raises CheckpointError and StorageError."""
         if not restored.through:
-            return MachineHost(registry, group=group, configuration=self._spec(group).configuration)
+            configuration = self._specs[group].configuration
+            return MachineHost(registry, group=group, configuration=configuration)
         return load_checkpoint(self._place(group), restored.through, registry).host
-
-    def _spec(self, group: int) -> GroupSpec:
-        return next(spec for spec in self._old.groups if spec.group == group)
 
     def _place(self, group: int) -> CheckpointPlace:
         folder = f"group={group}"

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.genesis import Genesis, group_spec
+from ray_paxos.core.genesis import Configuration, Genesis, GroupSpec
 from ray_paxos.core.learner_messages import ChosenValue
 from ray_paxos.core.messages import Vote
 from ray_paxos.core.records import SealedInstance
 from ray_paxos.core.values import EMPTY_CHAIN, Value, encode_value, extend_chain, value_hash
 from ray_paxos.errors import DamageError
-from ray_paxos.machines.host import MachineHost
+from ray_paxos.machines.host import NOBODY, MachineHost
 from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.storage.archive_layout import Range, runs_of
 from ray_paxos.storage.restore_plan import (
@@ -44,6 +44,7 @@ class RestoredState:
         result_chain: Over the results.
         ballot: The highest seen on the way.
         base: The instance of the checkpoint that it was built on; 0 for none.
+        configuration: In force after it.
         damaged: What could not be used, for a person.
         unconfirmed: Of how many instances the log does not tell the results.
         voted: How many instances after the log were taken from votes.
@@ -55,6 +56,7 @@ class RestoredState:
     result_chain: bytes
     ballot: Ballot
     base: int
+    configuration: Configuration = NOBODY
     damaged: tuple[str, ...] = ()
     unconfirmed: int = 0
     voted: int = 0
@@ -71,7 +73,7 @@ class StateRestorer:
         registry: MachineRegistry,
         *,
         genesis: Genesis,
-        group: int,
+        spec: GroupSpec,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Read nothing yet.
@@ -81,15 +83,15 @@ class StateRestorer:
             codec: The format of its segments.
             registry: The classes of its machines.
             genesis: Of the old cluster.
-            group: Which.
+            spec: What the group began with.
             progress: Told what is being read, for a person.
         """
         self._source = source
         self._codec = codec
         self._registry = registry
         self._genesis = genesis.hash()
-        self._configuration = group_spec(genesis, group).configuration
-        self._group = group
+        self._configuration = spec.configuration
+        self._group = spec.group
         self._progress = progress
         self._bad: dict[LogFile | SavedState, str] = {}
 
@@ -161,7 +163,9 @@ class StateRestorer:
         assert host.applied_through == plan.through, "the plan leads there"
         damaged = tuple(self._bad.values())
         through = host.applied_through
-        return host, RestoredState(through, chain, result_chain, ballot, base, damaged, unconfirmed)
+        return host, RestoredState(
+            through, chain, result_chain, ballot, base, host.configuration, damaged, unconfirmed
+        )
 
     def _read(
         self, file: LogFile, applied: int, chain: bytes, through: int
@@ -234,6 +238,7 @@ def go_on_with_votes(
         chain=chain,
         result_chain=result_chain,
         ballot=ballot,
+        configuration=host.configuration,
         voted=last - restored.through - len(missing),
         filled=tuple(runs_of((i, i) for i in missing)),
     )

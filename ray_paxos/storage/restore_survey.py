@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ray_paxos.core.genesis import Genesis
+from ray_paxos.core.genesis import Configuration, Genesis, GroupSpec, Voter
 from ray_paxos.core.messages import Vote
 from ray_paxos.errors import ConfigurationError, StorageError
 from ray_paxos.storage.archive_address import ArchiveAddress
 from ray_paxos.storage.archive_files import ArchiveFiles
 from ray_paxos.storage.archive_layout import GENESIS, read_archived_genesis
 from ray_paxos.storage.archive_opening import open_archive
-from ray_paxos.storage.disk import LocalDisk
+from ray_paxos.storage.disk import LocalDisk, storage_errors
 from ray_paxos.storage.identity import ROLE_FOLDERS, Identity, read_identity
 from ray_paxos.storage.journal_reading import read_journal
+from ray_paxos.storage.parts import PARTS, read_parts
 from ray_paxos.storage.running import running_roles
 
 
@@ -75,6 +76,10 @@ class LeftMembers:
         genesis: Of the cluster.
         members: Folder and identity, by name.
         missing: Names of the members whose folders were not given.
+        specs: What the groups began with: those of the genesis, and later ones that any of these
+            members has.
+        replicas: By group, (member_id, replica_id) of those of them that have it.
+        names: Of all members that any of them has met, by id.
         problems: Why votes cannot be used, for a person.
         votes: By group: those of the highest ballots, by instance.
         floors: By group: everything below it was chosen.
@@ -83,16 +88,31 @@ class LeftMembers:
     genesis: Genesis
     members: dict[str, tuple[LocalDisk, Identity]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    specs: dict[int, GroupSpec] = field(default_factory=dict)
+    replicas: dict[int, set[tuple[int, int]]] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     votes: dict[int, dict[int, Vote]] = field(default_factory=dict)
     floors: dict[int, int] = field(default_factory=dict)
 
-    def is_majority(self, group: int) -> bool:
-        """Whether all that was ever chosen in a group is in the folders given."""
-        spec = next(spec for spec in self.genesis.groups if spec.group == group)
-        here = {identity.member_id for _, identity in self.members.values()}
-        count = sum(voter.member_id in here for voter in spec.voters)
-        return count >= spec.configuration.majority and not self.problems
+    def is_majority(self, group: int, configuration: Configuration) -> bool:
+        """Whether all that was ever chosen in a group is in the folders given.
+
+        Args:
+            group: Its number.
+            configuration: In force after all that is in them, votes included. There can be no later
+                one that a majority of its voters has not voted for.
+        """
+        count = sum(self._is_here(group, voter) for voter in configuration.voters)
+        return count >= configuration.majority and not self.problems
+
+    def missing_voters(self, group: int, configuration: Configuration) -> tuple[str, ...]:
+        """Names of the voters whose votes are not in the folders given."""
+        missing = [each for each in configuration.voters if not self._is_here(group, each)]
+        return tuple(self.names.get(each.member_id, str(each.member_id)) for each in missing)
+
+    def _is_here(self, group: int, voter: Voter) -> bool:
+        return (voter.member_id, voter.replica_id) in self.replicas.get(group, set())
 
 
 def find_left_members(roots: Sequence[Path]) -> LeftMembers:
@@ -110,7 +130,8 @@ def find_left_members(roots: Sequence[Path]) -> LeftMembers:
         identity = read_identity(disk)
         genesis = identity.genesis
         if left is None:
-            left = LeftMembers(genesis)
+            left = LeftMembers(genesis, specs={spec.group: spec for spec in genesis.groups})
+            left.names = {member.member_id: member.name for member in genesis.members}
         elif genesis.hash() != left.genesis.hash():
             raise ConfigurationError(
                 f"{root} is of cluster {genesis.cluster} ({genesis.cluster_id}), not of "
@@ -125,11 +146,26 @@ def find_left_members(roots: Sequence[Path]) -> LeftMembers:
             roles = ", ".join(ROLE_FOLDERS[role] for role in running)
             raise ConfigurationError(f"{root} is in use ({roles}): stop that member first")
         left.members[name] = (disk, identity)
+        _note_parts(left, disk, identity)
         _note_votes(left, disk, identity)
     if left is None:
         raise ConfigurationError("give the folder of a member")
-    left.missing = tuple(m.name for m in left.genesis.members if m.name not in left.members)
+    left.missing = tuple(sorted(set(left.names.values()) - left.members.keys()))
     return left
+
+
+def _note_parts(left: LeftMembers, disk: LocalDisk, identity: Identity) -> None:
+    try:
+        with storage_errors(f"cannot read {disk.where(PARTS)}"):
+            parts = read_parts(disk, identity)
+    except StorageError as error:
+        left.problems.append(f"which groups it has is unknown: {error}")
+        return
+    left.names |= parts.joined
+    left.names[identity.member_id] = identity.name
+    for group, part in parts.parts.items():
+        left.specs.setdefault(group, part.spec)
+        left.replicas.setdefault(group, set()).add((identity.member_id, part.replica_id))
 
 
 def _note_votes(left: LeftMembers, disk: LocalDisk, identity: Identity) -> None:

@@ -22,6 +22,7 @@ from ray_paxos.core.client_messages import (
     QuorumReadAnswer,
     ReadIndexConfirmed,
     Redirected,
+    RefusalCode,
     Refused,
     Submit,
     Submitted,
@@ -282,6 +283,10 @@ class SimulatedClient:
             case Redirected(master=master, retry_after_ms=retry_after_ms):
                 self._ask_another(master)
                 self._send_again_in((1 + retry_after_ms) * MILLISECOND_NS)
+            case Refused(code=RefusalCode.UNKNOWN_GROUP):
+                # Of a read, by a member that has the group no more: the one for commands is another
+                # member, or is found once it says nothing.
+                pass
             case Refused(retry_after_ms=retry_after_ms):
                 self._requests.pop(envelope.message.request_id, None)
                 self._send_again_in((1 + retry_after_ms) * MILLISECOND_NS)

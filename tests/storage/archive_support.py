@@ -127,7 +127,9 @@ def restorer(files: ArchiveFiles, scratch: Path, formats: FileFormats = PLAIN) -
     source = ArchiveSource(
         files, GENESIS, formats, survey.groups.get(1, []), lambda: _scratch(scratch)
     )
-    return StateRestorer(source, formats.segments, MachineRegistry(), genesis=GENESIS, group=1)
+    return StateRestorer(
+        source, formats.segments, MachineRegistry(), genesis=GENESIS, spec=GENESIS.groups[1]
+    )
 
 
 @contextlib.contextmanager

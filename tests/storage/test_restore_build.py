@@ -36,6 +36,8 @@ from tests.storage.support import GENESIS, acceptor_state
 LOG = make_log(30)
 NAMES = ("one", "two", "three")
 
+SPECS = {spec.group: spec for spec in GENESIS.groups}
+
 
 def state_at(instance_id: int) -> RestoredState:
     at = LOG[instance_id - 1]
@@ -44,7 +46,7 @@ def state_at(instance_id: int) -> RestoredState:
 
 
 def make_cluster(instance_id: int = 20, name: str = "again") -> NewCluster:
-    return new_cluster(name, NAMES, GENESIS, {1: state_at(instance_id)}, Random(3))
+    return new_cluster(name, NAMES, SPECS, {1: state_at(instance_id)}, Random(3))
 
 
 def build(
@@ -115,7 +117,7 @@ def test_the_cut_goes_on_from_the_old_chains_and_ballots(tmp_path: Path) -> None
 
 def test_a_group_of_which_nothing_is_there_begins_anew(tmp_path: Path) -> None:
     nothing = RestoredState(0, bytes(16), bytes(16), LOG[0].chosen.ballot, 0)
-    cluster = new_cluster("again", NAMES, GENESIS, {1: nothing}, Random(3))
+    cluster = new_cluster("again", NAMES, SPECS, {1: nothing}, Random(3))
     with building_aside(tmp_path, "again", "token") as aside:
         builder = ClusterBuilder(tmp_path, aside, cluster, NAMES)
         builder.add_group(FORMATS, 1, host_at(LOG, 0), nothing)
@@ -233,7 +235,7 @@ def test_a_member_staged_empty_never_votes_where_the_others_go_on(tmp_path: Path
 
 
 def test_states_are_parked_one_by_one(tmp_path: Path) -> None:
-    parked = ParkedStates(tmp_path, FORMATS, GENESIS)
+    parked = ParkedStates(tmp_path, FORMATS, GENESIS, SPECS)
     for group, at in ((1, 20), (0, 30)):
         parked.park(group, host_at(LOG, at), state_at(at))
     for group, at in ((1, 20), (0, 30)):

@@ -270,7 +270,9 @@ def test_every_flipped_byte_of_an_archive_is_found_or_harmless(
 def folder_restorer(*roots: tuple[str, Path]) -> StateRestorer:
     members = {name: (LocalDisk(root), IDENTITY) for name, root in roots}
     source = FolderSource(members, FORMATS, 1)
-    return StateRestorer(source, FORMATS.segments, MachineRegistry(), genesis=GENESIS, group=1)
+    return StateRestorer(
+        source, FORMATS.segments, MachineRegistry(), genesis=GENESIS, spec=GENESIS.groups[1]
+    )
 
 
 def test_a_members_folder_is_a_source(tmp_path: Path) -> None:

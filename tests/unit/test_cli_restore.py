@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 
 from ray_paxos.cli.main import main
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.genesis import Configuration, GroupSpec, MachineSpec, Voter
 from ray_paxos.core.messages import RoleName
+from ray_paxos.core.parts import Part
 from ray_paxos.core.records import PromiseMade, SealSegment, VoteCast
 from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.storage.archive_files import FolderArchive
@@ -24,6 +26,7 @@ from ray_paxos.storage.folder import activate_member, find_members, stage_member
 from ray_paxos.storage.identity import Identity, open_role_folder
 from ray_paxos.storage.journal import open_journal
 from ray_paxos.storage.member_files import checkpoint_place, segment_place
+from ray_paxos.storage.parts import read_parts, write_parts
 from ray_paxos.storage.restore_survey import find_left_members
 from ray_paxos.storage.segment_folders import SegmentFolder
 from tests.storage.member_support import (
@@ -451,6 +454,36 @@ def test_a_majority_loses_nothing(config: Path, tmp_path: Path) -> None:
     result = recover([first, other.root], config, "--yes")
     assert "are a majority: all that was acknowledged is here" in result.output
     assert "missing are coral" in result.output
+
+
+def test_groups_that_were_made_later_are_recovered(config: Path, tmp_path: Path) -> None:
+    root = make_member(tmp_path / "demo/amber", LOG).root
+    disk, spec = LocalDisk(root), GroupSpec(7, (Voter(11, 1),), (MachineSpec("kv", "kv", 1),))
+    parts = read_parts(disk, IDENTITY)
+    parts.parts[7] = Part(1, spec, spec.configuration)
+    write_parts(disk, IDENTITY, parts)
+    result = recover([root], config, "--yes")
+    assert "group 7: nothing is there; it begins anew" in result.output
+    (made_of, _) = find_members(tmp_path / "data/again")
+    assert made_of.identity is not None
+    assert [group.group for group in made_of.identity.genesis.groups] == [0, 1, 7]
+
+
+def test_a_majority_is_one_of_those_that_vote_in_the_end(tmp_path: Path) -> None:
+    """Two of the three that the genesis names may have left the group, with all that is in it."""
+    roots = []
+    for name, member_id in (("amber", 11), ("birch", 12)):
+        disk = LocalDisk(tmp_path / name)
+        stage_member(disk, GENESIS, member_id)
+        roots.append(disk.root)
+    left = find_left_members(roots)
+    first = GENESIS.groups[1].configuration
+    assert left.is_majority(1, first)
+    assert left.missing_voters(1, first) == ("coral",)
+    # Birch came back under another replica_id; its votes of before are gone.
+    later = Configuration(9, (first.voters[0], Voter(12, 9), Voter(14, 8)))
+    assert not left.is_majority(1, later)
+    assert left.missing_voters(1, later) == ("birch", "14")
 
 
 def test_folders_that_do_not_belong_together(config: Path, tmp_path: Path) -> None:
