@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 from ray_paxos.actors import folders
@@ -44,6 +45,7 @@ from ray_paxos.system_group import SystemGroup
 HAND_OVER_S = 5.0
 HAND_OVERS_AT_ONCE = 8
 CLOSE_S = 20.0
+NAMES_S = 10.0
 PAUSE_S = 0.1
 
 _logger = logging.getLogger(__name__)
@@ -91,8 +93,11 @@ class Upgrades:
             ClusterError: It does not serve again; says why.
             RequestError: Group 0 does not answer.
         """
-        deadline = time.monotonic() + timeout_s
         wanted = self._wanted()
+        with self._without_controller(wanted):
+            self._restart(wanted, name, time.monotonic() + timeout_s)
+
+    def _restart(self, wanted: Wanted, name: str, deadline: float) -> None:
         found = self._statuses(wanted)
         self._check_may_end(wanted, name, found)
         self._hand_over(name, found)
@@ -117,17 +122,22 @@ class Upgrades:
         wanted = self._wanted()
         standing = (MemberState.PRESENT, MemberState.DRAINED)
         names = tuple(n for n, m in sorted(wanted.members.items()) if m.state in standing)
-        has_controller = self._spec.controller.runs
-        if has_controller:
-            # It would make actors again by itself, with the release that it has.
-            end_controller(self._spec.decoded_genesis().cluster, timeout_s)
-        try:
+        with self._without_controller(wanted):
             for name in names:
-                self.restart_member(name, timeout_s=timeout_s)
-        finally:
-            if has_controller:
-                ensure_controller(self._known_spec(wanted))
+                self._restart(wanted, name, time.monotonic() + timeout_s)
         return names
+
+    @contextmanager
+    def _without_controller(self, wanted: Wanted) -> Iterator[None]:
+        """It would make actors again by itself, with the release that it has; it is restarted."""
+        if not self._spec.controller.runs:
+            yield
+            return
+        end_controller(self._spec.decoded_genesis().cluster, CLOSE_S)
+        try:
+            yield
+        finally:
+            ensure_controller(self._known_spec(wanted))
 
     # The cluster version.
 
@@ -266,10 +276,10 @@ class Upgrades:
     def _make_again(self, wanted: Wanted, name: str, deadline: float) -> None:
         spec = self._known_spec(wanted)
         names = actor_names(spec, name).keys()
-        while names & live_actor_names(spec.decoded_genesis().cluster):
-            # Ray gives a name away again once it has seen the process end, and tells nobody.
-            if time.monotonic() >= deadline:
-                raise ClusterError(f"the actors of member {name} do not end")
+        end = min(deadline, time.monotonic() + NAMES_S)
+        # Ray gives a name away again once it has seen the process end, and tells nobody. Somebody
+        # else may have made them again meanwhile: then they serve soon.
+        while names & live_actor_names(spec.decoded_genesis().cluster) and time.monotonic() < end:
             time.sleep(PAUSE_S)
         nodes = folders.live_nodes()
         places = find_folders(spec, (name,), nodes)
