@@ -73,6 +73,7 @@ def seen_of(
     ended: str = "",
     reachable: str = "",
     free_nodes: tuple[str, ...] = (),
+    going: str = "",
 ) -> Seen:
     """Who has groups is told as `voters+followers`."""
     told = {n: each.partition("+") for n, each in (groups or {}).items()}
@@ -83,6 +84,7 @@ def seen_of(
         frozenset(ended),
         frozenset(reachable),
         free_nodes,
+        frozenset(going),
     )
 
 
