@@ -22,10 +22,10 @@ Rules:
    way back before anything of it is touched.
 7. A member *goes* while its node is about to be ended: it answers and votes, and its groups are
    given to others while it can still teach them. It is given no more, and what nobody else can take
-   it keeps (rule 2). Nothing of that is recorded: where its node stays after all, it gets its share
-   again. Only where each node has a member it leaves as soon as others have all its groups: nodes
-   that go together must not count as missing together, and Ray ends a node that is being drained
-   once nothing lives on it.
+   it keeps (rule 2), but for one vote of an even number. Nothing of that is recorded: where its
+   node stays after all, it gets its share again. Only where each node has a member it leaves as
+   soon as others have all its groups: nodes that go together must not count as missing together,
+   and Ray ends a node that is being drained once nothing lives on it.
 """
 
 from __future__ import annotations
@@ -326,10 +326,12 @@ def _next_step(move: VoterMove, wanted: Wanted, seen: Seen) -> ChangeGroup | Non
         source = wanted.members.get(move.source)
         if source is not None and source.state is MemberState.PRESENT:
             live = [n for n in has.voters if n in seen.places and n != move.source]
-            if len(has.voters) <= voters_wanted:
-                return None
-            # The vote of one that goes may be gone at any moment: better without it.
+            # The vote of one that goes may be gone at any moment: better without it. Of four voters
+            # that is so even where nobody takes its place: three survive as many losses.
             is_going = move.source in seen.going
+            is_spare = is_going and len(has.voters) % 2 == 0 and len(has.voters) > 2
+            if len(has.voters) <= voters_wanted and not is_spare:
+                return None
             live_min = majority(len(has.voters) - 1) if is_going else voters_wanted
             if move.source in seen.places and len(live) < live_min:
                 return None

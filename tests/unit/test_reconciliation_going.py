@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ray_paxos.core.reconciliation import EndMember, Policy, RetireMember
+from ray_paxos.core.reconciliation import ChangeGroup, EndMember, Policy, RetireMember, Step
 from tests.unit.test_reconciliation import (
     ADD,
     DRAINED,
@@ -22,10 +22,12 @@ GROWS = Policy(grows=True)
 
 def test_its_groups_are_given_to_others_while_it_can_still_teach_them() -> None:
     wanted, has = wanted_of("abcd"), "abc"
-    taken = []
+    taken: list[Step] = []
     while found := steps(wanted, seen_of("abcd", {1: has}, going="c"), Policy()):
         taken += found
-        has = played(has, found[0])
+        for step in found:
+            assert isinstance(step, ChangeGroup)
+            has = played(has, step)
     assert taken == [change(1, ADD, "d"), change(1, PROMOTE, "d"), change(1, REMOVE, "c")]
     assert has == "abd"
 
@@ -35,6 +37,15 @@ def test_it_keeps_what_nobody_else_can_take() -> None:
     assert steps(wanted_of("abc"), seen_of("abc", {1: "abc"}, going="c"), GROWS) == []
     both = seen_of("abcd", {1: "abc"}, going="cd")
     assert steps(wanted_of("abcd"), both, Policy()) == [], "nor is it given to one that goes, too"
+
+
+def test_of_an_even_number_of_voters_it_is_one_too_many() -> None:
+    """Three survive as many losses as four do."""
+    wanted = wanted_of("abcd", {1: group(1, 4)})
+    assert steps(wanted, seen_of("abcd", {1: "abcd"}, going="d")) == [change(1, REMOVE, "d")]
+    assert steps(wanted, seen_of("abcd", {1: "abc"}, going="d")) == [], "nor another one"
+    pair = wanted_of("ab", {1: group(1, 2)})
+    assert steps(pair, seen_of("ab", {1: "ab"}, going="b")) == [], "on one disk alone"
 
 
 def test_where_all_go_nothing_is_moved() -> None:

@@ -41,7 +41,7 @@ class Play:
         self.cluster = ControlledCluster(
             chance.randint(3, 7),
             chance.randint(1, 8),
-            chance.choice([3, 3, 3, 5]),
+            chance.choice([3, 3, 3, 4, 5]),
             chance.choice([("",), ("",), ("a", "b", "c"), ("a", "b")]),
         )
         self.policy = Policy(chance.choice([1, 1, 2]), True, chance.random() < 0.2)
@@ -255,7 +255,7 @@ class Play:
 
 
 def waits_for_going(cluster: ControlledCluster, name: str) -> bool:
-    """Whether one that is to leave has a group that only members that go could take."""
+    """Whether one that is to have no group has one that only members that go could take."""
     spare = {member.spec.name for member in cluster.wanted.present} - cluster.going
     has = [group for n, group in cluster.wanted.groups.items() if name in cluster.named_by(n)]
     return any(cluster.going & set(group.placed) if group.placed else not spare for group in has)
@@ -265,10 +265,11 @@ def check_settled(cluster: ControlledCluster, dead: str, *, is_even: bool) -> No
     """All is as wanted."""
     present = {member.spec.name for member in cluster.wanted.present}
     settled = (MemberState.PRESENT, MemberState.DRAINED, MemberState.GONE)
-    leaving = {n for n, m in cluster.wanted.members.items() if m.state is MemberState.LEAVING}
-    waiting = {name for name in leaving if waits_for_going(cluster, name)}
+    to_let_go = cluster.wanted.members.keys() - present
+    waiting = {name for name in to_let_go if waits_for_going(cluster, name)}
     for name, member in cluster.wanted.members.items():
-        assert member.state in settled or name in waiting, f"{name} is {member.state.name}"
+        is_waiting = member.state is MemberState.LEAVING and name in waiting
+        assert member.state in settled or is_waiting, f"{name} is {member.state.name}"
     for number, group in cluster.wanted.groups.items():
         if group.state is GroupState.GONE:
             assert number not in cluster.configurations
