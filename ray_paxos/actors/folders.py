@@ -228,6 +228,8 @@ def _submit(node_id: str, function: Callable[..., Any], arguments: tuple[Any, ..
 
 def _collect(references: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
     """The results, by key; a text says why there is none."""
+    if not references:
+        return {}
     done, _ = ray.wait(list(references.values()), num_returns=len(references), timeout=timeout_s)
     finished = set(done)
     results: dict[str, Any] = {}
