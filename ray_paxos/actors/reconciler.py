@@ -192,6 +192,7 @@ class Reconciler:
         lost_s = self._settings.replace_after_ns / 1e9
         lost = {n for n in there if n not in told and now - self._silent_since[n] >= lost_s}
         by_id = {node.node_id: node for node in nodes}
+        going = going_nodes(nodes)
         on = {name: str(each["node_id"]) for name, each in told.items()}
         return Seen(
             {name: _place(by_id.get(node_id), node_id) for name, node_id in on.items()},
@@ -200,7 +201,8 @@ class Reconciler:
             ended=frozenset(self._ended(wanted, told, lost)),
             reachable=frozenset(self._reachable(wanted, told, nodes)),
             free_nodes=free_nodes(nodes, on.values(), self._settings.grows_on),
-            going=frozenset(n for n, node_id in on.items() if node_id in going_nodes(nodes)),
+            going=frozenset(name for name, node_id in on.items() if node_id in going),
+            nodes=frozenset(by_id) - going,
         )
 
     def _groups(self, told: Any) -> dict[int, GroupSeen]:

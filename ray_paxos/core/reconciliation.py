@@ -17,7 +17,8 @@ Rules:
    this process that is cut off.
 4. Group 0 is not touched while another one of its voters than the one to be replaced is missing.
 5. Where each node has a member (`grows`), one that is lost leaves once others have all its groups:
-   its node is taken for gone, and must not count as missing when the next one goes.
+   its node is taken for gone, and must not count as missing when the next one goes. One whose node
+   is gone before it is made is given up.
 6. A member that is to leave ends only once no group names it, and it is recorded that there is no
    way back before anything of it is touched.
 7. A member *goes* while its node is about to be ended: it answers and votes, and its groups are
@@ -73,6 +74,7 @@ class Seen:
         reachable: Names of members that do not answer, whose folder was found on a live node.
         free_nodes: Ray's ids of live nodes that have no member, and are not about to be ended.
         going: Names of members that answer, on nodes that are about to be ended.
+        nodes: Ray's ids of all live nodes that are not about to be ended.
     """
 
     places: Mapping[str, Place]
@@ -82,6 +84,7 @@ class Seen:
     reachable: frozenset[str] = frozenset()
     free_nodes: tuple[str, ...] = ()
     going: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,10 @@ class AddMember:
 
 @dataclass(frozen=True, slots=True)
 class RetireMember:
-    """Record that a member is to leave which is lost, or goes, and which no group names."""
+    """Record that a member is to leave which is lost, or goes, and which no group names.
+
+    Or that one that joins is given up: its node is gone.
+    """
 
     member: str
 
@@ -195,7 +201,9 @@ def plan(wanted: Wanted, seen: Seen, policy: Policy) -> list[Step]:
         steps += [AddMember(node_id) for node_id in seen.free_nodes if node_id not in taken]
     for name, member in sorted(wanted.members.items()):
         if member.state is MemberState.JOINING:
-            steps.append(MakeMember(name))
+            # No node has the id of another one; and who is not made has no group.
+            is_hopeless = policy.grows and member.node_id not in seen.nodes
+            steps.append(RetireMember(name) if is_hopeless else MakeMember(name))
         elif member.state is MemberState.ENDING:
             steps.append(EndMember(name))
         elif member.state is not MemberState.GONE and name in seen.reachable:

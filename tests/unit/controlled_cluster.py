@@ -357,6 +357,7 @@ class Controller:
                     if each.takes_work and node not in members_on
                 )
             ),
+            nodes=frozenset(name for name, node in cluster.nodes.items() if node.takes_work),
             going=frozenset(n for n in heard if cluster.nodes[cluster.node_of[n]].is_going),
         )
         return Look(wanted, seen)

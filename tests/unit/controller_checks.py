@@ -34,9 +34,7 @@ def check_plan(look: Look, policy: Policy, steps: list[Step]) -> None:
         if isinstance(step, AddMember):
             _check_added(look, step)
         if isinstance(step, RetireMember):
-            assert look.wanted.members[step.member].state is MemberState.PRESENT
-            assert step.member in look.seen.lost | look.seen.going
-            _check_named_by_none(look, step.member)
+            _check_retired(look, step.member)
     for change in changes:
         _check_change(look, policy, change)
 
@@ -46,6 +44,16 @@ def _check_end(look: Look, step: EndMember) -> None:
     assert state in (MemberState.LEAVING, MemberState.ENDING)
     if state is not MemberState.ENDING:
         _check_named_by_none(look, step.member)
+
+
+def _check_retired(look: Look, name: str) -> None:
+    member = look.wanted.members[name]
+    if member.state is MemberState.JOINING:
+        assert member.node_id not in look.seen.nodes, "it can be made"
+        return
+    assert member.state is MemberState.PRESENT
+    assert name in look.seen.lost | look.seen.going
+    _check_named_by_none(look, name)
 
 
 def _check_named_by_none(look: Look, member: str) -> None:

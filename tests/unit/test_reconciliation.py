@@ -74,6 +74,7 @@ def seen_of(
     reachable: str = "",
     free_nodes: tuple[str, ...] = (),
     going: str = "",
+    nodes: str = "abcdefxyz",
 ) -> Seen:
     """Who has groups is told as `voters+followers`."""
     told = {n: each.partition("+") for n, each in (groups or {}).items()}
@@ -85,6 +86,7 @@ def seen_of(
         frozenset(reachable),
         free_nodes,
         frozenset(going),
+        frozenset(f"node-{name}" for name in nodes),
     )
 
 
@@ -493,6 +495,14 @@ def test_where_a_placed_group_is_going_counts_already() -> None:
     (step,) = steps(wanted, seen, Policy())
     assert isinstance(step, ChangeGroup)
     assert step.group == 5
+
+
+def test_one_that_joins_is_given_up_with_its_node_where_each_has_one() -> None:
+    """It would be tried in every round, and no round would ever find nothing to do."""
+    wanted, seen = wanted_of("abcd", d=MemberState.JOINING), seen_of("abc", {1: "abc"}, nodes="abc")
+    assert steps(wanted, seen, Policy(grows=True)) == [RetireMember("d")]
+    assert steps(wanted, seen) == [MakeMember("d")], "an operator sees that it cannot be"
+    assert steps(wanted, seen_of("abc", {1: "abc"}), Policy(grows=True)) == [MakeMember("d")]
 
 
 # Evenness.
