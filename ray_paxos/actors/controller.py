@@ -76,7 +76,7 @@ class ControllerActor:
                     _logger.info("%s", "; ".join(map(str, outcome.taken)))
                     # What these make possible is not kept waiting.
                     pause_s = 0.0
-                elif outcome.is_settled and is_to_move(node_id, outcome.nodes):
+                elif is_to_move(node_id, outcome.nodes):
                     _move(spec.decoded_genesis().cluster)
             except (PaxosError, RayError) as error:
                 self._last = f"{type(error).__name__}: {error}"
