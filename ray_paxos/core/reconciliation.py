@@ -311,8 +311,10 @@ def _group_changes(wanted: Wanted, seen: Seen, policy: Policy) -> list[ChangeGro
     )
     placed = (_placed_move(group, seen) for group in present.values() if group.placed)
     found: dict[int, ChangeGroup] = {}
+    # One that is to leave by itself (rule 5) has to be named by no group first.
+    over = going | seen.lost if policy.grows and may_replace else going
     for number in present:
-        step = _left_follower(wanted, seen.groups[number], number, going)
+        step = _left_follower(wanted, seen.groups[number], number, over)
         if step is not None:
             found[number] = step
     for move in (*placed, *(each for each in planned if each.group in free)):
@@ -365,14 +367,14 @@ def _placed_move(group: WantedGroup, seen: Seen) -> VoterMove | None:
 
 
 def _left_follower(
-    wanted: Wanted, has: GroupSeen, number: int, going: frozenset[str]
+    wanted: Wanted, has: GroupSeen, number: int, over: frozenset[str]
 ) -> ChangeGroup | None:
     """A follower that is to have no group is taken out."""
     placed = wanted.groups[number].placed
     for name in has.followers:
         member = wanted.members.get(name)
         is_there = member is not None and member.state in (MemberState.JOINING, MemberState.PRESENT)
-        if not is_there or (name in going and name not in placed):
+        if not is_there or (name in over and name not in placed):
             return ChangeGroup(number, MembershipKind.REMOVE, name)
     return None
 

@@ -82,7 +82,7 @@ def start_autoscaled(box: Sandbox, node_types: Mapping[str, Any]) -> str:
     file = box.folder / "autoscaling.json"
     file.write_text(json.dumps(autoscaling))
     box.environment |= {"FAKE_NODES_HOME": str(box.folder / "nodes"), "RAY_ADDRESS": address}
-    subprocess.run(
+    started = subprocess.run(
         [
             *("ray", "start", "--head", "--num-cpus=0", "--node-ip-address=127.0.0.1"),
             f"--port={address.rpartition(':')[2]}",
@@ -97,7 +97,9 @@ def start_autoscaled(box: Sandbox, node_types: Mapping[str, Any]) -> str:
             "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
             "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
         },
-        check=True,
+        check=False,
         capture_output=True,
+        text=True,
     )
+    assert started.returncode == 0, f"{started.stdout}\n{started.stderr}"
     return address

@@ -105,7 +105,7 @@ def _check_removed(look: Look, step: ChangeGroup) -> None:
     group, has = look.wanted.groups[step.group], look.seen.groups[step.group]
     state = look.wanted.members[step.member].state
     if step.member in has.followers:
-        assert state is not MemberState.PRESENT or step.member in look.seen.going
+        assert state is not MemberState.PRESENT or step.member in look.seen.lost | look.seen.going
         return
     if state is not MemberState.PRESENT:
         return

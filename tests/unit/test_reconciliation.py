@@ -194,6 +194,10 @@ def test_a_lost_member_leaves_by_itself_where_each_node_has_one() -> None:
     named = steps(wanted, seen_of("abc", {1: "abd"}, lost="d"), grows)
     assert RetireMember("d") not in named, "a group names it"
     assert RetireMember("d") not in steps(wanted, seen_of("ab", {1: "abc"}, lost="cd"), grows)
+    # It died while it was to take a voter's place.
+    follows = seen_of("abc", {1: "abc+d"}, lost="d")
+    assert steps(wanted, follows, grows) == [change(1, REMOVE, "d")]
+    assert steps(wanted, follows) == [], "an operator may have made it follow"
 
 
 def test_a_lost_member_keeps_the_others_from_nothing() -> None:
