@@ -109,7 +109,7 @@ wait_for("the nodes that always are there", lambda: len(live("paxos_disk")) == 3
 cluster = ray_paxos.start(parse_configuration(
     "cluster: scaling\\nmembers: 3\\nroles: fused\\nray: {nodes_min: 3}\\n"
     "groups: {count: 4, voters: 3}\\nlogging: {level: WARNING}\\n"
-    "controller: {runs: true, grows: true, grows_on: paxos_disk, replace_after_ms: 5000}\\n"
+    "controller: {runs: true, grows: true, grows_on: paxos_disk, replace_after_ms: 15000}\\n"
 ))
 load = Load()
 first = live("paxos_disk")
