@@ -279,7 +279,8 @@ def check_settled(cluster: ControlledCluster, dead: str, *, is_even: bool) -> No
         able = present if dead in voters else present - {dead}
         # Who goes keeps what nobody else can take, and is given nothing.
         spare = able - cluster.going
-        assert min(group.voters, len(spare)) <= len(voters) <= group.voters, f"{number}: {voters}"
+        could = spare & set(group.placed) if group.placed else spare
+        assert min(group.voters, len(could)) <= len(voters) <= group.voters, f"{number}: {voters}"
         if not cluster.going:
             assert len(voters) == min(group.voters, len(able)), f"group {number}: {voters}"
         assert voters <= present | waiting
