@@ -316,7 +316,8 @@ class Operations:
         checked = _checked_group(group, voters, machines)
         seen = self.look()
         present = {member.spec.name: member.spec for member in wanted.present}
-        places = {name: place for name, place in seen.places.items() if name in present}
+        able = present.keys() - seen.going
+        places = {name: place for name, place in seen.places.items() if name in able}
         if voters > len(places):
             raise MembershipError(
                 f"group {group}: {voters} voters; there are {len(places)} members that answer and "
@@ -333,8 +334,9 @@ class Operations:
     def _choose_node(self, name: str, pin: Pin, nodes: Sequence[RayNode]) -> str:
         members = self._administration.statuses()
         used = {m.name: m.roles["learner"].node_id for m in members if m.roles["learner"].node_id}
-        free = [node for node in nodes if node.node_id not in used.values()]
-        candidates = [n for n in free if pin.allows(n)] or [n for n in nodes if pin.allows(n)]
+        staying = [node for node in nodes if not node.is_going]
+        free = [node for node in staying if node.node_id not in used.values()]
+        candidates = [n for n in free if pin.allows(n)] or [n for n in staying if pin.allows(n)]
         return choose_nodes({name: pin}, candidates or nodes)[name]
 
     def _change(self, change: Change) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -18,6 +19,7 @@ from ray_paxos.actors.administration import Administration
 from ray_paxos.actors.memberships import Memberships
 from ray_paxos.actors.names import NAMESPACE, controller_name
 from ray_paxos.actors.observing import set_up_logging
+from ray_paxos.actors.placement import RayNode, going_nodes
 from ray_paxos.actors.reconciler import Reconciler
 from ray_paxos.actors.roster import roster_of
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
@@ -62,6 +64,7 @@ class ControllerActor:
         encoded = spec.encoded()
         system = SystemGroup(spec, lambda: Client(encoded, SYSTEM_GROUP, "controller"))
         settings = spec.controller
+        node_id = ray.get_runtime_context().get_node_id()
         reconciler = Reconciler(spec, administration, Memberships(administration), system, settings)
         while not self._over.is_set():
             began = time.monotonic()
@@ -73,12 +76,31 @@ class ControllerActor:
                     _logger.info("%s", "; ".join(map(str, outcome.taken)))
                     # What these make possible is not kept waiting.
                     pause_s = 0.0
+                elif is_to_move(node_id, outcome.nodes):
+                    _move(spec.decoded_genesis().cluster)
             except (PaxosError, RayError) as error:
                 self._last = f"{type(error).__name__}: {error}"
                 _logger.warning("a round broke off: %s", self._last)
             self._rounds += 1
             self._over.wait(max(pause_s - (time.monotonic() - began), 0.0))
         system.close()
+
+
+def is_to_move(node_id: str, nodes: Sequence[RayNode]) -> bool:
+    """Whether the controller's own node is about to be ended, and another one is not."""
+    going = going_nodes(nodes)
+    return node_id in going and len(going) < len(nodes)
+
+
+def _move(cluster: str) -> None:
+    """End this process; Ray makes another one elsewhere.
+
+    A node that is drained ends once nothing lives on it, and must not wait for its controller.
+    """
+    controller = find_controller(cluster)
+    if controller is not None:
+        _logger.info("this node is drained: the controller moves")
+        ray.kill(controller, no_restart=False)
 
 
 def ensure_controller(spec: ClusterSpec) -> None:

@@ -40,11 +40,15 @@ def check_new_member(
         The node.
 
     Raises:
-        PlacementError: No such node lives, or more than one.
+        PlacementError: No such node lives, or more than one; or it is being drained.
         BootstrapError: A node does not answer, or a folder of that name is there: it may hold
             votes, and nothing is made over it.
     """
     fitting = [node for node in nodes if node_id and node.node_id.startswith(node_id)]
+    if len(fitting) == 1 and fitting[0].is_going:
+        raise PlacementError(
+            f"Ray drains node {fitting[0].name}: it will be ended, and takes no new member"
+        )
     if len(fitting) != 1:
         listed = ", ".join(f"{node.node_id[:12]} ({node.name})" for node in nodes)
         what = "no live Ray node has" if not fitting else "more than one live Ray node has"

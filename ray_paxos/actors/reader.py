@@ -180,7 +180,8 @@ class Reader:
                     raise QueryError(f"every member has stopped applying; {outcome.text}")
             if self._calls.lacks_members(outcome):
                 self._calls.look_for_members()
-                self._patience.meet(self._ids)
+            # Others of this process may have met somebody, too: then nobody has to be looked for.
+            self._patience.meet(self._ids)
             next_member = following(member, outcome, self._patience, self._random)
             hints += 1
             if not is_of_master or next_member != outcome.master or hints > len(self._ids):

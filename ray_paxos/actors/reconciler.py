@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +27,7 @@ from ray_paxos.actors.member_making import (
     new_member,
 )
 from ray_paxos.actors.memberships import Memberships
-from ray_paxos.actors.placement import RayNode
+from ray_paxos.actors.placement import RayNode, free_nodes, going_nodes
 from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.core.genesis import MemberSpec
 from ray_paxos.core.messages import Message, OrderDone, RoleName
@@ -81,12 +81,14 @@ class Round:
     Attributes:
         wanted: As it was read.
         seen: What was there.
+        nodes: The Ray nodes that were there.
         taken: Steps that were carried out.
         failed: Steps that were not, and why.
     """
 
     wanted: Wanted
     seen: Seen
+    nodes: Sequence[RayNode] = ()
     taken: list[Step] = field(default_factory=list)
     failed: dict[Step, str] = field(default_factory=dict)
 
@@ -147,7 +149,7 @@ class Reconciler:
         # What failed in the round before holds up nothing else.
         steps = sorted(steps, key=self._failed.__contains__)[: 2 * settings.moves_max]
         self._failed.clear()
-        outcome = Round(wanted, seen)
+        outcome = Round(wanted, seen, nodes)
         if not steps:
             return outcome
         with ThreadPoolExecutor(self._settings.moves_max) as pool:
@@ -190,6 +192,7 @@ class Reconciler:
         lost_s = self._settings.replace_after_ns / 1e9
         lost = {n for n in there if n not in told and now - self._silent_since[n] >= lost_s}
         by_id = {node.node_id: node for node in nodes}
+        going = going_nodes(nodes)
         on = {name: str(each["node_id"]) for name, each in told.items()}
         return Seen(
             {name: _place(by_id.get(node_id), node_id) for name, node_id in on.items()},
@@ -197,7 +200,9 @@ class Reconciler:
             groups=self._groups(told.values()),
             ended=frozenset(self._ended(wanted, told, lost)),
             reachable=frozenset(self._reachable(wanted, told, nodes)),
-            free_nodes=_free_nodes(nodes, set(on.values())),
+            free_nodes=free_nodes(nodes, on.values(), self._settings.grows_on),
+            going=frozenset(name for name, node_id in on.items() if node_id in going),
+            nodes=frozenset(by_id) - going,
         )
 
     def _groups(self, told: Any) -> dict[int, GroupSeen]:
@@ -261,7 +266,10 @@ class Reconciler:
             case AddMember(node_id=node_id):
                 # Whoever else adds one there gives it the same name, and only one of them does.
                 name = f"n-{node_id[:12]}"
-                check_new_member(self._spec, name, node_id, nodes)
+                # No other node's member is called so: one that is drained, and does not say what
+                # it holds, holds up nothing.
+                staying = [node for node in nodes if not node.is_going]
+                check_new_member(self._spec, name, node_id, staying)
                 self._system.change(JoinMember(new_member(name, node_id)))
             case RetireMember(member=name):
                 self._system.change(LeaveMember(name))
@@ -346,12 +354,6 @@ class Reconciler:
             elif done[0].refused:
                 problems[name] = done[0].refused
         return problems
-
-
-def _free_nodes(nodes: Sequence[RayNode], taken: Collection[str]) -> tuple[str, ...]:
-    """Those without a member; the head only where it is alone, since losing it costs the GCS."""
-    workers = [node for node in nodes if not node.is_head] or list(nodes)
-    return tuple(sorted(node.node_id for node in workers if node.node_id not in taken))
 
 
 def _place(node: RayNode | None, node_id: str) -> Place:

@@ -285,6 +285,12 @@ class ControllerConfiguration(Section):
         description="Whether each Ray node that has no member gets one.",
         json_schema_extra={"allowed": "true or false"},
     )
+    grows_on: str | None = Field(
+        _CONTROLLER.grows_on,
+        min_length=1,
+        description="Only those nodes do that have this custom Ray resource.",
+        json_schema_extra={"allowed": "the name of a custom Ray resource"},
+    )
     spreads: bool = Field(
         _CONTROLLER.spreads,
         description="Whether groups are moved so that all members have equally many.",

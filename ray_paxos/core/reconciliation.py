@@ -17,9 +17,16 @@ Rules:
    this process that is cut off.
 4. Group 0 is not touched while another one of its voters than the one to be replaced is missing.
 5. Where each node has a member (`grows`), one that is lost leaves once others have all its groups:
-   its node is taken for gone, and must not count as missing when the next one goes.
+   its node is taken for gone, and must not count as missing when the next one goes. One whose node
+   is gone before it is made is given up.
 6. A member that is to leave ends only once no group names it, and it is recorded that there is no
    way back before anything of it is touched.
+7. A member *goes* while its node is about to be ended: it answers and votes, and its groups are
+   given to others while it can still teach them. It is given no more, and what nobody else can take
+   it keeps (rule 2), but for one vote of an even number. Nothing of that is recorded: where its
+   node stays after all, it gets its share again. Only where each node has a member it leaves as
+   soon as others have all its groups: nodes that go together must not count as missing together,
+   and Ray ends a node that is being drained once nothing lives on it.
 """
 
 from __future__ import annotations
@@ -29,6 +36,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ray_paxos.core.genesis import SYSTEM_GROUP
+from ray_paxos.core.quorum import majority
 from ray_paxos.core.spreading import Place, VoterMove, moves
 from ray_paxos.core.values import MembershipKind
 from ray_paxos.core.wanted import GroupState, MemberState, Wanted, WantedGroup
@@ -64,7 +72,9 @@ class Seen:
         groups: Who has them, of each group of which anybody that answers knows.
         ended: Names of members that are to leave and have let go of all groups, or are lost.
         reachable: Names of members that do not answer, whose folder was found on a live node.
-        free_nodes: Ray's ids of live nodes that have no member.
+        free_nodes: Ray's ids of live nodes that have no member, and are not about to be ended.
+        going: Names of members that answer, on nodes that are about to be ended.
+        nodes: Ray's ids of all live nodes that are not about to be ended.
     """
 
     places: Mapping[str, Place]
@@ -73,6 +83,8 @@ class Seen:
     ended: frozenset[str] = frozenset()
     reachable: frozenset[str] = frozenset()
     free_nodes: tuple[str, ...] = ()
+    going: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,10 @@ class AddMember:
 
 @dataclass(frozen=True, slots=True)
 class RetireMember:
-    """Record that a member is to leave which is lost, and which no group names any more."""
+    """Record that a member is to leave which is lost, or goes, and which no group names.
+
+    Or that one that joins is given up: its node is gone.
+    """
 
     member: str
 
@@ -186,18 +201,14 @@ def plan(wanted: Wanted, seen: Seen, policy: Policy) -> list[Step]:
         steps += [AddMember(node_id) for node_id in seen.free_nodes if node_id not in taken]
     for name, member in sorted(wanted.members.items()):
         if member.state is MemberState.JOINING:
-            steps.append(MakeMember(name))
+            # No node has the id of another one; and who is not made has no group.
+            is_hopeless = policy.grows and member.node_id not in seen.nodes
+            steps.append(RetireMember(name) if is_hopeless else MakeMember(name))
         elif member.state is MemberState.ENDING:
             steps.append(EndMember(name))
         elif member.state is not MemberState.GONE and name in seen.reachable:
             steps.append(LaunchMember(name))
-        elif (
-            policy.grows
-            and member.state is MemberState.PRESENT
-            and name in seen.lost
-            and len(missing_members(wanted, seen)) <= policy.missing_max
-            and is_let_go(wanted, seen, name)
-        ):
+        elif policy.grows and _may_retire(wanted, seen, policy, name):
             steps.append(RetireMember(name))
         elif (
             member.state is MemberState.LEAVING
@@ -235,13 +246,32 @@ def _silent_members(wanted: Wanted, seen: Seen) -> frozenset[str]:
     )
 
 
+def _may_replace(wanted: Wanted, seen: Seen, policy: Policy) -> bool:
+    """Rule 3."""
+    return len(missing_members(wanted, seen)) <= policy.missing_max
+
+
+def _may_retire(wanted: Wanted, seen: Seen, policy: Policy, name: str) -> bool:
+    """Whether a member leaves by itself where each node has one (rules 5 and 7)."""
+    return (
+        wanted.members[name].state is MemberState.PRESENT
+        and name in seen.lost | seen.going
+        and _may_replace(wanted, seen, policy)
+        and is_let_go(wanted, seen, name)
+        # Where an operator wants a group it is waited for.
+        and not any(name in wanted.groups[number].placed for number in _standing(wanted))
+    )
+
+
+def _standing(wanted: Wanted) -> set[int]:
+    """Groups that are there, or are being made."""
+    states = (GroupState.PRESENT, GroupState.MAKING)
+    return {number for number, group in wanted.groups.items() if group.state in states}
+
+
 def is_let_go(wanted: Wanted, seen: Seen, name: str) -> bool:
     """Whether somebody has told of every group, and no group names the member."""
-    standing = {
-        number
-        for number, group in wanted.groups.items()
-        if group.state in (GroupState.PRESENT, GroupState.MAKING)
-    }
+    standing = _standing(wanted)
     if not standing <= seen.groups.keys():
         return False
     return not any(name in seen.groups[number].members for number in standing)
@@ -254,30 +284,37 @@ def _group_changes(wanted: Wanted, seen: Seen, policy: Policy) -> list[ChangeGro
         if group.state is GroupState.PRESENT and number in seen.groups
     }
     missing = missing_members(wanted, seen)
-    may_replace = len(missing) <= policy.missing_max
+    may_replace = _may_replace(wanted, seen, policy)
+    going = seen.going if may_replace else frozenset()
+    to_be_there = {n for n, m in wanted.members.items() if m.state is MemberState.PRESENT}
     # One that is missing for a moment only is counted as there: what it has stays.
     places = {
         name: seen.places.get(name, Place())
-        for name, member in wanted.members.items()
-        if member.state is MemberState.PRESENT and not (name in seen.lost and may_replace)
+        for name in sorted(to_be_there - going)
+        if not (name in seen.lost and may_replace)
     }
     free = {number: group for number, group in present.items() if not group.placed}
     # One that is lost for good must not keep the others from having equally many for ever.
     is_calm = policy.is_evening and may_replace and missing <= seen.lost
+    # Nor is time spent on evenness while a node may be ended at any moment.
+    is_calm = is_calm and not any(going.intersection(seen.groups[n].voters) for n in free)
     planned = moves(
         # What an operator has placed counts as being where it is to be.
         {n: group.placed or seen.groups[n].voters for n, group in present.items()},
         {number: group.voters for number, group in present.items()},
         places,
-        full=missing,
+        full=missing | seen.going,
         silent=wanted.members.keys() - seen.places.keys(),
         followers={number: seen.groups[number].followers for number in free},
         fixed=set(present) - set(free) if is_calm else present.keys(),
+        going=going & to_be_there,
     )
     placed = (_placed_move(group, seen) for group in present.values() if group.placed)
     found: dict[int, ChangeGroup] = {}
+    # One that is to leave by itself (rule 5) has to be named by no group first.
+    over = going | seen.lost if policy.grows and may_replace else going
     for number in present:
-        step = _left_follower(wanted, seen.groups[number], number)
+        step = _left_follower(wanted, seen.groups[number], number, over)
         if step is not None:
             found[number] = step
     for move in (*placed, *(each for each in planned if each.group in free)):
@@ -299,9 +336,14 @@ def _next_step(move: VoterMove, wanted: Wanted, seen: Seen) -> ChangeGroup | Non
         source = wanted.members.get(move.source)
         if source is not None and source.state is MemberState.PRESENT:
             live = [n for n in has.voters if n in seen.places and n != move.source]
-            if len(has.voters) <= voters_wanted:
+            # The vote of one that goes may be gone at any moment: better without it. Of four voters
+            # that is so even where nobody takes its place: three survive as many losses.
+            is_going = move.source in seen.going
+            is_spare = is_going and len(has.voters) % 2 == 0 and len(has.voters) > 2
+            if len(has.voters) <= voters_wanted and not is_spare:
                 return None
-            if move.source in seen.places and len(live) < voters_wanted:
+            live_min = majority(len(has.voters) - 1) if is_going else voters_wanted
+            if move.source in seen.places and len(live) < live_min:
                 return None
         return ChangeGroup(group, MembershipKind.REMOVE, move.source)
     if move.target in has.followers:
@@ -315,7 +357,7 @@ def _placed_move(group: WantedGroup, seen: Seen) -> VoterMove | None:
     leaving = [name for name in has.voters if name not in group.placed]
     leaving.sort(key=lambda name: (name in seen.places, name))
     joining = [name for name in group.placed if name not in has.voters]
-    answering = [name for name in joining if name in seen.places]
+    answering = [name for name in joining if name in seen.places and name not in seen.going]
     answering.sort(key=lambda name: (name not in has.followers, name))
     if leaving and (not joining or len(has.voters) > len(group.placed)):
         return VoterMove(number, leaving[0], "")
@@ -324,11 +366,15 @@ def _placed_move(group: WantedGroup, seen: Seen) -> VoterMove | None:
     return None
 
 
-def _left_follower(wanted: Wanted, has: GroupSeen, number: int) -> ChangeGroup | None:
+def _left_follower(
+    wanted: Wanted, has: GroupSeen, number: int, over: frozenset[str]
+) -> ChangeGroup | None:
     """A follower that is to have no group is taken out."""
+    placed = wanted.groups[number].placed
     for name in has.followers:
         member = wanted.members.get(name)
-        if member is None or member.state not in (MemberState.JOINING, MemberState.PRESENT):
+        is_there = member is not None and member.state in (MemberState.JOINING, MemberState.PRESENT)
+        if not is_there or (name in over and name not in placed):
             return ChangeGroup(number, MembershipKind.REMOVE, name)
     return None
 

@@ -156,6 +156,7 @@ class ControllerSettings:
         replace_after_ns: A member that has not answered for so long is lost: others get its groups.
         missing_max: With more members missing nothing is replaced.
         grows: Whether each Ray node that has no member gets one.
+        grows_on: The custom resource of the nodes that do; None for all.
         spreads: Whether groups are moved so that all members have equally many.
         moves_max: So many groups change their members at once.
     """
@@ -165,5 +166,6 @@ class ControllerSettings:
     replace_after_ns: int = 60_000 * MILLISECOND_NS
     missing_max: int = 1
     grows: bool = False
+    grows_on: str | None = None
     spreads: bool = True
     moves_max: int = 8

@@ -94,6 +94,7 @@ def moves(
     silent: Collection[str] = (),
     followers: Mapping[int, Collection[str]] | None = None,
     fixed: Collection[int] = (),
+    going: Collection[str] = (),
 ) -> list[VoterMove]:
     """What has to be moved so that the rules hold.
 
@@ -106,6 +107,8 @@ def moves(
             the first.
         followers: Who follows, by group: they are taken first, since they have most of it already.
         fixed: Groups that are not moved for the sake of evenness.
+        going: Those that are to have no groups, but keep what nobody else can take: they are the
+            last to leave a group.
 
     Returns:
         In the order in which they are best made: first those that a group's safety asks for.
@@ -115,7 +118,7 @@ def moves(
     for names in state.values():
         load.update(name for name in names if name in places)
     found = [
-        *_replacements(state, wanted, places, load, full, silent, followers or {}),
+        *_replacements(state, wanted, places, load, full, silent, followers or {}, going),
         *_surplus(state, wanted, places, load, silent),
     ]
     taking = {name: place for name, place in places.items() if name not in full}
@@ -130,12 +133,13 @@ def _replacements(
     full: Collection[str],
     silent: Collection[str],
     followers: Mapping[int, Collection[str]],
+    going: Collection[str],
 ) -> Iterable[VoterMove]:
     """Voters in the place of those that are to have no groups, and voters that are missing."""
     for group in sorted(state, key=lambda g: (sum(n in places for n in state[g]), g)):
         names = state[group]
         leaving = [name for name in names if name not in places]
-        leaving.sort(key=lambda name: (name not in silent, name))
+        leaving.sort(key=lambda name: (name not in silent, name in going, name))
         while leaving or len(names) < wanted[group]:
             source = leaving.pop(0) if leaving else ""
             target = ""

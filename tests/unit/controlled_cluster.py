@@ -63,10 +63,16 @@ class Node:
     Attributes:
         zone: Its label.
         is_up: Whether it lives.
+        is_going: Whether Ray drains it: what lives on it lives on, and nothing is begun there.
     """
 
     zone: str = ""
     is_up: bool = True
+    is_going: bool = False
+
+    @property
+    def takes_work(self) -> bool:
+        return self.is_up and not self.is_going
 
 
 @dataclass(frozen=True)
@@ -140,9 +146,17 @@ class ControlledCluster:
     def has_master(self, group: int) -> bool:
         return len(self.live_voters(group)) >= self.configurations[group].majority
 
+    @property
+    def going(self) -> set[str]:
+        """Members that live on a node that Ray drains."""
+        return {name for name in self.alive if self.nodes[self.node_of[name]].is_going}
+
+    def named_by(self, group: int) -> tuple[str, ...]:
+        configuration = self.configurations.get(group, Configuration(0, ()))
+        return self.named((*configuration.voters, *configuration.followers))
+
     def group_names(self, group: int, name: str) -> bool:
-        configuration = self.configurations[group]
-        return name in self.named((*configuration.voters, *configuration.followers))
+        return name in self.named_by(group)
 
     # What happens to members.
 
@@ -158,7 +172,9 @@ class ControlledCluster:
                     del learned[group]
 
     def crash(self, name: str) -> None:
-        """Its process dies; the node does not."""
+        """Its process dies; the node does not, but where it only waited for that."""
+        node = self.nodes[self.node_of[name]]
+        node.is_up = not node.is_going
         self.alive.discard(name)
 
     def lose_node(self, name: str) -> None:
@@ -168,7 +184,8 @@ class ControlledCluster:
 
     def bring_back(self, name: str) -> None:
         """The node lives again, with its member."""
-        self.nodes[self.node_of[name]].is_up = True
+        node = self.nodes[self.node_of[name]]
+        node.is_up, node.is_going = True, False
         if name in self.folders:
             self.alive.add(name)
 
@@ -196,7 +213,7 @@ class ControlledCluster:
             case MakeMember(member=name):
                 return self._make(name, breaks_off)
             case LaunchMember(member=name):
-                if name in self.folders and self.nodes[self.node_of[name]].is_up:
+                if name in self.folders and self.nodes[self.node_of[name]].takes_work:
                     self.alive.add(name)
                 return name in self.alive
             case EndMember(member=name):
@@ -221,7 +238,7 @@ class ControlledCluster:
 
     def _make(self, name: str, breaks_off: bool) -> bool:
         member = self.wanted.members[name]
-        if member.state is not MemberState.JOINING or not self.nodes[member.node_id].is_up:
+        if member.state is not MemberState.JOINING or not self.nodes[member.node_id].takes_work:
             return False
         self.node_of[name] = member.node_id
         self.folders.add(name)
@@ -331,15 +348,17 @@ class Controller:
                 for name in there
                 if name in cluster.folders - cluster.alive
                 and wanted.members[name].state is not MemberState.JOINING
-                and cluster.nodes[cluster.node_of[name]].is_up
+                and cluster.nodes[cluster.node_of[name]].takes_work
             ),
             free_nodes=tuple(
                 sorted(
                     node
                     for node, each in cluster.nodes.items()
-                    if each.is_up and node not in members_on
+                    if each.takes_work and node not in members_on
                 )
             ),
+            nodes=frozenset(name for name, node in cluster.nodes.items() if node.takes_work),
+            going=frozenset(n for n in heard if cluster.nodes[cluster.node_of[n]].is_going),
         )
         return Look(wanted, seen)
 

@@ -13,6 +13,7 @@ from ray_paxos.core.reconciliation import (
     LaunchMember,
     MakeMember,
     Policy,
+    RetireMember,
     Step,
 )
 from ray_paxos.core.values import MembershipKind
@@ -32,6 +33,8 @@ def check_plan(look: Look, policy: Policy, steps: list[Step]) -> None:
             _check_end(look, step)
         if isinstance(step, AddMember):
             _check_added(look, step)
+        if isinstance(step, RetireMember):
+            _check_retired(look, step.member)
     for change in changes:
         _check_change(look, policy, change)
 
@@ -39,12 +42,25 @@ def check_plan(look: Look, policy: Policy, steps: list[Step]) -> None:
 def _check_end(look: Look, step: EndMember) -> None:
     state = look.wanted.members[step.member].state
     assert state in (MemberState.LEAVING, MemberState.ENDING)
-    if state is MemberState.ENDING:
+    if state is not MemberState.ENDING:
+        _check_named_by_none(look, step.member)
+
+
+def _check_retired(look: Look, name: str) -> None:
+    member = look.wanted.members[name]
+    if member.state is MemberState.JOINING:
+        assert member.node_id not in look.seen.nodes, "it can be made"
         return
+    assert member.state is MemberState.PRESENT
+    assert name in look.seen.lost | look.seen.going
+    _check_named_by_none(look, name)
+
+
+def _check_named_by_none(look: Look, member: str) -> None:
     for number, group in look.wanted.groups.items():
         if group.state in (GroupState.PRESENT, GroupState.MAKING):
             assert number in look.seen.groups, "every group was asked"
-            assert step.member not in look.seen.groups[number].members
+            assert member not in look.seen.groups[number].members
 
 
 def _check_added(look: Look, step: AddMember) -> None:
@@ -72,6 +88,7 @@ def _check_change(look: Look, policy: Policy, step: ChangeGroup) -> None:
         _check_removed(look, step)
     if step.kind is not MembershipKind.REMOVE:
         assert step.member in present & look.seen.places.keys(), "it is there, and answers"
+        assert step.member not in look.seen.going, "its node is about to be ended"
         is_replacing = len(has.voters) >= group.voters and set(has.voters) <= present
         if len(missing) > policy.missing_max and is_replacing and not group.placed:
             raise AssertionError("nothing is replaced in an outage")
@@ -88,14 +105,17 @@ def _check_removed(look: Look, step: ChangeGroup) -> None:
     group, has = look.wanted.groups[step.group], look.seen.groups[step.group]
     state = look.wanted.members[step.member].state
     if step.member in has.followers:
-        assert state is not MemberState.PRESENT
+        assert state is not MemberState.PRESENT or step.member in look.seen.lost | look.seen.going
         return
     if state is not MemberState.PRESENT:
         return
-    assert len(has.voters) > group.voters, "where nobody has taken its place it stays"
+    is_going = step.member in look.seen.going
+    is_spare = is_going and len(has.voters) in (4, 6, 8)
+    assert len(has.voters) > group.voters or is_spare, "where nobody has its place it stays"
     if step.member in look.seen.places:
         live = [n for n in has.voters if n in look.seen.places and n != step.member]
-        assert len(live) >= group.voters, "a voter that answers leaves too few that do"
+        live_min = len(has.voters[1:]) // 2 + 1 if is_going else group.voters
+        assert len(live) >= live_min, "a voter that answers leaves too few that do"
 
 
 def take_checked(
@@ -111,6 +131,7 @@ def take_checked(
     enough = group.voters // 2 + 1
     is_ordered = group.placed or look.wanted.members[step.member].state is not MemberState.PRESENT
     if len(live_before) >= enough and not is_ordered:
+        enough = min(enough, len(voters) // 2 + 1)
         assert len(live) >= enough, f"{step} leaves {live} of {voters}"
     assert len(voters) <= max(len(before), group.voters + 1)
     return done

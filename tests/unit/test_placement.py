@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from ray_paxos.actors.placement import Pin, RayNode, choose_nodes
+from ray_paxos.actors.placement import Pin, RayNode, choose_nodes, free_nodes, going_nodes
 from ray_paxos.errors import PlacementError
 
 
@@ -67,3 +67,27 @@ def test_what_is_placed_stays_where_it_is() -> None:
     assert choose_nodes(pins("c"), nodes, {"a": "x", "b": "y"}) == {"c": "z"}
     with pytest.raises(PlacementError, match="3 members"):
         choose_nodes(pins("c"), nodes[:2], {"a": "x", "b": "y"})
+
+
+def test_a_node_that_is_drained_is_given_nothing() -> None:
+    going = RayNode("x", "x", is_going=True)
+    assert set(choose_nodes(pins("a", "b"), [going, node("y"), node("z")]).values()) == {"y", "z"}
+    with pytest.raises(PlacementError, match=r"2 members need 2 Ray nodes.*and Ray drains x"):
+        # Nor do all go to the one that is left, as where there is one in all.
+        choose_nodes(pins("a", "b"), [going, node("y")])
+    with pytest.raises(PlacementError, match=r"no live node that is not being drained.*x\)"):
+        choose_nodes(pins("a"), [going])
+    assert going_nodes([going, node("y")]) == {"x"}
+
+
+def test_free_nodes_are_those_without_a_member_that_stay() -> None:
+    head, going = node("head", is_head=True), RayNode("x", "x", is_going=True)
+    assert free_nodes([head, going, node("z"), node("y")], ["z"]) == ("y",)
+    assert free_nodes([head], []) == ("head",), "where it is alone"
+    assert free_nodes([head, going], []) == (), "it will not be alone for long"
+
+
+def test_free_nodes_may_be_only_those_with_a_resource() -> None:
+    nodes = [node("x", resources="disk CPU"), node("y", resources="CPU")]
+    assert free_nodes(nodes, [], "disk") == ("x",)
+    assert free_nodes(nodes, []) == ("x", "y")

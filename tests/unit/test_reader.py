@@ -47,8 +47,8 @@ class PlayedCalls(ReadCalls):
         asked: Member, role and message of each call, in order.
     """
 
-    def __init__(self, play: Play) -> None:
-        super().__init__(roster=PLAYED, group=1, client_id=9)
+    def __init__(self, play: Play, roster: Roster = PLAYED) -> None:
+        super().__init__(roster=roster, group=1, client_id=9)
         self.asked: list[tuple[int, RoleName, Message]] = []
         self._play = play
 
@@ -71,11 +71,16 @@ class PlayedReader(Reader):
     """A reader of members 1 to 3, which takes member 1 for the master."""
 
     def __init__(
-        self, play: Play, *, turn: QuorumReadTurn | None = None, has_lease: bool = False
+        self,
+        play: Play,
+        *,
+        turn: QuorumReadTurn | None = None,
+        has_lease: bool = False,
+        roster: Roster = PLAYED,
     ) -> None:
         turn = turn or QuorumReadTurn()
-        super().__init__(roster=PLAYED, group=1, has_lease=has_lease, turn=turn)
-        self.calls = self._calls = PlayedCalls(play)
+        super().__init__(roster=roster, group=1, has_lease=has_lease, turn=turn)
+        self.calls = self._calls = PlayedCalls(play, roster)
         self._by_quorum = quorum_reader.QuorumReader(self.calls, self._ids, turn)
         self._master = 1
 
@@ -301,6 +306,20 @@ def test_a_master_without_its_lease_is_read_by_a_quorum() -> None:
     reader = PlayedReader(in_turn(none, accepted(50), accepted(50), result), has_lease=True)
     assert reader.linearizable() == b"x"
     assert reader.kinds() == [Query, QuorumRead, QuorumRead, Query]
+
+
+def test_a_master_is_asked_that_others_of_the_process_have_met() -> None:
+    """It joined after the reader was made, and nobody has to look for it any more."""
+
+    def play(member: int, role: RoleName, message: Message) -> Message | ReadProblem:
+        if member == 4:
+            return QueryResult(1, 9, b"x")
+        return QueryFailed(1, 0, "no lease", QueryProblem.NO_LEASE, 4)
+
+    roster = Roster(PLAYED.genesis)
+    reader = PlayedReader(play, has_lease=True, roster=roster)
+    roster.meet([MemberSpec("m4", 4)])
+    assert reader.linearizable(timeout_s=5.0) == b"x"
 
 
 def test_members_that_name_each_other_are_not_asked_without_a_pause() -> None:

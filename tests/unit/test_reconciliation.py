@@ -73,6 +73,8 @@ def seen_of(
     ended: str = "",
     reachable: str = "",
     free_nodes: tuple[str, ...] = (),
+    going: str = "",
+    nodes: str = "abcdefxyz",
 ) -> Seen:
     """Who has groups is told as `voters+followers`."""
     told = {n: each.partition("+") for n, each in (groups or {}).items()}
@@ -83,6 +85,8 @@ def seen_of(
         frozenset(ended),
         frozenset(reachable),
         free_nodes,
+        frozenset(going),
+        frozenset(f"node-{name}" for name in nodes),
     )
 
 
@@ -190,6 +194,10 @@ def test_a_lost_member_leaves_by_itself_where_each_node_has_one() -> None:
     named = steps(wanted, seen_of("abc", {1: "abd"}, lost="d"), grows)
     assert RetireMember("d") not in named, "a group names it"
     assert RetireMember("d") not in steps(wanted, seen_of("ab", {1: "abc"}, lost="cd"), grows)
+    # It died while it was to take a voter's place.
+    follows = seen_of("abc", {1: "abc+d"}, lost="d")
+    assert steps(wanted, follows, grows) == [change(1, REMOVE, "d")]
+    assert steps(wanted, follows) == [], "an operator may have made it follow"
 
 
 def test_a_lost_member_keeps_the_others_from_nothing() -> None:
@@ -491,6 +499,14 @@ def test_where_a_placed_group_is_going_counts_already() -> None:
     (step,) = steps(wanted, seen, Policy())
     assert isinstance(step, ChangeGroup)
     assert step.group == 5
+
+
+def test_one_that_joins_is_given_up_with_its_node_where_each_has_one() -> None:
+    """It would be tried in every round, and no round would ever find nothing to do."""
+    wanted, seen = wanted_of("abcd", d=MemberState.JOINING), seen_of("abc", {1: "abc"}, nodes="abc")
+    assert steps(wanted, seen, Policy(grows=True)) == [RetireMember("d")]
+    assert steps(wanted, seen) == [MakeMember("d")], "an operator sees that it cannot be"
+    assert steps(wanted, seen_of("abc", {1: "abc"}), Policy(grows=True)) == [MakeMember("d")]
 
 
 # Evenness.

@@ -1,8 +1,9 @@
 """The controller against a cluster in which things happen: played from seeds.
 
-Members die and come back, join, leave, are drained; groups are made, placed, dropped; two
-controllers run at once, hear only some members, go by what they saw long ago, and die half way.
-Every plan and every step is checked; when it has become quiet, all comes to what is wanted.
+Members die and come back, join, leave, are drained; their nodes are about to be ended, and are, or
+are not; groups are made, placed, dropped; two controllers run at once, hear only some members, go
+by what they saw long ago, and die half way. Every plan and every step is checked; when it has
+become quiet, all comes to what is wanted.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Play:
         self.cluster = ControlledCluster(
             chance.randint(3, 7),
             chance.randint(1, 8),
-            chance.choice([3, 3, 3, 5]),
+            chance.choice([3, 3, 3, 4, 5]),
             chance.choice([("",), ("",), ("a", "b", "c"), ("a", "b")]),
         )
         self.policy = Policy(chance.choice([1, 1, 2]), True, chance.random() < 0.2)
@@ -70,6 +71,9 @@ class Play:
                 self.lose_node,
                 self.bring_back,
                 self.bring_back,
+                self.go,
+                self.go,
+                self.call_off,
                 self.add_node,
                 self.join,
                 self.leave,
@@ -103,6 +107,17 @@ class Play:
             self.events.append(f"bring back {name}")
             if self.cluster.state(name) is not MemberState.JOINING:
                 self.cluster.bring_back(name)
+
+    def go(self) -> None:
+        names = set(self.cluster.alive) - self.cluster.going
+        if len(self.cluster.going) < 3 and (name := self.some(list(names))):
+            self.events.append(f"node of {name} goes")
+            self.cluster.nodes[self.cluster.node_of[name]].is_going = True
+
+    def call_off(self) -> None:
+        if name := self.some(list(self.cluster.going)):
+            self.events.append(f"node of {name} goes no more")
+            self.cluster.nodes[self.cluster.node_of[name]].is_going = False
 
     def add_node(self) -> None:
         if len(self.cluster.nodes) < 10:
@@ -196,7 +211,11 @@ class Play:
     def become_quiet(self) -> str:
         """Nothing more happens; all come back, but for one at most. Its name."""
         cluster, wanted = self.cluster, self.cluster.wanted
-        for node in cluster.nodes.values():
+        joining = {m.node_id for m in wanted.members.values() if m.state is MemberState.JOINING}
+        is_called_off = self.randomness.random() < 0.5
+        for name, node in cluster.nodes.items():
+            # What has ended comes back as a node that nobody wants to end.
+            node.is_going &= node.is_up and name not in joining and not is_called_off
             node.is_up = True
         gone = {name for name, m in wanted.members.items() if m.state is MemberState.GONE}
         dead = sorted(cluster.folders - cluster.alive - gone)
@@ -209,7 +228,8 @@ class Play:
             if name != kept_dead and cluster.state(name) is not MemberState.JOINING:
                 cluster.bring_back(name)
         cluster.learn()
-        self.events.append(f"quiet; {kept_dead or 'none'} stays dead")
+        going = sorted(cluster.going)
+        self.events.append(f"quiet; {kept_dead or 'none'} stays dead, {going} go")
         return kept_dead
 
     def may_stay_dead(self, name: str) -> bool:
@@ -222,7 +242,7 @@ class Play:
             return False
         if list(cluster.node_of.values()).count(cluster.node_of[name]) > 1:
             return False
-        able = {member.spec.name for member in cluster.wanted.present} - {name}
+        able = {member.spec.name for member in cluster.wanted.present} - {name} - cluster.going
         voters = {each for number in cluster.configurations for each in cluster.voters(number)}
         is_short = any(len(able) < group.voters for group in cluster.wanted.groups.values())
         if is_short and not voters <= {*able, name}:
@@ -234,12 +254,22 @@ class Play:
         )
 
 
+def waits_for_going(cluster: ControlledCluster, name: str) -> bool:
+    """Whether one that is to have no group has one that only members that go could take."""
+    spare = {member.spec.name for member in cluster.wanted.present} - cluster.going
+    has = [group for n, group in cluster.wanted.groups.items() if name in cluster.named_by(n)]
+    return any(cluster.going & set(group.placed) if group.placed else not spare for group in has)
+
+
 def check_settled(cluster: ControlledCluster, dead: str, *, is_even: bool) -> None:
     """All is as wanted."""
     present = {member.spec.name for member in cluster.wanted.present}
     settled = (MemberState.PRESENT, MemberState.DRAINED, MemberState.GONE)
+    to_let_go = cluster.wanted.members.keys() - present
+    waiting = {name for name in to_let_go if waits_for_going(cluster, name)}
     for name, member in cluster.wanted.members.items():
-        assert member.state in settled, f"{name} is {member.state.name}"
+        is_waiting = member.state is MemberState.LEAVING and name in waiting
+        assert member.state in settled or is_waiting, f"{name} is {member.state.name}"
     for number, group in cluster.wanted.groups.items():
         if group.state is GroupState.GONE:
             assert number not in cluster.configurations
@@ -247,12 +277,19 @@ def check_settled(cluster: ControlledCluster, dead: str, *, is_even: bool) -> No
         assert group.state is GroupState.PRESENT
         voters = set(cluster.voters(number))
         able = present if dead in voters else present - {dead}
-        assert len(voters) == min(group.voters, len(able)), f"group {number}: {voters}"
-        assert voters <= present
+        # Who goes keeps what nobody else can take, and is given nothing.
+        spare = able - cluster.going
+        could = spare & set(group.placed) if group.placed else spare
+        assert min(group.voters, len(could)) <= len(voters) <= group.voters, f"{number}: {voters}"
+        if not cluster.going:
+            assert len(voters) == min(group.voters, len(able)), f"group {number}: {voters}"
+        assert voters <= present | waiting
         if group.placed:
-            assert voters == set(group.placed)
+            assert voters == set(group.placed) or cluster.going & set(group.placed)
         elif dead in voters:
-            assert len(present) <= group.voters, "there is nobody in its place"
+            assert len(present - cluster.going) <= group.voters, "there is nobody in its place"
+        elif voters & cluster.going:
+            assert spare <= voters, f"group {number}: {voters}, and {spare} could have it"
         followers = cluster.named(cluster.configurations[number].followers)
         assert set(followers) <= present
     load = loads(cluster)
@@ -273,7 +310,8 @@ def test_whatever_happens_it_does_no_harm_and_settles(first: int) -> None:
                 g.placed and g.state is not GroupState.GONE
                 for g in play.cluster.wanted.groups.values()
             )
-            is_even = not dead and not is_placed and play.cluster.is_plain
+            is_free = not dead and not is_placed and not play.cluster.going
+            is_even = is_free and play.cluster.is_plain
             check_settled(play.cluster, dead, is_even=is_even)
             assert max(play.cluster.adds.values(), default=0) <= 2, play.cluster.adds
         except AssertionError as error:
