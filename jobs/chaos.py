@@ -7,7 +7,7 @@
 
 Starts the cluster that the configuration describes, or attaches to it where it runs. **Its
 processes are killed and stopped for real**: do not run it against a cluster that serves anybody.
-Nothing but role processes of that one cluster is ever signalled, on whatever node they are, and
+Nothing but that one cluster's processes is ever signalled, on whatever node they are, and
 with `--nodes` or `--hosts` the processes of a Ray cluster that the job starts for itself.
 
 Faults (`--faults`, by default the first five):
@@ -32,7 +32,7 @@ Faults (`--faults`, by default the first five):
 | `partition` | hosts of a minority are cut off from all others; half the time from the head, too |
 | `one-way` | what a host sends to some others is lost, or what they send to it |
 | `partial` | links of some pairs of hosts are cut; in each group somebody reaches a quorum |
-| `kill-controller` | SIGKILL of the controller; half the time while a member is replaced |
+| `kill-controller` | SIGKILL of the controller, with `replace-member` half the time in the middle |
 | `replace-member` | a new member takes over all that another one has, which ends; its folder goes |
 
 They are drawn by the seed and aimed half of the time at the master. Of each group's voters no more
