@@ -3,11 +3,12 @@
     python jobs/chaos.py --seconds 120 --clients 8 --seed 7 --json out.json
     python jobs/chaos.py --nodes 5 --config configs/five_nodes.yaml --groups --timeline run.html \
         --faults kill-node,kill-gcs,kill-member,move-group,rolling-restart --seconds 300
+    python jobs/chaos.py --hosts --config configs/five_nodes.yaml --faults partition,one-way,partial
 
 Starts the cluster that the configuration describes, or attaches to it where it runs. **Its
 processes are killed and stopped for real**: do not run it against a cluster that serves anybody.
-Nothing but role processes of that one cluster is ever signalled, on whatever node they are, and
-with `--nodes` the processes of a Ray cluster that the job starts for itself.
+Nothing but that one cluster's processes is ever signalled, on whatever node they are, and
+with `--nodes` or `--hosts` the processes of a Ray cluster that the job starts for itself.
 
 Faults (`--faults`, by default the first five):
 
@@ -28,12 +29,29 @@ Faults (`--faults`, by default the first five):
 | `kill-gcs` | SIGKILL of Ray's GCS, started again after 2 to 24 s |
 | `slow-disk` | a member's file system is frozen for 0.1 to 2 s at a time, over 1 to 12 s |
 | `full-disk` | a member's file system has no room, for 1 to 12 s |
+| `partition` | hosts of a minority are cut off from all others; half the time from the head, too |
+| `one-way` | what a host sends to some others is lost, or what they send to it |
+| `partial` | links of some pairs of hosts are cut; in each group somebody reaches a quorum |
+| `kill-controller` | SIGKILL of the controller, with `replace-member` half the time in the middle |
+| `replace-member` | a new member takes over all that another one has, which ends; its folder goes |
 
 They are drawn by the seed and aimed half of the time at the master. Of each group's voters no more
 than a minority is harmed at a time (faults may overlap on one member), but for `restart-all`,
 after which nothing more happens until all members serve. `chaos_plan.py` has the rules. Where
-groups are given to members, each first leaves one if all have it. The last four kinds need
-`--nodes`, and disks need root besides: `chaos_nodes.py`, `chaos_disks.py`.
+groups are given to members, each first leaves one if all have it.
+
+Faults of nodes, disks and the GCS need `--nodes` or `--hosts`, and disks need root besides:
+`chaos_nodes.py`, `chaos_disks.py`. `partition`, `one-way` and `partial` need `--hosts`: a network
+namespace with a Ray node for each member, and one for the head, where this job and its clients are
+(`chaos_hosts.py`; root, and the tools of iproute2 and iptables). Their links are cut for 0.5 to 6
+lease times, for 15 s at most, and a member counts as harmed until it has caught up. The shapes of
+`partial` are those of the OmniPaxos paper, and a bridge (`chaos_cuts.py`).
+
+`kill-controller` starts the cluster with a controller. It, and the reconciler that carries out
+`replace-member`, bring groups back to what is wanted; so with either kind, or a controller that the
+configuration has, changes of members are ordered of it, and it spreads nothing and takes nobody for
+lost. Both kinds need a cluster that the job starts. A new member is named r1, r2, ... and lives on
+the node of the one that it replaces.
 
 `--groups` puts clients on all groups of the cluster (on each at least two) and checks each; without
 it, on one.
@@ -56,10 +74,11 @@ What has to hold, by its name in `checks`:
 - `healed`: all roles serve again. `clients`: no client met what must not happen. `stays_out` (with
   `wipe-member`): a member whose folder was deleted never votes again, and says why.
 
-The JSON document: `cluster`, `group` (null with `--groups`), `members`, `seed`, `clients`,
-`seconds`, `elapsed_s`, `lease_ms`; `faults` and `refused` (such as a transfer, or a change of
-members) by kind; `injected` (each with `kind`, `what`, `start_s`, `end_s`: all it hit served
-again); `operations` by kind and outcome (`ok`, `failed`: certainly without effect, `unknown`);
+The JSON document: `cluster`, `group` (null with `--groups`), `members` in the end, `seed`,
+`clients`, `seconds`, `elapsed_s`, `lease_ms`; `faults` and `refused` (such as a transfer, or a
+change of members) by kind; `injected` (each with `kind`, `what`, `start_s`, `end_s`: all it hit
+served again); `operations` by kind and outcome (`ok`, `failed`: certainly without effect,
+`unknown`);
 `errors` by class; `acknowledged` commands and `acknowledged_per_s`; `longest_gap_s`,
 `longest_gap_restart_all_s` (null without a `restart-all`), their limits, and the ten longest `gaps`
 with what was going on; `linearizability` (`verdict`, `operations`, `keys`,
@@ -77,166 +96,32 @@ holds; otherwise as in `job_exit.py`.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
 import ray_paxos
-from chaos_disks import check_disks
-from chaos_group import ChaosCluster, GroupPlan, WorkLimits
-from chaos_nodes import NODES_MAX, own_nodes, pinned_configuration
-from chaos_plan import (
-    DEFAULT_KINDS,
-    OF_DISKS,
-    FaultKind,
-    check_members,
-    check_nodes,
-    parse_kinds,
-)
-from chaos_run import ChaosPlan, ChaosRun, Environment
-from chaos_timeline import check_timeline
+from chaos_hosts import own_hosts
+from chaos_nodes import own_nodes
+from chaos_options import Options, make_plan
+from chaos_plan import DEFAULT_KINDS, FaultKind
+from chaos_run import ChaosRun
 from job_console import JobConsole
 from job_exit import run_to_status
-from job_files import STANDARD_OUTPUT, check_output
-from job_groups import choose_group, machine_of_kind
-from ray_paxos.config import ClusterConfiguration, load_configuration
-from ray_paxos.errors import ConfigurationError
+from ray_paxos.config import ClusterConfiguration
 
 if TYPE_CHECKING:
     from chaos_cluster import Members, Nodes
+    from chaos_group import ChaosCluster
+    from chaos_settings import Environment
     from ray_paxos import Cluster
 
 ROOT = Path(__file__).resolve().parent.parent
-GAP_LIMIT_S = 6.0
-RESTART_GAP_LIMIT_S = 12.0
-LEASE_S = 2.0
-"""The lease that these two limits are for; by what a lease is longer they are higher."""
-CLIENTS_MIN = 2
-"""On each of many groups: a read that takes its time is to be no silence of the group."""
 POSITIVE = click.FloatRange(min=0, min_open=True)
-
-
-@dataclass(frozen=True)
-class Options:
-    """The command line, as `--help` describes it."""
-
-    config: str
-    faults: str
-    seconds: float
-    clients: int
-    seed: int
-    json: str | None
-    history: str | None
-    timeline: str | None
-    group: int | None
-    groups: bool
-    nodes: int | None
-    keep: bool
-    address: str | None
-    rate: float
-    fault_interval_s: float
-    gap_limit_s: float | None
-    restart_gap_limit_s: float | None
-    command_timeout_s: float
-    read_timeout_s: float
-    check_limit_s: float
-
-
-def make_plan(options: Options, console: JobConsole) -> ChaosPlan:
-    """Check everything that can be checked before a cluster is started.
-
-    Raises:
-        ConfigurationError: Something is wrong; nothing has happened.
-    """
-    configuration = load_configuration(options.config)
-    for warning in configuration.warnings:
-        console.warn(f"{options.config}: {warning}")
-    kinds = parse_kinds(options.faults)
-    check_members(kinds, len(configuration.members))
-    check_nodes(kinds, options.nodes)
-    _check_options(options, kinds, configuration)
-    if options.nodes is not None:
-        configuration = pinned_configuration(configuration)
-    gap_limit_s, restart_limit_s = options.gap_limit_s, options.restart_gap_limit_s
-    more_s = max(configuration.proposer.lease_ms / 1_000 - LEASE_S, 0.0)
-    if more_s and (gap_limit_s is None or restart_limit_s is None):
-        console.say(f"the lease is {more_s:g} s longer than {LEASE_S:g} s: so are limits of gaps")
-    return ChaosPlan(
-        configuration=configuration,
-        groups=_plan_groups(options, configuration),
-        is_of_many=options.groups,
-        kinds=kinds,
-        seconds=options.seconds,
-        interval_s=options.fault_interval_s,
-        limits=WorkLimits(
-            options.rate, options.command_timeout_s, options.read_timeout_s, options.seed
-        ),
-        gap_limit_s=GAP_LIMIT_S + more_s if gap_limit_s is None else gap_limit_s,
-        restart_gap_limit_s=RESTART_GAP_LIMIT_S + more_s
-        if restart_limit_s is None
-        else restart_limit_s,
-        check_s=options.check_limit_s,
-        address=options.address,
-        nodes=options.nodes,
-        keep=options.keep,
-        json=options.json,
-        history=options.history,
-        timeline=options.timeline,
-    )
-
-
-def _check_options(
-    options: Options, kinds: Collection[FaultKind], configuration: ClusterConfiguration
-) -> None:
-    for name, number in vars(options).items():
-        if isinstance(number, float) and not math.isfinite(number):
-            raise ConfigurationError(f"--{name.replace('_', '-')}: found {number}")
-    check_output(options.json, "--json")
-    check_output(options.history, "--history")
-    check_output(options.timeline, "--timeline")
-    check_timeline(options.timeline)
-    if options.history == STANDARD_OUTPUT:
-        raise ConfigurationError("--history: a file is needed")
-    if options.groups and options.group is not None:
-        raise ConfigurationError("--groups and --group: give one of them")
-    if options.nodes is None:
-        return
-    if options.address is not None or options.keep:
-        raise ConfigurationError(
-            "--nodes: that Ray cluster is the job's own and ends with it; allowed: neither "
-            "--address nor --keep"
-        )
-    members = len(configuration.members)
-    if not members <= options.nodes <= NODES_MAX:
-        raise ConfigurationError(
-            f"--nodes: found {options.nodes}; allowed: one for each of the {members} members, to "
-            f"{NODES_MAX}"
-        )
-    if OF_DISKS & set(kinds):
-        check_disks()
-
-
-def _plan_groups(options: Options, configuration: ClusterConfiguration) -> tuple[GroupPlan, ...]:
-    """What is done with each group: clients are dealt to them, and each has at least two."""
-    groups = [choose_group(configuration, options.group)]
-    if options.groups:
-        groups = sorted(configuration.groups, key=lambda group: group.group)
-    plans = []
-    first = 1
-    for number, group in enumerate(groups):
-        share = (options.clients - number + len(groups) - 1) // len(groups)
-        clients = max(share, CLIENTS_MIN) if options.groups else share
-        kv = machine_of_kind(group, "kv", "a chaos run")
-        log = machine_of_kind(group, "log", "a chaos run")
-        plans.append(GroupPlan(group.group, kv, log, clients, first))
-        first += clients
-    return tuple(plans)
 
 
 @click.command(help=__doc__.split("\n\n")[0] if __doc__ else None)
@@ -285,6 +170,11 @@ def _plan_groups(options: Options, configuration: ClusterConfiguration) -> tuple
     type=click.IntRange(min=1),
     metavar="N",
     help="Start a Ray cluster of so many nodes on this machine, at least one for each member.",
+)
+@click.option(
+    "--hosts",
+    is_flag=True,
+    help="Make a host (a network namespace with a Ray node) for each member; takes root.",
 )
 @click.option("--keep", is_flag=True, help="Leave the cluster running.")
 @click.option("--address", metavar="ADDRESS", help="Of the Ray cluster: HOST:PORT, auto or local.")
@@ -378,6 +268,12 @@ class RayEnvironment:
     ) -> AbstractContextManager[Nodes]:
         """Raylets on this machine."""
         return own_nodes(configuration, count, kinds)
+
+    def hosts(
+        self, configuration: ClusterConfiguration, kinds: Collection[FaultKind]
+    ) -> AbstractContextManager[Nodes]:
+        """Network namespaces with a Ray node each."""
+        return own_hosts(configuration, kinds)
 
 
 if __name__ == "__main__":

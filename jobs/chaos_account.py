@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from chaos_cluster import Life, Members, Place, Sight
+from chaos_cluster import CONTROLLER, Life, Members, Place, Sight
+from chaos_cuts import Pair
 from chaos_gaps import SECOND_NS, Disturbance
 from chaos_plan import ROLES, FaultKind
 from chaos_voters import GroupVoters
@@ -22,12 +23,18 @@ class OpenFault:
         places: Of its victims that are waited for.
         not_before_ns: When the processes, nodes or disks that it stopped go on.
         is_done: Whether nothing more is done for it.
+        cuts: Pairs of members that do not hear each other until it is over.
+        unreachable: Members that this job cannot reach.
+        learned: Through which instance members have to learn groups until it is over.
     """
 
     disturbance: Disturbance
     places: set[Place] = field(default_factory=set)
     not_before_ns: int = 0
     is_done: bool = True
+    cuts: frozenset[Pair] = frozenset()
+    unreachable: frozenset[str] = frozenset()
+    learned: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 class Account:
@@ -39,6 +46,7 @@ class Account:
         sight: What was seen last.
         masters: Who led each group last, as far as was seen.
         paused: What is stopped: until when, and which process.
+        site_of: On whose node a member is that is not on one of its own.
     """
 
     def __init__(
@@ -46,6 +54,7 @@ class Account:
         members: Members,
         voters: GroupVoters,
         *,
+        has_controller: bool = False,
         say: Callable[[str], None],
         clock_ns: Callable[[], int],
     ) -> None:
@@ -54,12 +63,14 @@ class Account:
         Args:
             members: To look at.
             voters: Of all groups.
+            has_controller: Whether the cluster has one, which is to serve, too.
             say: Told of every fault.
             clock_ns: Monotonic.
         """
         self.voters = voters
         self.clock_ns = clock_ns
         self._members = members
+        self._has_controller = has_controller
         self._say = say
         self._open: list[OpenFault] = []
         self._dead: set[Life] = set()
@@ -68,13 +79,20 @@ class Account:
         self.sight = Sight()
         self.masters: dict[int, str] = {}
         self.paused: dict[Place, tuple[int, Life]] = {}
+        self.site_of: dict[str, str] = {}
+        self.watch()
+
+    def watch(self) -> None:
+        """Look at whoever is a member now."""
+        self._members.watch(self.voters.all_members, has_controller=self._has_controller)
 
     # What is so.
 
     @property
     def places(self) -> list[Place]:
         """All roles that are to serve."""
-        return [(member, role) for member in self.voters.members for role in ROLES]
+        places = [(member, role) for member in self.voters.members for role in ROLES]
+        return [*places, CONTROLLER] if self._has_controller else places
 
     @property
     def is_whole(self) -> bool:
@@ -97,6 +115,36 @@ class Account:
         """Members that are not whole, those that are gone for good included."""
         return {m for m in self.voters.all_members if not self.is_member_whole(m)}
 
+    def site(self, member: str) -> str:
+        """The node that a member is on, by the member that it was started for."""
+        return self.site_of.get(member, member)
+
+    def members_at(self, site: str) -> list[str]:
+        """The members on a node: two while one is replaced by the other."""
+        return [member for member in self.voters.members if self.site(member) == site]
+
+    @property
+    def cuts(self) -> frozenset[Pair]:
+        """Pairs of members that do not hear each other."""
+        return frozenset[Pair]().union(*(fault.cuts for fault in self._open))
+
+    @property
+    def unreachable(self) -> frozenset[str]:
+        """Members that this job cannot reach."""
+        return frozenset[str]().union(*(fault.unreachable for fault in self._open))
+
+    @property
+    def harmable(self) -> list[str]:
+        """Members that may be harmed now, or are."""
+        return self.voters.harmable(self.harmed, self.cuts)
+
+    def can_harm(self, members: Collection[str], cuts: Collection[Pair] = ()) -> bool:
+        """Whether these may be harmed besides, or are, and those pairs be cut besides."""
+        harmed = self.harmed
+        if not cuts and harmed.issuperset(members):
+            return True
+        return self.voters.may_harm(harmed.union(members), self.cuts.union(cuts))
+
     def is_member_whole(self, member: str) -> bool:
         """Whether all its roles serve, and nothing is being done to it."""
         serves = of_member(member) <= self.sight.serving
@@ -106,7 +154,13 @@ class Account:
         )
 
     def _is_over(self, fault: OpenFault) -> bool:
-        return fault.is_done and self.clock_ns() >= fault.not_before_ns
+        is_past = fault.is_done and self.clock_ns() >= fault.not_before_ns
+        return is_past and self._has_learned(fault)
+
+    def _has_learned(self, fault: OpenFault) -> bool:
+        """Whether everybody has what it missed, of what it has at all."""
+        learned = self.sight.learned
+        return all(learned.get(key, least) >= least for key, least in fault.learned.items())
 
     def leads(self, member: str) -> str:
         """For a person: what it leads, with a space before it; empty for nothing."""
@@ -118,8 +172,8 @@ class Account:
     def missing(self) -> str:
         """The roles that do not serve, and why, for a person; empty for none."""
         missing = [place for place in self.places if place not in self.sight.serving]
-        names = ", ".join(f"{member}/{role}" for member, role in missing)
-        refusals = {f"{m}/{r}": self.sight.refusals.get((m, r), "") for m, r in missing}
+        names = ", ".join(map(_named, missing))
+        refusals = {_named(place): self.sight.refusals.get(place, "") for place in missing}
         why = {**{where: text for where, text in refusals.items() if text}, **self.sight.stopped}
         reasons = "; ".join(f"{where}: {text}" for where, text in why.items())
         return names + (f" ({reasons})" if names and reasons else "")
@@ -134,16 +188,18 @@ class Account:
         """See who serves, and close the accounts of faults that are over."""
         asked_ns = self.clock_ns()
         self.paused = {p: paused for p, paused in self.paused.items() if paused[0] > asked_ns}
-        seen = self._members.look(self.paused)
+        # Nobody who cannot be reached answers, or is waited for.
+        seen = self._members.look({*self.paused, *of_members(self.unreachable)})
         lives = {place: life for place, life in seen.lives.items() if life not in self._dead}
-        self.sight = Sight(lives, seen.masters, seen.stopped, seen.refusals, seen.full)
+        self.sight = replace(seen, lives=lives)
         self.masters |= seen.masters
         now_ns = self._looked_ns = self.clock_ns()
-        gone = {m for m in self.voters.all_members if m not in self.voters.members}
+        there = set(self.places)
         still_open = []
         for fault in self._open:
-            awaited = {place for place in fault.places if place[0] not in gone}
-            if fault.is_done and asked_ns >= fault.not_before_ns and awaited <= self.sight.serving:
+            is_past = fault.is_done and asked_ns >= fault.not_before_ns
+            serves = fault.places & there <= self.sight.serving
+            if is_past and serves and self._has_learned(fault):
                 fault.disturbance.end_ns = now_ns
             else:
                 still_open.append(fault)
@@ -189,8 +245,10 @@ class Account:
             fault.not_before_ns = 0
 
     def killable(self) -> dict[Place, Life]:
-        """All processes that a SIGKILL ends: those that serve, and those that are stopped."""
-        return dict(self.sight.lives) | {place: life for place, (_, life) in self.paused.items()}
+        """All processes of members that a SIGKILL ends: that serve, and that are stopped."""
+        lives = dict(self.sight.lives) | {p: life for p, (_, life) in self.paused.items()}
+        away = self.unreachable
+        return {p: life for p, life in lives.items() if p != CONTROLLER and p[0] not in away}
 
     @property
     def last(self) -> Disturbance | None:
@@ -201,3 +259,12 @@ class Account:
 def of_member(member: str) -> set[Place]:
     """The places of a member."""
     return {(member, role) for role in ROLES}
+
+
+def of_members(members: Iterable[str]) -> set[Place]:
+    """The places of these."""
+    return {place for member in members for place in of_member(member)}
+
+
+def _named(place: Place) -> str:
+    return "/".join(part for part in place if part)

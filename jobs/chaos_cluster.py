@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from chaos_cuts import Directions
+
 Place: TypeAlias = tuple[str, str]
 """A member's name and a role's."""
+CONTROLLER: Place = ("", "controller")
+"""That of the cluster's controller, which is no member's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,12 @@ class Sight:
     """What could be seen of a cluster at about one moment.
 
     Attributes:
-        lives: The roles that serve.
+        lives: The roles that serve; the controller, once it has run a round.
         masters: The members that lead, by group; without those of which none says so.
         stopped: Roles, and groups of roles, that have stopped for good, and why.
         refusals: Why roles do not open their folders, as they say.
         full: Roles that take nothing in until their disk has room.
+        learned: Through which instance a member has learned a group.
     """
 
     lives: Mapping[Place, Life] = field(default_factory=dict)
@@ -45,6 +50,7 @@ class Sight:
     stopped: Mapping[str, str] = field(default_factory=dict)
     refusals: Mapping[Place, str] = field(default_factory=dict)
     full: frozenset[Place] = frozenset()
+    learned: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
     @property
     def serving(self) -> set[Place]:
@@ -67,6 +73,9 @@ class MemberLog:
 
 class Members(Protocol):
     """What a chaos run does to a cluster's members beside using it."""
+
+    def watch(self, members: Sequence[str], *, has_controller: bool) -> None:
+        """Look at these from here on, and at the controller where there is one."""
 
     def look(self, without: Iterable[Place]) -> Sight:
         """See who serves; `without` those that could not answer anyway."""
@@ -93,12 +102,26 @@ class Members(Protocol):
         """Leave nothing stopped, and nothing of a run on the nodes."""
 
 
+class Links(Protocol):
+    """The links between the hosts of a run that made them."""
+
+    def lose(self, directions: Directions) -> None:
+        """Lose just what is sent in these directions; all else arrives."""
+
+
 class Nodes(Protocol):
-    """The Ray nodes of a run that started them itself: one for each member, and the head."""
+    """The Ray nodes of a run that started them itself: one for each member, and the head.
+
+    Each is named by the member that it was started for, which may be replaced there.
+    """
 
     @property
     def address(self) -> str:
         """Of the Ray cluster."""
+
+    @property
+    def links(self) -> Links | None:
+        """Those between the nodes, where they can be cut."""
 
     def kill(self, member: str) -> None:
         """SIGKILL of the raylet of a member's node, and of all its workers."""

@@ -43,6 +43,9 @@ class ChaosCluster(LedCluster, Protocol):
     def status(self) -> ClusterStatus:
         """Members and positions."""
 
+    def members_gone(self) -> frozenset[str]:
+        """Names of members that have left for ever."""
+
     def flush(self, group: int) -> None:
         """Seal everything learned so far."""
 

@@ -1,19 +1,15 @@
-"""Faults of groups: who leads one, who has one, and a member that all have to do without.
-
-Changes of members take a while, so they are made in threads, while other faults go on.
-"""
+"""Faults of groups: who leads one, who has one, and a member that all have to do without."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future
 from typing import Protocol
 
-from chaos_account import Account, OpenFault, of_member
+from chaos_account import Account, of_member
+from chaos_changes import ChangedCluster, Changes
 from chaos_cluster import Members
 from chaos_plan import (
     VOTERS_MIN,
-    FaultKind,
     PlannedFault,
     choose_group,
     choose_member,
@@ -23,41 +19,9 @@ from chaos_voters import Change
 from ray_paxos.errors import PaxosError, TransferError
 
 TRANSFER_S = 5.0
-CHANGE_S = 60.0
 
 
-class NamedMembers(Protocol):
-    """What this module needs of `ray_paxos.actors.memberships.GroupMembers`."""
-
-    @property
-    def voters(self) -> tuple[str, ...]:
-        """Their names."""
-
-    @property
-    def followers(self) -> tuple[str, ...]:
-        """Their names."""
-
-
-class ChangedGroup(Protocol):
-    """What this module needs of a `ray_paxos.Group`."""
-
-    def members(self) -> NamedMembers:
-        """Who has it."""
-
-    def add(self, member: str, *, timeout_s: float) -> NamedMembers:
-        """Give it to a member, as a follower."""
-
-    def promote(self, member: str, *, timeout_s: float) -> NamedMembers:
-        """Let a follower vote."""
-
-    def remove(self, member: str, *, timeout_s: float) -> NamedMembers:
-        """Take it from a member."""
-
-    def move(self, source: str, target: str, *, timeout_s: float) -> NamedMembers:
-        """Have a member take another one's place."""
-
-
-class LedCluster(Protocol):
+class LedCluster(ChangedCluster, Protocol):
     """What this module needs of a `ray_paxos.Cluster`."""
 
     @property
@@ -70,9 +34,6 @@ class LedCluster(Protocol):
     def transfer_master(self, member: str, group: int, *, timeout_s: float) -> None:
         """Have the master hand over."""
 
-    def group(self, group: int) -> ChangedGroup:
-        """One group, to see and change who has it."""
-
 
 class GroupFaults:
     """Who leads a group, and who has it."""
@@ -83,7 +44,7 @@ class GroupFaults:
         cluster: LedCluster,
         members: Members,
         groups: Sequence[int],
-        executor: Executor,
+        changes: Changes,
     ) -> None:
         """Change these groups.
 
@@ -92,14 +53,13 @@ class GroupFaults:
             cluster: Whose groups they are.
             members: Of the cluster.
             groups: Their numbers.
-            executor: Makes changes while other faults go on.
+            changes: Makes them while other faults go on.
         """
         self._account = account
         self._cluster = cluster
         self._members = members
         self._groups = groups
-        self._executor = executor
-        self._under_way: list[tuple[OpenFault, list[int], Future[None]]] = []
+        self._changes = changes
         self.wiped: list[str] = []
 
     def drop_master(self, fault: PlannedFault) -> bool:
@@ -131,8 +91,10 @@ class GroupFaults:
         chosen = account.voters.choose_change(
             fault,
             self._groups,
-            whole={m for m in account.voters.members if account.is_member_whole(m)},
+            whole={m for m in account.voters.members if account.is_member_whole(m)}
+            - account.voters.replaced,
             harmed=account.harmed,
+            cuts=account.cuts,
             masters=account.masters,
         )
         if chosen is None:
@@ -141,7 +103,7 @@ class GroupFaults:
         if isinstance(chosen, str):
             account.note(fault.kind, "no group", start_ns, refusal=chosen)
             return True
-        self._begin(fault.kind, f"{chosen}", start_ns, [chosen])
+        self._changes.make(fault.kind, f"{chosen}", start_ns, [chosen])
         return True
 
     def wipe(self, fault: PlannedFault) -> bool:
@@ -155,7 +117,9 @@ class GroupFaults:
         harmed = account.harmed
         allowed = [
             m for m in spare
-            if m not in harmed and voters.may_harm({*harmed, m}) and not voters.is_changing(m)
+            if m not in harmed
+            and voters.may_harm({*harmed, m}, account.cuts)
+            and not voters.is_changing(m)
         ]  # fmt: skip
         master = account.masters.get(choose_group(fault, self._groups))
         member = choose_member(fault, allowed, master=master)
@@ -171,50 +135,8 @@ class GroupFaults:
         changes = [Change(group, leaves=member) for group in voters.groups_of(member)]
         voters.lose(member)
         self.wiped.append(member)
-        self._begin(fault.kind, what, start_ns, changes)
+        self._changes.make(fault.kind, what, start_ns, changes)
         return True
-
-    def _begin(self, kind: FaultKind, what: str, start_ns: int, changes: Sequence[Change]) -> None:
-        opened = self._account.note(kind, what, start_ns, is_done=False)
-        for change in changes:
-            self._account.voters.begin(change)
-        future = self._executor.submit(self._make, list(changes))
-        self._under_way.append((opened, [change.group for change in changes], future))
-
-    def _make(self, changes: Sequence[Change]) -> None:
-        """In a thread of the executor."""
-        for change in changes:
-            group = self._cluster.group(change.group)
-            if change.joins is not None and change.leaves is not None:
-                group.move(change.leaves, change.joins, timeout_s=CHANGE_S)
-            elif change.joins is not None:
-                group.add(change.joins, timeout_s=CHANGE_S)
-                group.promote(change.joins, timeout_s=CHANGE_S)
-            elif change.leaves is not None:
-                group.remove(change.leaves, timeout_s=CHANGE_S)
-
-    def settle(self) -> None:
-        """Take note of the changes that have ended."""
-        for each in [each for each in self._under_way if each[2].done()]:
-            self._under_way.remove(each)
-            opened, groups, future = each
-            refusal = ""
-            try:
-                future.result()
-            except PaxosError as error:
-                refusal = f"{type(error).__name__}: {error}"
-                self._account.tell(opened, refusal)
-            for group in groups:
-                self._see(group, is_sure=not refusal)
-            opened.is_done = True
-
-    def _see(self, group: int, *, is_sure: bool) -> None:
-        voters = self._account.voters
-        try:
-            seen = self._cluster.group(group).members().voters
-        except PaxosError:
-            seen, is_sure = tuple(voters.of(group)), False
-        voters.end(group, seen, is_sure=is_sure)
 
     def stay_out(self) -> list[str]:
         """What is wrong with members whose folders are gone: they are to refuse, by name."""

@@ -6,22 +6,34 @@
 ```
 
 The rules of what may overlap are in `chaos_plan`; what each kind does is in
-`chaos_process_faults`, `chaos_group_faults` and `chaos_node_faults`.
+`chaos_process_faults`, `chaos_group_faults`, `chaos_node_faults`, `chaos_link_faults` and
+`chaos_replacements`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 
 from chaos_account import Account
+from chaos_changes import Changes
 from chaos_cluster import Members, Nodes
 from chaos_gaps import SECOND_NS, Disturbance
 from chaos_group_faults import GroupFaults, LedCluster
+from chaos_link_faults import LinkFaults
 from chaos_node_faults import NodeFaults
-from chaos_plan import OF_ALL, OF_GROUPS, OF_PROCESSES, FaultKind, PlannedFault
+from chaos_plan import (
+    OF_ALL,
+    OF_GROUPS,
+    OF_LINKS,
+    OF_PROCESSES,
+    OF_RECONCILERS,
+    FaultKind,
+    PlannedFault,
+)
 from chaos_process_faults import ProcessFaults, RollingRestart
+from chaos_replacements import Replacements
 from chaos_voters import GroupVoters
 from chaos_waiting import Waiting
 
@@ -31,6 +43,7 @@ class Injector:
 
     Attributes:
         account: Of what was injected, and of what serves.
+        replacements: Of members, where a fault needs a reconciler.
     """
 
     def __init__(
@@ -41,7 +54,10 @@ class Injector:
         groups: Sequence[int],
         executor: Executor,
         *,
+        kinds: Collection[FaultKind] = (),
         nodes: Nodes | None = None,
+        is_ordered: bool = False,
+        lease_s: float = 2.0,
         say: Callable[[str], None],
         on_tick: Callable[[], None] = lambda: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
@@ -55,16 +71,23 @@ class Injector:
             voters: Of all groups.
             groups: Whose masters are aimed at, and whose members are changed.
             executor: Makes changes of members while other faults go on.
+            kinds: Of faults.
             nodes: Of the members, where the run started them.
+            is_ordered: Whether a reconciler runs, so that changes are to be ordered of it.
+            lease_s: For how long a master believes in its lease.
             say: Told of every fault.
             on_tick: Called many times a second while the injector waits.
             clock_ns: Monotonic.
             sleep: Waits.
         """
-        self.account = Account(members, voters, say=say, clock_ns=clock_ns)
+        has_controller = FaultKind.KILL_CONTROLLER in kinds
+        self.account = Account(
+            members, voters, has_controller=has_controller, say=say, clock_ns=clock_ns
+        )
         self._members = members
         self._clock_ns = clock_ns
-        self._groups = GroupFaults(self.account, cluster, members, groups, executor)
+        self._changes = Changes(self.account, cluster, executor, is_ordered=is_ordered)
+        self._groups = GroupFaults(self.account, cluster, members, groups, self._changes)
         self._waiting = Waiting(self.account, sleep=sleep, on_tick=lambda: self._tick(on_tick))
         processes = ProcessFaults(self.account, members, groups)
         rolling = RollingRestart(self.account, cluster, members, groups, self._waiting)
@@ -76,9 +99,24 @@ class Injector:
             FaultKind.ROLLING_RESTART: rolling.run,
             FaultKind.WIPE_MEMBER: self._groups.wipe,
         }
+        self.replacements: Replacements | None = None
+        if OF_RECONCILERS & set(kinds):
+            self.replacements = Replacements(
+                *(self.account, cluster, members, groups, self._changes, self._waiting),
+                is_replacing=FaultKind.REPLACE_MEMBER in kinds,
+            )
+            self._ways[FaultKind.REPLACE_MEMBER] = self.replacements.replace
+            self._ways[FaultKind.KILL_CONTROLLER] = self.replacements.kill_controller
         self._node_faults: NodeFaults | None = None
         if nodes is not None:
             self._node_faults = NodeFaults(self.account, nodes, groups, self._waiting)
+            if nodes.links is not None:
+                links = LinkFaults(
+                    *(self.account, nodes.links, groups, self._waiting),
+                    lease_s=lease_s,
+                    down=self._node_faults.down,
+                )
+                self._ways |= dict.fromkeys(OF_LINKS, links.hit)
             self._ways[FaultKind.KILL_NODE] = self._node_faults.kill_node
             self._ways[FaultKind.KILL_GCS] = self._node_faults.kill_gcs
             self._ways[FaultKind.SLOW_DISK] = self._node_faults.hit_disk
@@ -94,7 +132,7 @@ class Injector:
         return self._groups.stay_out()
 
     def _tick(self, on_tick: Callable[[], None]) -> None:
-        self._groups.settle()
+        self._changes.settle()
         on_tick()
 
     def run(self, plan: Iterator[PlannedFault], until_ns: int) -> None:
@@ -115,9 +153,13 @@ class Injector:
 
     def _inject(self, fault: PlannedFault) -> bool:
         """Inject one fault; False where nobody may be hit now."""
-        self._groups.settle()
+        self._changes.settle()
         self.account.look()
         return self._ways[fault.kind](fault)
+
+    def end(self) -> None:
+        """Give no order again that is not done yet."""
+        self._changes.is_over.set()
 
     def heal(self, patience_s: float) -> list[str]:
         """Continue what is stopped, start what is down, and wait until everything serves.
@@ -125,10 +167,11 @@ class Injector:
         Returns:
             What does not, and why; empty if all does.
         """
-        self._members.resume()
         if self._node_faults is not None:
             self._node_faults.heal()
+        # Links among it: over them it is told what is stopped to go on.
         self._waiting.do_now()
+        self._members.resume()
         self.account.end_waits()
         self._waiting.until_quiet(self._clock_ns() + int(patience_s * SECOND_NS))
         if self.account.is_quiet:

@@ -6,7 +6,7 @@ The processes are signalled by an actor on each node (`chaos_node`), as they may
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,10 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import chaos_node
-from chaos_cluster import Life, MemberLog, Place, Sight
-from job_roles import ask_for_state, process_title, restart_member
+from chaos_cluster import CONTROLLER, Life, MemberLog, Place, Sight
+from job_roles import CONTROLLER_TITLE, ask_for_state, process_title, restart_member
 from ray_paxos.actors.administration import LOG_FOLDER, ask_all
+from ray_paxos.actors.controller import find_controller
 from ray_paxos.actors.names import ROLE_NAMES
 from ray_paxos.errors import ClusterError, PaxosError
 
@@ -37,31 +38,44 @@ class RayMembers:
         """Look at some groups of a cluster."""
         self._cluster = cluster
         self._groups = tuple(groups)
-        self._places = [(m, role) for m in cluster.members for role in ROLE_NAMES.values()]
+        self._places: list[Place] = []
+        self._has_controller = False
+        self.watch(cluster.members, has_controller=False)
         self._roles = {text: role for role, text in ROLE_NAMES.items()}
         self._started: dict[tuple[str, int], int] = {}
         self._agents: dict[str, Any] = {}
         # Nodes of a cluster need not have this folder. (Ray's copy of cloudpickle has no types.)
         ray.cloudpickle.register_pickle_by_value(chaos_node)  # type: ignore[no-untyped-call]
 
+    def watch(self, members: Sequence[str], *, has_controller: bool) -> None:
+        """Ask these from here on."""
+        self._places = [(m, role) for m in members for role in ROLE_NAMES.values()]
+        self._has_controller = has_controller
+
     def look(self, without: Iterable[Place] = ()) -> Sight:
         """Ask every role."""
         skipped = set(without)
-        asked = [place for place in self._places if place not in skipped]
-        answers = ask_all({place: partial(self._ask, place) for place in asked}, LOOK_S)
+        calls: dict[Place, Callable[[], Any]] = {
+            place: partial(self._ask, place) for place in self._places if place not in skipped
+        }
+        if self._has_controller:
+            calls[CONTROLLER] = self._ask_controller
+        answers = ask_all(calls, LOOK_S)
         states = {p: state for p, state in answers.items() if not isinstance(state, Exception)}
-        self._identify(states)
+        controller = states.pop(CONTROLLER, None)
+        self._identify(states, controller)
         lives: dict[Place, Life] = {}
+        if controller is not None and controller["rounds"]:
+            self._note_life(lives, CONTROLLER, controller)
         stopped: dict[str, str] = {}
         masters: dict[int, str] = {}
         refusals: dict[Place, str] = {}
         full = frozenset(place for place, state in states.items() if _is_full(state))
+        learned: dict[tuple[str, int], int] = {}
         for place, state in states.items():
             member, role = place
-            node_id, pid = state["node_id"], state["pid"]
-            started = self._started.get((node_id, pid))
-            if state["phase"] == "serving" and started is not None:
-                lives[place] = Life(pid, started, node_id)
+            if state["phase"] == "serving":
+                self._note_life(lives, place, state)
             if state["phase"] == "stopped":
                 stopped[f"{member}/{role}"] = state["reason"]
             elif state["phase"] != "serving" and state["error"]:
@@ -74,15 +88,37 @@ class RayMembers:
                     masters[group] = member
                 if role == "learner" and of_group.get("stopped"):
                     stopped[f"{member}/{role}, group {group}"] = of_group["stopped"]
-        return Sight(lives, masters, stopped, refusals, full)
+                if role == "learner" and of_group:
+                    learned[member, group] = of_group["learned_through"]
+        return Sight(lives, masters, stopped, refusals, full, learned)
+
+    def _note_life(self, lives: dict[Place, Life], place: Place, state: Mapping[str, Any]) -> None:
+        node_id, pid = state["node_id"], state["pid"]
+        started = self._started.get((node_id, pid))
+        if started is not None:
+            lives[place] = Life(pid, started, node_id)
 
     def _ask(self, place: Place) -> Any:
         member, role = place
         return ask_for_state(self._cluster, member, self._roles[role])
 
-    def _identify(self, states: Mapping[Place, Mapping[str, Any]]) -> None:
+    def _ask_controller(self) -> Any:
+        controller = find_controller(self._cluster.name)
+        if controller is None:
+            raise ValueError("there is no controller")
+        return controller.describe.remote()
+
+    def _identify(
+        self,
+        states: Mapping[Place, Mapping[str, Any]],
+        controller: Mapping[str, Any] | None,
+    ) -> None:
         """Find out when processes started that were not seen before."""
         titles: dict[str, dict[int, str]] = {}
+        if controller is not None:
+            node_id, pid = controller["node_id"], controller["pid"]
+            if (node_id, pid) not in self._started:
+                titles.setdefault(node_id, {})[pid] = CONTROLLER_TITLE
         for (_member, role), state in states.items():
             node_id, pid = state["node_id"], state["pid"]
             if state["phase"] == "serving" and (node_id, pid) not in self._started:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from chaos_account import Account, OpenFault, of_member
+from chaos_account import Account, OpenFault, of_members
 from chaos_cluster import Nodes
 from chaos_gaps import SECOND_NS
 from chaos_plan import FaultKind, PlannedFault, choose_group, choose_member
@@ -24,34 +24,45 @@ class NodeFaults:
     def __init__(
         self, account: Account, nodes: Nodes, groups: Sequence[int], waiting: Waiting
     ) -> None:
-        """Aim at the nodes of the masters of these groups."""
+        """Aim at the nodes of the masters of these groups.
+
+        Args:
+            account: Of faults.
+            nodes: Of the members.
+            groups: Their numbers.
+            waiting: Does what is to be done later.
+
+        `down` are the nodes that are not there.
+        """
         self._account = account
         self._nodes = nodes
         self._groups = groups
         self._waiting = waiting
-        self._down: set[str] = set()
+        self.down: set[str] = set()
 
     def kill_node(self, fault: PlannedFault) -> bool:
         """Kill a member's node, and start it again later; False where none may be hit now."""
         account = self._account
-        member = self._choose(fault, {*self._down})
-        if member is None:
+        site = self._choose(fault, without=self._joining)
+        if site is None:
             return False
         start_ns = account.clock_ns()
-        lives = {p: life for p, life in account.killable().items() if p[0] == member}
-        what = f"{member}{account.leads(member)} for {fault.pause_s:.1f} s"
-        self._down.add(member)
-        self._nodes.kill(member)
+        members = account.members_at(site)
+        lives = {p: life for p, life in account.killable().items() if p[0] in members}
+        what = f"{self._named(site)} for {fault.pause_s:.1f} s"
+        self.down.add(site)
+        self._nodes.kill(site)
         account.bury(lives.values())
-        account.forget_pauses(of_member(member))
-        opened = account.note(fault.kind, what, start_ns, places=of_member(member), is_done=False)
+        places = of_members(members)
+        account.forget_pauses(places)
+        opened = account.note(fault.kind, what, start_ns, places=places, is_done=False)
         due_ns = start_ns + int(fault.pause_s * SECOND_NS)
-        self._waiting.later(due_ns, lambda: self._start_node(member, opened))
+        self._waiting.later(due_ns, lambda: self._start_node(site, opened))
         return True
 
-    def _start_node(self, member: str, opened: OpenFault) -> None:
-        self._nodes.start(member)
-        self._down.discard(member)
+    def _start_node(self, site: str, opened: OpenFault) -> None:
+        self._nodes.start(site)
+        self.down.discard(site)
         opened.is_done = True
 
     def kill_gcs(self, fault: PlannedFault) -> bool:
@@ -78,24 +89,24 @@ class NodeFaults:
     def hit_disk(self, fault: PlannedFault) -> bool:
         """Slow or fill a member's disk for a time; False where none may be hit now."""
         account = self._account
-        member = self._choose(fault, self._down)
-        if member is None:
+        site = self._choose(fault)
+        if site is None:
             return False
         start_ns = account.clock_ns()
         for_s = DISK_FACTOR * fault.pause_s
         if fault.kind is FaultKind.SLOW_DISK:
             shortest_s, longest_s = FREEZE_S
             freeze_s = shortest_s * (longest_s / shortest_s) ** fault.draw
-            self._nodes.slow_disk(member, freeze_s, for_s)
+            self._nodes.slow_disk(site, freeze_s, for_s)
             how = f"frozen for {freeze_s:.2f} s at a time, "
         else:
-            self._nodes.fill_disk(member, for_s)
+            self._nodes.fill_disk(site, for_s)
             how = ""
         account.note(
             fault.kind,
-            f"{member}{account.leads(member)} {how}for {for_s:.1f} s",
+            f"{self._named(site)} {how}for {for_s:.1f} s",
             start_ns,
-            places=of_member(member),
+            places=of_members(account.members_at(site)),
             not_before_ns=start_ns + int(for_s * SECOND_NS),
         )
         return True
@@ -104,8 +115,27 @@ class NodeFaults:
         """End what is done to disks; nodes are started again by whoever waits."""
         self._nodes.heal_disks()
 
-    def _choose(self, fault: PlannedFault, without: set[str]) -> str | None:
+    @property
+    def _joining(self) -> set[str]:
+        """Nodes of members that are being made: each is made there, on that life of the node."""
+        account = self._account
+        new = {m for m in account.voters.replaced if not of_members([m]) <= account.sight.serving}
+        return {account.site(member) for member in new}
+
+    def _choose(self, fault: PlannedFault, without: Collection[str] = ()) -> str | None:
+        """A node that is there and can be reached, and all of whose members may be harmed."""
         account = self._account
         master = account.masters.get(choose_group(fault, self._groups))
-        able = account.voters.harmable(account.harmed)
-        return choose_member(fault, [m for m in able if m not in without], master=master)
+        able = [
+            site
+            for site in dict.fromkeys(map(account.site, account.voters.members))
+            if site not in self.down
+            and site not in without
+            and not account.unreachable & set(account.members_at(site))
+            and account.can_harm(account.members_at(site))
+        ]
+        return choose_member(fault, able, master=None if master is None else account.site(master))
+
+    def _named(self, site: str) -> str:
+        members = self._account.members_at(site)
+        return ", ".join(f"{member}{self._account.leads(member)}" for member in members)

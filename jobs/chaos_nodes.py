@@ -29,6 +29,7 @@ from typing import Any
 
 import yaml
 
+from chaos_cluster import Links
 from chaos_disks import LoopDisk, hide_mounts, make_disk
 from chaos_plan import OF_DISKS, FaultKind
 from ray_paxos.config import ClusterConfiguration, parse_configuration
@@ -39,9 +40,13 @@ NODES_MAX = 15
 
 
 def pinned_configuration(
-    configuration: ClusterConfiguration,
+    configuration: ClusterConfiguration, labels: Mapping[str, Mapping[str, str]] | None = None
 ) -> ClusterConfiguration:
     """A configuration whose members go to the nodes that the run starts for them.
+
+    Args:
+        configuration: As it was given.
+        labels: Of each member's node; by default it has a resource (`resource_of`) instead.
 
     Raises:
         ConfigurationError: What comes of it is wrong.
@@ -50,9 +55,11 @@ def pinned_configuration(
     # On each node its own $RAY_PAXOS_HOME decides.
     document["data_dir"] = None
     for member in document["members"]:
-        member["node_labels"], member["resource"] = {}, resource_of(member["name"])
+        name = member["name"]
+        member["node_labels"] = dict(labels[name]) if labels is not None else {}
+        member["resource"] = None if labels is not None else resource_of(name)
     text = yaml.safe_dump(document)
-    return parse_configuration(text, "the configuration, as --nodes changes it")
+    return parse_configuration(text, "the configuration, as --nodes or --hosts changes it")
 
 
 def resource_of(member: str) -> str:
@@ -86,6 +93,11 @@ class OwnNodes:
     def address(self) -> str:
         """Of the Ray cluster."""
         return str(self._cluster.address)
+
+    @property
+    def links(self) -> Links | None:
+        """None: all of them are on one host."""
+        return None
 
     def start(self, member: str) -> None:
         """Start a member's node."""

@@ -7,17 +7,31 @@ Rules:
 2. A fault is drawn without looking at the cluster: the same seed gives the same faults at the
    same distances. Whom it hits depends on who leads, votes and is harmed at that moment.
 3. A member is *harmed* from when one of its processes is killed or stopped, its node or its disk
-   is, until all of its roles serve again. Of the voters of each group no more than a minority is
-   harmed at a time, so that the others are a quorum: a fault that would harm one too many hits one
-   that is harmed already. Faults may thus overlap on a member: killed while it is paused, killed
-   again while it comes back. While a group's members are changed the rule holds for the voters of
-   before, of after, and of every step between (`chaos_voters`).
+   is, or links of its host are cut, until all of its roles serve again. Of the voters of each group
+   no more than a minority is harmed at a time, so that the others are a quorum: a fault that would
+   harm one too many hits one that is harmed already. Faults may thus overlap on a member: killed
+   while it is paused, killed again while it comes back. While a group's members are changed the
+   rule holds for the voters of before, of after, and of every step between (`chaos_voters`).
 4. `restart-all` is the exception. After it nothing is injected until all members serve again.
    `rolling-restart` and `kill-gcs` begin when all serve, and nothing is injected until they are
    over.
 5. `drop-master` harms nobody and comes at any time. Changes of a group's members harm nobody
    either; one group is changed by one of them at a time.
 6. A change leaves a group with at least three voters, or as many as it had.
+7. `partition` harms those that are cut off, `one-way` the one whose links are cut one way.
+   `partial` harms nobody, but for a master that it cuts off altogether: every group keeps a voter
+   that reaches a quorum of it, itself among them, both ways, whatever else is harmed meanwhile
+   (`chaos_cuts`). Cuts count until, after they were mended, every member has learned what the
+   furthest one had learned by then.
+8. The clients and this job are on the head's host, which never loses a link to a quorum. A member
+   that the job cannot reach is hit by nothing else until it can.
+9. `replace-member` harms nobody, and comes one at a time. Who takes the old one's place in a group
+   is the reconciler's choice: the rule holds for each that it may choose. The new member counts as
+   harmed until it serves. `kill-controller` harms nobody and comes at any time, in half of the
+   cases right after an order to replace a member, where those are asked for, too.
+10. Where a reconciler runs (rule 9, or a controller), it brings every group back to the number of
+    voters that is wanted. So changes are then ordered of it, and it neither spreads groups nor
+    takes a member for lost: it undoes nothing, and the account stays true.
 """
 
 from __future__ import annotations
@@ -34,7 +48,7 @@ MASTER_SHARE = 0.5
 """So many faults are aimed at the master's member, the others at any."""
 PAUSE_S = (0.5, 6.0)
 """How long processes, nodes and disks are stopped: from less than any timeout to three leases of
-2 s."""
+2 s. Links are cut for as many leases: long enough to replace a master, and its successor."""
 VOTERS_MIN = 3
 NO_FAULTS = "none"
 
@@ -72,6 +86,16 @@ class FaultKind(Enum):
     """A member's file system is frozen again and again for moments."""
     FULL_DISK = "full-disk"
     """A member's file system has no room."""
+    PARTITION = "partition"
+    """The hosts of a minority are cut off from all others, both ways."""
+    ONE_WAY = "one-way"
+    """What a host sends to some others is lost, or what they send to it."""
+    PARTIAL = "partial"
+    """Links between some pairs of hosts are cut; in each group somebody reaches a quorum."""
+    KILL_CONTROLLER = "kill-controller"
+    """SIGKILL of the controller's process."""
+    REPLACE_MEMBER = "replace-member"
+    """A new member takes over all that another one has, which ends."""
 
 
 DEFAULT_KINDS = (
@@ -87,10 +111,14 @@ OF_PROCESSES = frozenset(
 OF_DISKS = frozenset((FaultKind.SLOW_DISK, FaultKind.FULL_DISK))
 OF_NODES = frozenset((FaultKind.KILL_NODE, FaultKind.KILL_GCS, *OF_DISKS))
 """They need nodes that the job started itself."""
-OF_A_MINORITY = OF_PROCESSES | OF_DISKS | {FaultKind.KILL_NODE}
+OF_LINKS = frozenset((FaultKind.PARTITION, FaultKind.ONE_WAY, FaultKind.PARTIAL))
+"""They need hosts."""
+OF_A_MINORITY = OF_PROCESSES | OF_DISKS | OF_LINKS | {FaultKind.KILL_NODE}
 OF_ONE_ROLE = frozenset((FaultKind.KILL_ROLE, FaultKind.PAUSE_ROLE))
 PAUSES = frozenset((FaultKind.PAUSE_MEMBER, FaultKind.PAUSE_ROLE))
 OF_GROUPS = frozenset((FaultKind.ADD_MEMBER, FaultKind.REMOVE_MEMBER, FaultKind.MOVE_GROUP))
+OF_RECONCILERS = frozenset((FaultKind.KILL_CONTROLLER, FaultKind.REPLACE_MEMBER))
+"""With them a reconciler runs, by a controller or for an order."""
 OF_ALL = frozenset((FaultKind.RESTART_ALL, FaultKind.ROLLING_RESTART))
 
 
@@ -104,9 +132,12 @@ class PlannedFault:
         is_for_master: Whether the master's member is hit, where it may be.
         draw: From 0 to 1: which member, where more than one may be hit.
         role: Which role is hit, where only one is.
-        pause_s: For how long processes, nodes or disks are stopped, where they are.
-        is_transfer: Whether the lead is handed to a member rather than dropped.
+        pause_s: For how long processes, nodes or disks are stopped, where they are; for how many
+            leases links are cut.
+        is_transfer: Whether the lead is handed to a member rather than dropped, and the controller
+            killed in the middle of an order.
         group_draw: From 0 to 1: whose master is meant, and whose members are changed.
+        links_draw: Seed of which links are cut, and how.
     """
 
     kind: FaultKind
@@ -117,6 +148,7 @@ class PlannedFault:
     pause_s: float
     is_transfer: bool
     group_draw: float = 0.0
+    links_draw: float = 0.0
 
 
 def parse_kinds(text: str) -> tuple[FaultKind, ...]:
@@ -165,23 +197,29 @@ def check_members(kinds: Collection[FaultKind], members: int) -> None:
         )
 
 
-def check_nodes(kinds: Collection[FaultKind], nodes: int | None) -> None:
-    """Whether the nodes are the job's own, where a fault needs that.
+def check_nodes(kinds: Collection[FaultKind], nodes: int | None, *, has_hosts: bool) -> None:
+    """Whether the nodes are the job's own, and have links of their own, where a fault needs that.
 
     Args:
         kinds: Of faults.
-        nodes: How many the job starts; None where it starts none.
+        nodes: How many the job starts on this machine; None where it starts none.
+        has_hosts: Whether it makes a host for each member.
 
     Raises:
         ConfigurationError: They are not.
     """
-    if nodes is not None:
+    if has_hosts:
         return
-    needing = ", ".join(kind.value for kind in FaultKind if kind in OF_NODES and kind in kinds)
+    needing = ", ".join(kind.value for kind in FaultKind if kind in OF_LINKS and kind in kinds)
     if needing:
         raise ConfigurationError(
+            f"--faults: {needing}: only between hosts of the job's own; give --hosts"
+        )
+    needing = ", ".join(kind.value for kind in FaultKind if kind in OF_NODES and kind in kinds)
+    if needing and nodes is None:
+        raise ConfigurationError(
             f"--faults: {needing}: only where the job starts the nodes itself; give --nodes, at "
-            "least one for each member"
+            "least one for each member, or --hosts"
         )
 
 
@@ -199,6 +237,8 @@ def plan_faults(kinds: Sequence[FaultKind], seed: int, interval_s: float) -> Ite
         interval_s: Between the beginnings of two faults, on average.
     """
     source = random.Random(seed)
+    # A source of its own: a seed means the same faults as if there were no links to draw.
+    links = random.Random(f"{seed}/links")
     while kinds:
         # Sorted first: the order in which the kinds were named means nothing.
         deck = sorted(kinds, key=lambda kind: kind.value)
@@ -213,6 +253,7 @@ def plan_faults(kinds: Sequence[FaultKind], seed: int, interval_s: float) -> Ite
                 pause_s=source.uniform(*PAUSE_S),
                 is_transfer=source.random() < 0.5,
                 group_draw=source.random(),
+                links_draw=links.random(),
             )
 
 

@@ -41,7 +41,7 @@ class ProcessFaults:
         is_of_role = fault.kind in OF_ONE_ROLE
         able = {m for m, role in lives if not is_of_role or role == fault.role}
         master = account.masters.get(choose_group(fault, self._groups))
-        allowed = [m for m in account.voters.harmable(account.harmed) if m in able]
+        allowed = [m for m in account.harmable if m in able]
         member = choose_member(fault, allowed, master=master)
         if member is None:
             return False

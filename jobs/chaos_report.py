@@ -21,7 +21,7 @@ class ChaosReport:
 
     Attributes:
         cluster: Its name.
-        members: Of the cluster.
+        members: Of the cluster, in the end; those that have no folder any more included.
         seed: Of the run.
         clients: How many.
         seconds: For how long faults were to be injected.

@@ -17,28 +17,26 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol, TextIO, TypeAlias
+from typing import TextIO, TypeAlias
 
 from chaos_cluster import Members, Nodes
 from chaos_gaps import SECOND_NS, Disturbance, find_gaps
-from chaos_group import ChaosCluster, GroupPlan, GroupResult, GroupRun, WorkLimits
+from chaos_group import ChaosCluster, GroupResult, GroupRun
 from chaos_injection import Injector
-from chaos_plan import OF_GROUPS, FaultKind, check_members, plan_faults
+from chaos_plan import OF_GROUPS, OF_RECONCILERS, FaultKind, check_members, plan_faults
 from chaos_records import Records, history_path, open_history
 from chaos_report import ChaosReport
-from chaos_rooms import make_room
+from chaos_rooms import keep_voters, make_room
+from chaos_settings import ChaosPlan, Environment
 from chaos_timeline import write_timeline
 from chaos_voters import GroupVoters
 from job_console import JobConsole
 from job_exit import GOOD, NOT_HELD
 from job_files import write_json
-from ray_paxos.config import ClusterConfiguration
 from ray_paxos.core.genesis import SYSTEM_GROUP
-from ray_paxos.errors import ClusterError
+from ray_paxos.errors import ClusterError, ConfigurationError
 from ray_paxos.testing.history import Event, HistoryRecorder
 
 HEAL_S = 90.0
@@ -57,64 +55,6 @@ Sink: TypeAlias = Callable[[Event], None] | None
 """Takes a history as it happens; None for nobody."""
 
 
-class Environment(Protocol):
-    """Where clusters come from: Ray, or what stands for it in a test."""
-
-    def start(
-        self, configuration: ClusterConfiguration, *, address: str | None, keep: bool
-    ) -> ChaosCluster:
-        """As `ray_paxos.start`."""
-
-    def members(self, cluster: ChaosCluster, groups: Sequence[int]) -> Members:
-        """The members of a cluster, to look at and to signal."""
-
-    def nodes(
-        self, configuration: ClusterConfiguration, count: int, kinds: Collection[FaultKind]
-    ) -> AbstractContextManager[Nodes]:
-        """Ray nodes of the run's own, one for each member."""
-
-
-@dataclass(frozen=True)
-class ChaosPlan:
-    """What the command line and the configuration come to; `chaos.py` describes each.
-
-    Attributes:
-        configuration: Of the cluster.
-        groups: Whose logs, and what is done with each.
-        is_of_many: Whether all groups of the cluster are meant, rather than one.
-        kinds: Of faults.
-        seconds: For how long they are injected.
-        interval_s: Between two, on average.
-        limits: Of the clients.
-        gap_limit_s: For gaps without an acknowledgement.
-        restart_gap_limit_s: For those in the time of a `restart-all`.
-        check_s: For the linearizability checker.
-        address: Of the Ray cluster.
-        nodes: How many the run starts itself; None for none.
-        keep: Whether to leave the cluster running.
-        json: File of the document.
-        history: File of the history.
-        timeline: File of the timeline.
-    """
-
-    configuration: ClusterConfiguration
-    groups: tuple[GroupPlan, ...]
-    is_of_many: bool
-    kinds: tuple[FaultKind, ...]
-    seconds: float
-    interval_s: float
-    limits: WorkLimits
-    gap_limit_s: float
-    restart_gap_limit_s: float
-    check_s: float
-    address: str | None
-    nodes: int | None
-    keep: bool
-    json: str | None
-    history: str | None
-    timeline: str | None
-
-
 class ChaosRun:
     """The job, from a plan to an exit status."""
 
@@ -126,6 +66,7 @@ class ChaosRun:
         self._start_ns = 0
         self._told_ns = 0
         self._checks: dict[str, list[str]] = {}
+        self._members: list[str] = []
 
     def run(self, environment: Environment) -> int:
         """Start or attach, run, heal, check, report, and leave things as they were.
@@ -139,16 +80,14 @@ class ChaosRun:
         """
         plan = self._plan
         with contextlib.ExitStack() as stack:
-            nodes: Nodes | None = None
-            if plan.nodes is not None:
-                self._console.say(f"starting a Ray cluster of {plan.nodes} nodes")
-                own = environment.nodes(plan.configuration, plan.nodes, plan.kinds)
-                nodes = stack.enter_context(own)
+            nodes = self._start_nodes(environment, stack)
             address = nodes.address if nodes is not None else plan.address
             cluster = environment.start(plan.configuration, address=address, keep=plan.keep)
             if not plan.keep and not cluster.was_running:
                 stack.callback(cluster.stop)
-            check_members(plan.kinds, len(cluster.members))
+            self._members = [m for m in cluster.members if m not in cluster.members_gone()]
+            check_members(plan.kinds, len(self._members))
+            self._check_started(cluster)
             self._say_where(cluster)
             members = environment.members(cluster, self._numbers)
             with contextlib.closing(members), self._histories() as sinks, told_apart():
@@ -159,6 +98,27 @@ class ChaosRun:
             if plan.timeline is not None:
                 write_timeline(plan.timeline, report, self._acknowledged())
             return GOOD if report.held else NOT_HELD
+
+    def _start_nodes(self, environment: Environment, stack: contextlib.ExitStack) -> Nodes | None:
+        plan = self._plan
+        if plan.has_hosts:
+            count = len(plan.configuration.members)
+            self._console.say(f"making {count + 1} hosts with a Ray node each")
+            return stack.enter_context(environment.hosts(plan.configuration, plan.kinds))
+        if plan.nodes is not None:
+            self._console.say(f"starting a Ray cluster of {plan.nodes} nodes")
+            own = environment.nodes(plan.configuration, plan.nodes, plan.kinds)
+            return stack.enter_context(own)
+        return None
+
+    def _check_started(self, cluster: ChaosCluster) -> None:
+        """Whether the cluster's controller is as the faults need it: the run started it."""
+        needing = [k.value for k in FaultKind if k in OF_RECONCILERS and k in self._plan.kinds]
+        if needing and cluster.was_running:
+            raise ConfigurationError(
+                f"--faults: {', '.join(needing)}: cluster {cluster.name} runs already, and its "
+                "controller may undo what is done; only where the job starts the cluster"
+            )
 
     @property
     def _numbers(self) -> list[int]:
@@ -179,7 +139,7 @@ class ChaosRun:
         numbers = self._numbers
         groups = f"{len(numbers)} groups" if self._plan.is_of_many else f"group {numbers[0]}"
         self._console.say(
-            f"cluster {cluster.name}, members {', '.join(cluster.members)}, {groups}, "
+            f"cluster {cluster.name}, members {', '.join(self._members)}, {groups}, "
             f"seed {self._plan.limits.seed}"
         )
 
@@ -188,10 +148,13 @@ class ChaosRun:
         kinds = set(self._plan.kinds)
         if kinds & OF_GROUPS:
             self._console.say("making room: each group leaves members that it may be given to")
-            make_room(cluster, self._numbers)
+            make_room(cluster, self._members, self._numbers, is_ordered=self._plan.is_ordered)
         groups = [SYSTEM_GROUP, *self._numbers]
+        if self._plan.is_ordered:
+            self._console.say("telling the reconciler to leave groups as they are")
+            keep_voters(cluster, groups)
         voters = {group: cluster.group(group).members().voters for group in groups}
-        return GroupVoters(cluster.members, voters)
+        return GroupVoters(self._members, voters)
 
     def _run_on(
         self,
@@ -221,13 +184,19 @@ class ChaosRun:
                 voters,
                 self._numbers,
                 executor,
+                kinds=plan.kinds,
                 nodes=nodes,
+                is_ordered=plan.is_ordered,
+                lease_s=plan.configuration.proposer.lease_ms / 1_000,
                 say=self._say,
                 on_tick=self._tell_progress,
             )
+            if injector.replacements is not None:
+                injector.replacements.avoid(cluster.operations.wanted().members)
             end_ns = self._work(injector)
         self._say("clients have ended; checking")
-        gone = [m for m in cluster.members if m not in injector.account.voters.members]
+        there = injector.account.voters.members
+        gone = [m for m in cluster.members if m not in there]
         for group in self._groups:
             group.check(members, gone, plan.check_s)
         results = [
@@ -237,7 +206,7 @@ class ChaosRun:
         self._gather(results)
         return ChaosReport(
             cluster=cluster.name,
-            members=cluster.members,
+            members=injector.account.voters.all_members,
             seed=plan.limits.seed,
             clients=sum(group.clients for group in plan.groups),
             seconds=plan.seconds,
@@ -279,6 +248,7 @@ class ChaosRun:
             return time.monotonic_ns()
         finally:
             # Also where the run broke off: nothing goes on behind the checks, or the exit.
+            injector.end()
             timeout_s = plan.limits.command_s + plan.limits.read_s + CLOSE_S if is_over else 0.0
             for workload in workloads:
                 workload.end()

@@ -1,8 +1,8 @@
 """Who votes in which group while its members are changed, and who may be harmed then; pure.
 
 While a change is under way, or when it is not known what became of it, a group may be in any of
-several configurations: before it, after it, or at a step between. A member may be harmed only if of
-the voters of each of them no more than a minority is.
+several configurations: before it, after it, or at a step between. A member may be harmed, and a
+link be cut, only if each of them can serve all the same (`chaos_cuts.can_serve`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from chaos_plan import VOTERS_MIN, FaultKind, PlannedFault, choose_group, choose_member, minority
+from chaos_cuts import Pair, can_serve
+from chaos_plan import VOTERS_MIN, FaultKind, PlannedFault, choose_group, choose_member
 
 Voters = frozenset[str]
 
@@ -50,6 +51,9 @@ class GroupVoters:
     """The voters of all groups, as far as they are known.
 
     Invariant: of every group there is at least one configuration that it may be in.
+
+    Attributes:
+        replaced: Members that are being replaced, and those that replace them.
     """
 
     def __init__(self, members: Sequence[str], voters: Mapping[int, Collection[str]]) -> None:
@@ -58,6 +62,7 @@ class GroupVoters:
         self._possible = {group: [frozenset(names)] for group, names in voters.items()}
         self._changing: set[int] = set()
         self._gone: set[str] = set()
+        self.replaced: set[str] = set()
 
     # What is so.
 
@@ -79,17 +84,29 @@ class GroupVoters:
         """The groups that a member may vote in."""
         return [group for group, sets in self._possible.items() if any(member in v for v in sets)]
 
-    def may_harm(self, harmed: Collection[str]) -> bool:
-        """Whether all these may be harmed together."""
+    def may_harm(self, harmed: Collection[str], cuts: Collection[Pair] = ()) -> bool:
+        """Whether all these may be harmed together, while those pairs do not hear each other."""
         return all(
-            len(voters & set(harmed)) <= minority(len(voters))
+            can_serve(voters, harmed, cuts)
             for configurations in self._possible.values()
             for voters in configurations
         )
 
-    def harmable(self, harmed: Collection[str]) -> list[str]:
+    def harmable(self, harmed: Collection[str], cuts: Collection[Pair] = ()) -> list[str]:
         """Those of whom one more may be harmed, or is already."""
-        return [name for name in self.members if name in harmed or self.may_harm({*harmed, name})]
+        return [
+            name for name in self.members if name in harmed or self.may_harm({*harmed, name}, cuts)
+        ]
+
+    def may_change(
+        self, changes: Iterable[Change], harmed: Collection[str], cuts: Collection[Pair]
+    ) -> bool:
+        """Whether groups can serve after each step of each of these, with these harmed and cut."""
+        return all(
+            can_serve(voters, harmed, cuts)
+            for change in changes
+            for voters in change.steps(self.of(change.group))
+        )
 
     def can_spare(self, member: str, voters_min: int) -> bool:
         """Whether all of its groups have so many voters without it."""
@@ -106,11 +123,12 @@ class GroupVoters:
 
     # What changes.
 
-    def begin(self, change: Change) -> None:
-        """A change is under way."""
-        self._changing.add(change.group)
-        configurations = self._possible[change.group]
-        configurations += [v for v in change.steps(self.of(change.group))]
+    def begin(self, *changes: Change) -> None:
+        """A change of each of these groups is under way; of one group it may be any of several."""
+        before = {change.group: self.of(change.group) for change in changes}
+        self._changing |= before.keys()
+        for change in changes:
+            self._possible[change.group] += change.steps(before[change.group])
 
     def end(self, group: int, voters: Collection[str], *, is_sure: bool) -> None:
         """A change has ended.
@@ -128,6 +146,16 @@ class GroupVoters:
         """A member is gone for good, and harmed for ever in the groups that it still votes in."""
         self._gone.add(member)
 
+    def replace(self, member: str, successor: str) -> None:
+        """A new member comes, which votes nowhere yet, to take the place of another one."""
+        self._members = (*self._members, successor)
+        self.replaced |= {member, successor}
+
+    def has_replaced(self, member: str, successor: str) -> None:
+        """The other one has ended, and has no group any more."""
+        self._members = tuple(name for name in self._members if name != member)
+        self.replaced -= {member, successor}
+
     # What may be changed next.
 
     def choose_change(
@@ -137,6 +165,7 @@ class GroupVoters:
         *,
         whole: Collection[str],
         harmed: Collection[str],
+        cuts: Collection[Pair] = (),
         masters: Mapping[int, str],
     ) -> Change | str | None:
         """The change that a fault makes.
@@ -146,6 +175,7 @@ class GroupVoters:
             groups: That may be changed.
             whole: Members whose roles all serve.
             harmed: Members that are not whole.
+            cuts: Pairs of members that do not hear each other.
             masters: Who leads, by group.
 
         Returns:
@@ -155,7 +185,7 @@ class GroupVoters:
         if not any(possible.values()):
             return _why_not(fault.kind)
         now = {
-            group: [c for c in changes if self._is_possible_now(c, whole, harmed)]
+            group: [c for c in changes if self._is_possible_now(c, whole, harmed, cuts)]
             for group, changes in possible.items()
             if group not in self._changing
         }
@@ -177,14 +207,15 @@ class GroupVoters:
         return [Change(group, joins=j, leaves=name) for name in leaving for j in joining]
 
     def _is_possible_now(
-        self, change: Change, whole: Collection[str], harmed: Collection[str]
+        self,
+        change: Change,
+        whole: Collection[str],
+        harmed: Collection[str],
+        cuts: Collection[Pair],
     ) -> bool:
         if change.joins is not None and change.joins not in whole:
             return False
-        return all(
-            len(voters & set(harmed)) <= minority(len(voters))
-            for voters in change.steps(self.of(change.group))
-        )
+        return self.may_change((change,), harmed, cuts)
 
 
 def _choose(fault: PlannedFault, changes: Sequence[Change], master: str | None) -> Change:

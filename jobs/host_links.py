@@ -161,7 +161,18 @@ class HostLinks:
         Raises:
             As `cut`.
         """
-        self._drop(((first, second, 0.0), (second, first, 0.0)))
+        self.mend_one_way(((first, second), (second, first)))
+
+    def mend_one_way(self, directions: Iterable[tuple[str, str]]) -> None:
+        """Let everything through again in some directions.
+
+        Args:
+            directions: As of `cut_one_way`.
+
+        Raises:
+            As `cut`.
+        """
+        self._drop((*direction, 0.0) for direction in directions)
 
     def heal(self) -> None:
         """Make all links whole and fast again.

@@ -118,11 +118,11 @@ class HostNetwork:
             ConfigurationError: There is no such host.
         """
         self.check(host)
-        return ["ip", "netns", "exec", self._namespace(host), *command]
+        return ["ip", "netns", "exec", self.namespace(host), *command]
 
     def switch_command(self, *command: str) -> list[str]:
         """The same, where the bridge is."""
-        return ["ip", "netns", "exec", self._namespace(SWITCH), *command]
+        return ["ip", "netns", "exec", self.namespace(SWITCH), *command]
 
     def process_ids(self, host: str) -> list[int]:
         """The processes of a host.
@@ -131,7 +131,7 @@ class HostNetwork:
             ConfigurationError: There is no such host.
         """
         self.check(host)
-        with _pinned([self._namespace(host)]) as pinned:
+        with _pinned([self.namespace(host)]) as pinned:
             return sorted(pinned)
 
     def end_processes(self, host: str) -> None:
@@ -142,7 +142,7 @@ class HostNetwork:
             ClusterError: One does not go.
         """
         self.check(host)
-        _end_processes([self._namespace(host)])
+        _end_processes([self.namespace(host)])
 
     def check(self, *hosts: str) -> None:
         """Refuse names of hosts that are not there.
@@ -155,7 +155,8 @@ class HostNetwork:
                 allowed = ", ".join(self.hosts)
                 raise ConfigurationError(f"host: found {host!r}; allowed: {allowed}")
 
-    def _namespace(self, host: str) -> str:
+    def namespace(self, host: str) -> str:
+        """The name of a host's namespace."""
         return f"{PREFIX}{self._token}-{host}"
 
     def make(self) -> None:
@@ -165,12 +166,12 @@ class HostNetwork:
             ClusterError: The kernel or the tools refuse.
         """
         self.folder.mkdir()
-        switch = self._namespace(SWITCH)
+        switch = self.namespace(SWITCH)
         run_tool("ip", "netns", "add", switch)
         run_tool("ip", "-n", switch, "link", "add", BRIDGE, "type", "bridge")
         run_tool("ip", "-n", switch, "link", "set", "dev", BRIDGE, "up")
         for host in self.hosts:
-            own = self._namespace(host)
+            own = self.namespace(host)
             run_tool("ip", "netns", "add", own)
             run_tool("ip", "-n", own, "link", "set", "dev", "lo", "up")
             pair = ["eth0", "netns", own, "type", "veth", "peer", "name", host, "netns", switch]

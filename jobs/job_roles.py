@@ -9,12 +9,15 @@ import ray
 
 from ray_paxos import Cluster
 from ray_paxos.actors.administration import CLOSING_ORDER, ask_all
+from ray_paxos.actors.controller import ControllerActor
 from ray_paxos.actors.launching import ROLE_CLASSES
 from ray_paxos.actors.member import MemberActor
 from ray_paxos.actors.names import NAMESPACE, actor_name, role_method
 from ray_paxos.core.messages import RoleName
 
 CLOSE_S = 10.0
+CONTROLLER_TITLE = f"ray::{ControllerActor.__name__}"
+"""How the title of the controller's process begins."""
 
 
 def find_role(cluster: Cluster, member: str, role: RoleName) -> Any:

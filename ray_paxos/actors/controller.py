@@ -7,6 +7,7 @@ cluster that took the first for dead, does nothing that the first would not (`co
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -43,14 +44,23 @@ class ControllerActor:
         self._over = threading.Event()
         self._rounds = 0
         self._last = "none yet"
+        self._node_id: str = ray.get_runtime_context().get_node_id()
         self._thread = threading.Thread(
             target=self._run, args=(decode_spec(spec),), name="ray_paxos-controller", daemon=True
         )
         self._thread.start()
 
     def describe(self) -> dict[str, Any]:
-        """How many rounds it has run in this life, and what came of the last one, for a person."""
-        return {"rounds": self._rounds, "last": self._last}
+        """Where this life of it runs, how many rounds it has run, and what came of the last one.
+
+        The last is for a person.
+        """
+        return {
+            "pid": os.getpid(),
+            "node_id": self._node_id,
+            "rounds": self._rounds,
+            "last": self._last,
+        }
 
     def stop(self, timeout_s: float) -> None:
         """Begin no further round, and wait for the one that runs."""

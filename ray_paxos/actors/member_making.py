@@ -103,13 +103,18 @@ def make_member(
         Whether it may be recorded as joined; False where it is joining no more.
 
     Raises:
-        PlacementError: Its node is gone.
+        PlacementError: Its node is gone, and with it the only one that it may be made on.
         ReleaseError: Its node has a release that does not know the cluster's version.
         PaxosError: Its node could not make the folder.
     """
     name, member_id = member.spec.name, member.spec.member_id
     if member.node_id not in {node.node_id for node in nodes}:
-        raise PlacementError(f"member {name}: its node {member.node_id[:12]} is gone")
+        # A node that was started in its place has another id. It is not made there: whoever is slow
+        # might make it a second time, where it was to be made first.
+        raise PlacementError(
+            f"member {name}: its node {member.node_id[:12]} is gone, and it is made on no other "
+            "one; remove it, and add a member of another name"
+        )
     cluster = spec.decoded_genesis().cluster
     places = {name: (member.node_id, member_id)}
     folders.stage(

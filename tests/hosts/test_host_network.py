@@ -138,6 +138,14 @@ def test_one_way_the_other_direction_stays(
     assert heard(ends) == is_heard + 1
 
 
+def test_one_direction_is_mended_and_the_other_stays_cut(ends: Ends) -> None:
+    ends.links.cut("a", "b")
+    ends.links.mend_one_way([("a", "b")])
+    assert ends.ask()[0] == []
+    ends.links.mend_one_way([("b", "a")])
+    assert heard(ends) == 2
+
+
 def test_an_isolated_host_reaches_only_what_it_is_left() -> None:
     with host_network(("a", "b", "c")) as network:
         links = HostLinks(network)

@@ -17,7 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from chaos_cluster import Life, MemberLog, Place, Sight
+from chaos_cluster import CONTROLLER, Life, MemberLog, Place, Sight
+from chaos_cuts import Directions
 from chaos_plan import ROLES, FaultKind
 from ray_paxos.config import ClusterConfiguration
 from ray_paxos.errors import (
@@ -231,6 +232,8 @@ class FakeChanges:
 
     def __init__(self, members: Sequence[str], groups: Sequence[int], flaws: Flaws) -> None:
         self.members = members
+        self.ever = list(members)
+        self.orders_failing = 0
         self.voters = {group: set(members) for group in groups}
         self.made: list[tuple[int, str, str]] = []
         self.flaws = flaws
@@ -238,8 +241,54 @@ class FakeChanges:
     def group(self, group: int) -> FakeChangedGroup:
         return FakeChangedGroup(group, self)
 
+    @property
+    def operations(self) -> FakeOrders:
+        return FakeOrders(self)
+
     def having(self, group: int) -> list[str]:
         return [name for name in self.members if name in self.voters[group]]
+
+
+@dataclass
+class FakeOrders:
+    """What a reconciler is told, and does at once."""
+
+    changes: FakeChanges
+
+    def wanted(self) -> Any:
+        pinned = SimpleNamespace(labels=(("host", "h1"),), resource="")
+        return SimpleNamespace(members=dict.fromkeys(self.changes.ever, pinned))
+
+    def place_group(
+        self, group: int, members: Sequence[str], *, timeout_s: float
+    ) -> tuple[str, ...]:
+        self._order((group, "place", ",".join(members)))
+        if members:
+            self.changes.voters[group] = set(members)
+        return tuple(members)
+
+    def replace_member(
+        self,
+        name: str,
+        successor: str,
+        *,
+        labels: Any,
+        resource: str,
+        timeout_s: float,
+    ) -> None:
+        self._order((0, "replace", f"{name} by {successor}, {labels}"))
+        for voters in self.changes.voters.values():
+            if name in voters:
+                voters.remove(name)
+                voters.add(successor)
+        self.changes.members = [*self.changes.members, successor]
+        self.changes.ever.append(successor)
+
+    def _order(self, order: tuple[int, str, str]) -> None:
+        self.changes.made.append(order)
+        if self.changes.orders_failing:
+            self.changes.orders_failing -= 1
+            raise MembershipError("it still stands")
 
 
 class FakeExecutor(Executor):
@@ -270,8 +319,11 @@ class FakeNodes:
 
     address = "fake:6379"
 
-    def __init__(self, processes: FakeMembers | None = None) -> None:
+    def __init__(self, processes: FakeMembers | None = None, *, has_links: bool = True) -> None:
         self.processes = processes
+        self.has_links = has_links
+        self.lost: Directions = frozenset()
+        self.site_of: dict[str, str] = {}
         self.count = 0
         self.did: list[str] = []
 
@@ -279,15 +331,27 @@ class FakeNodes:
         self.did.append(f"kill {member}")
         assert self.processes is not None
         for place in self.processes.places:
-            if place[0] == member:
+            if self.site_of.get(place[0], place[0]) == member:
                 self.processes.back_ns[place] = 2**62
 
     def start(self, member: str) -> None:
         self.did.append(f"start {member}")
         assert self.processes is not None
-        lives = [life for place, life in self.processes.lives.items() if place[0] == member]
+        lives = [
+            life
+            for place, life in self.processes.lives.items()
+            if self.site_of.get(place[0], place[0]) == member
+        ]
         self.processes.kill(lives)
         self.processes.killed.pop()
+
+    @property
+    def links(self) -> FakeNodes | None:
+        return self if self.has_links else None
+
+    def lose(self, directions: Directions) -> None:
+        self.lost = directions
+        self.did.append(f"lose {len(directions)}")
 
     def kill_gcs(self) -> None:
         self.did.append("kill gcs")
@@ -310,14 +374,14 @@ class FakeChaosCluster:
 
     def __init__(self, configuration: ClusterConfiguration, flaws: Flaws) -> None:
         self.name = configuration.cluster
-        self.members = tuple(member.name for member in configuration.members)
+        names = tuple(member.name for member in configuration.members)
         self.was_running = False
         self.flaws = flaws
         self.groups = {
             each.group: FakeGroup(flaws if flaws.of_group in (0, each.group) else Flaws())
             for each in configuration.groups
         }
-        self.changes = FakeChanges(self.members, [0, *self.groups], flaws)
+        self.changes = FakeChanges(names, [0, *self.groups], flaws)
         self.sessions = itertools.count(1)
         self.stopped = 0
         self.handed_over: list[str | None] = []
@@ -334,6 +398,17 @@ class FakeChaosCluster:
 
     def group(self, group: int) -> FakeChangedGroup:
         return self.changes.group(group)
+
+    @property
+    def operations(self) -> FakeOrders:
+        return self.changes.operations
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        return tuple(self.changes.members)
+
+    def members_gone(self) -> frozenset[str]:
+        return frozenset()
 
     def flush(self, group: int) -> None:
         pass
@@ -391,10 +466,21 @@ class FakeMembers:
         self.restarted: list[str] = []
         self.full: set[str] = set()
         self.groups: Sequence[int] = (1,)
+        self.learned: dict[str, int] = {}
+        """Of members that learn nothing: what they have."""
+        self.never_new = False
+        """Whether members that replace others do not come to serve."""
         self.killed: list[list[Place]] = []
         self.stopped: list[list[Place]] = []
         self.resumed = 0
         self.is_closed = False
+
+    def watch(self, members: Sequence[str], *, has_controller: bool) -> None:
+        self.places = [(member, role) for member in members for role in ROLES]
+        if has_controller:
+            self.places.append(CONTROLLER)
+        # Whoever is new, serves.
+        self.lives = {p: self.lives.get(p) or self.new_life() for p in self.places}
 
     def new_life(self) -> Life:
         pid = next(self.pids)
@@ -416,6 +502,8 @@ class FakeMembers:
             and self.back_ns.get(place, 0) <= now_ns
             and self.paused.get(place, 0) <= now_ns
         }
+        if self.never_new:
+            lives = {p: life for p, life in lives.items() if not p[0].startswith("r")}
         if self.never_back:
             lives.pop(("m1", "learner"), None)
         masters = dict.fromkeys(self.groups, self.master) if self.master is not None else {}
@@ -425,7 +513,12 @@ class FakeMembers:
             if self.refusals_are_told:
                 refusals = {(name, role): "no folder" for name in self.wiped for role in ROLES}
         full = frozenset((name, "acceptor") for name in self.full)
-        return Sight(lives, masters, {}, refusals, full)
+        learned = {
+            (name, group): self.learned.get(name, now_ns)
+            for name in {place[0] for place in self.places} - {""}
+            for group in self.groups
+        }
+        return Sight(lives, masters, {}, refusals, full, learned)
 
     def kill(self, lives: Sequence[Life]) -> int:
         hit = self.places_of(lives)
@@ -478,11 +571,13 @@ class FakeEnvironment:
     cluster: FakeChaosCluster | None = None
     processes: FakeMembers | None = None
     own_nodes: FakeNodes | None = None
+    configuration: ClusterConfiguration | None = None
 
     def start(
         self, configuration: ClusterConfiguration, *, address: str | None, keep: bool
     ) -> FakeChaosCluster:
         self.starts.append((address, keep))
+        self.configuration = configuration
         self.cluster = FakeChaosCluster(configuration, self.flaws)
         self.cluster.was_running = self.was_running
         return self.cluster
@@ -498,10 +593,19 @@ class FakeEnvironment:
         return self.processes
 
     @contextlib.contextmanager
+    def hosts(
+        self, configuration: ClusterConfiguration, kinds: Collection[FaultKind]
+    ) -> Iterator[FakeNodes]:
+        self.own_nodes = FakeNodes()
+        self.configuration = configuration
+        yield self.own_nodes
+        self.own_nodes.did.append("close")
+
+    @contextlib.contextmanager
     def nodes(
         self, configuration: ClusterConfiguration, count: int, kinds: Collection[FaultKind]
     ) -> Iterator[FakeNodes]:
-        self.own_nodes = FakeNodes()
+        self.own_nodes = FakeNodes(has_links=False)
         self.own_nodes.count = count
         yield self.own_nodes
         self.own_nodes.did.append("close")

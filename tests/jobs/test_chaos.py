@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 import chaos_account
+import chaos_changes
 import chaos_group
+import chaos_options
 import chaos_run
 import chaos_waiting
 from chaos import command_line
@@ -42,6 +44,7 @@ QUICK = [
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (chaos_account, chaos_waiting):
         monkeypatch.setattr(module, "LOOK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(chaos_changes, "AGAIN_S", 0.01)
     monkeypatch.setattr(chaos_run, "SETTLE_S", 0.05)
     monkeypatch.setattr(chaos_run, "HEAL_S", 1.0)
     monkeypatch.setattr(chaos_group, "DIGESTS_S", 0.2)
@@ -346,6 +349,113 @@ def test_nodes_of_its_own_are_started_first_and_ended_last(tmp_path: Path, five:
     assert set(document["faults"]) <= set(kinds.split(","))
 
 
+def test_hosts_of_its_own_are_made_for_faults_of_links(
+    tmp_path: Path, five: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chaos_options, "missing_for_hosts", lambda: "")
+    path, timeline = tmp_path / "out.json", tmp_path / "run.html"
+    environment = FakeEnvironment()
+    kinds = "partition,one-way,partial"
+    options = ["--config", five, "--hosts", "--faults", kinds, "--json", str(path)]
+    assert run(environment, *options, "--timeline", str(timeline), "--seconds", "2") == 0
+    assert environment.own_nodes is not None
+    # All links are whole in the end.
+    assert environment.own_nodes.did[-2:] == ["lose 0", "close"]
+    assert environment.configuration is not None
+    pins = [(m.name, m.node_labels, m.resource) for m in environment.configuration.members]
+    assert pins == [(f"m{n}", {"host": f"h{n}"}, None) for n in range(1, 6)]
+    document = json.loads(path.read_text())
+    assert set(document["faults"]) == set(kinds.split(","))
+    assert all(kind in timeline.read_text() for kind in kinds.split(","))
+
+
+def test_members_are_replaced_and_those_that_are_there_in_the_end_are_checked(
+    tmp_path: Path, five: str
+) -> None:
+    path = tmp_path / "out.json"
+    environment = FakeEnvironment()
+    options = ["--config", five, "--groups", "--faults", "replace-member,kill-controller"]
+    assert run(environment, *options, "--json", str(path), "--seconds", "1.5") == 0
+    document = json.loads(path.read_text())
+    assert environment.configuration is not None
+    controller = environment.configuration.controller
+    assert (controller.runs, controller.spreads, controller.grows) == (True, False, False)
+    assert controller.replace_after_ms == 86_400_000
+    assert document["checks"] == dict.fromkeys(CHECKS, True)
+    replaced = [each for each in document["injected"] if each["kind"] == "replace-member"]
+    assert len(replaced) >= 2
+    left = {each["what"].split(" ")[0] for each in replaced}
+    came = {each["what"].split(" by ")[1] for each in replaced}
+    assert set(document["members"]) == ({"m1", "m2", "m3", "m4", "m5"} | came) - left
+    assert "kill-controller" in document["faults"]
+    assert environment.cluster is not None
+    # Groups are told first to keep the voters that they have.
+    everybody = "m1,m2,m3,m4,m5"
+    assert environment.cluster.changes.made[:4] == [
+        *((0, "place", everybody), (0, "place", "")),
+        *((1, "place", everybody), (1, "place", "")),
+    ]
+
+
+def test_a_member_that_replaced_another_is_checked(tmp_path: Path, five: str) -> None:
+    class Differing(FakeEnvironment):
+        def start(self, *arguments: Any, **options: Any):
+            cluster = super().start(*arguments, **options)
+            digests = cluster.member_digests
+
+            def differ(group: int, *, timeout_s: float) -> Any:
+                found = digests(group, timeout_s=timeout_s)
+                if "r1" in found:
+                    found["r1"].digest = "cd"
+                return found
+
+            cluster.member_digests = differ  # type: ignore[method-assign]
+            return cluster
+
+    path = tmp_path / "out.json"
+    options = ["--config", five, "--faults", "replace-member", "--json", str(path)]
+    assert run(Differing(), *options, "--fault-interval-s", "0.2") == 1
+    assert failed(json.loads(path.read_text())) == {"digests_equal"}
+
+
+def test_a_cluster_that_runs_already_has_its_own_controller(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    environment = FakeEnvironment(was_running=True)
+    assert run(environment, "--faults", "kill-controller,kill-role") == 2
+    said = capsys.readouterr().err
+    assert "error: --faults: kill-controller: cluster demo runs already, and its" in said
+    assert environment.processes is None
+
+
+def test_a_controller_of_the_configuration_is_kept_from_undoing_anything(
+    tmp_path: Path, five: str
+) -> None:
+    path = tmp_path / "controlled.yaml"
+    path.write_text(Path(five).read_text() + "controller: {runs: true, grows: true}\n")
+    environment = FakeEnvironment()
+    assert run(environment, "--config", str(path), "--faults", "remove-member") == 0
+    assert environment.configuration is not None
+    assert not environment.configuration.controller.grows
+    assert environment.cluster is not None
+    assert {what for _, what, _ in environment.cluster.changes.made} == {"place"}
+
+
+def test_members_that_left_before_the_run_are_not_looked_at(five: str) -> None:
+    class Left(FakeEnvironment):
+        def start(self, *arguments: Any, **options: Any):
+            cluster = super().start(*arguments, **options)
+            cluster.members_gone = lambda: frozenset({"m5"})  # type: ignore[method-assign]
+            for voters in cluster.changes.voters.values():
+                voters.discard("m5")
+            return cluster
+
+    environment = Left()
+    assert run(environment, "--config", five, "--faults", "kill-member") == 0
+    assert environment.processes is not None
+    assert "m5" not in {place[0] for place in environment.processes.places}
+
+
 def test_a_timeline_is_written(tmp_path: Path) -> None:
     path = tmp_path / "run.html"
     assert run(FakeEnvironment(), "--timeline", str(path), "--faults", "kill-role") == 0
@@ -467,6 +577,10 @@ def test_what_ray_says_of_killed_processes_stays_off_standard_output(
         (["--nodes", "2"], "--nodes: found 2; allowed: one for each of the 3 members, to 15"),
         (["--nodes", "3", "--keep"], "--nodes: that Ray cluster is the job's own and ends with"),
         (["--nodes", "3", "--address", "auto"], "--nodes: that Ray cluster is the job's own"),
+        (["--faults", "one-way,partial"], "--faults: one-way, partial: only between hosts of"),
+        (["--nodes", "3", "--faults", "partition"], "--faults: partition: only between hosts"),
+        (["--nodes", "3", "--hosts"], "--nodes and --hosts: give one of them"),
+        (["--hosts", "--keep"], "--hosts: that Ray cluster is the job's own and ends with"),
     ],
 )
 def test_bad_options_exit_2_before_anything_starts(
@@ -494,6 +608,18 @@ def test_disks_that_this_machine_cannot_have_exit_2_before_anything_starts(
     environment = FakeEnvironment()
     assert run(environment, "--nodes", "3", "--faults", "slow-disk") == 2
     assert "here is missing: the rights of root" in capsys.readouterr().err
+    assert environment.starts == []
+    assert environment.own_nodes is None
+
+
+def test_hosts_that_this_machine_cannot_have_exit_2_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    environment = FakeEnvironment()
+    assert run(environment, "--hosts", "--faults", "partition") == 2
+    said = capsys.readouterr().err
+    assert "--hosts: they cannot be made here: only root makes network namespaces" in said
     assert environment.starts == []
     assert environment.own_nodes is None
 

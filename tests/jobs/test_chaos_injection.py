@@ -2,98 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-
 import pytest
 
 from chaos_gaps import SECOND_NS
-from chaos_injection import Injector
 from chaos_plan import (
     DEFAULT_KINDS,
     OF_GROUPS,
     ROLES,
     FaultKind,
-    PlannedFault,
     minority,
     plan_faults,
 )
-from chaos_voters import GroupVoters
-from ray_paxos.errors import TransferError
-from tests.jobs.chaos_fakes import (
-    FakeChangedGroup,
-    FakeChanges,
-    FakeExecutor,
-    FakeMembers,
-    FakeNodes,
-    Flaws,
-)
-
-MEMBERS = ("m1", "m2", "m3")
-
-
-@dataclass
-class Bench:
-    """A cluster whose time passes only while the injector waits."""
-
-    members: tuple[str, ...] = MEMBERS
-    now_ns: int = 0
-    handed_over: list[str | None] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    harmed_most: int = 0
-    refuses: bool = False
-    flaws: Flaws = field(default_factory=Flaws)
-    voters: dict[int, tuple[str, ...]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.processes = FakeMembers(self.members, back_after_s=1.5, clock_ns=lambda: self.now_ns)
-        self.changes = FakeChanges(self.members, [0, 1], self.flaws)
-        for group, names in self.voters.items():
-            self.changes.voters[group] = set(names)
-        self.executor = FakeExecutor()
-        self.nodes = FakeNodes(self.processes)
-        groups = [group for group in self.changes.voters if group]
-        self.processes.groups = groups
-        self.injector = Injector(
-            self,
-            self.processes,
-            GroupVoters(self.members, self.changes.voters),
-            groups,
-            self.executor,
-            nodes=self.nodes,
-            say=self.said.append,
-            clock_ns=lambda: self.now_ns,
-            sleep=self.sleep,
-        )
-
-    def sleep(self, seconds: float) -> None:
-        self.now_ns += max(int(seconds * SECOND_NS), 1)
-
-    def drop_master(self, group: int, *, timeout_s: float) -> str | None:
-        self.handed_over.append(None)
-        return None
-
-    def transfer_master(self, member: str, group: int, *, timeout_s: float) -> None:
-        self.handed_over.append(member)
-        if self.refuses:
-            raise TransferError("it is too far behind")
-
-    def group(self, group: int) -> FakeChangedGroup:
-        return self.changes.group(group)
-
-    def run(self, plan: Iterator[PlannedFault], until_s: float) -> None:
-        self.injector.run(plan, int(until_s * SECOND_NS))
-
-
-def planned(kind: FaultKind, after_s: float = 1.0, **fields: object) -> PlannedFault:
-    defaults = {
-        "is_for_master": False,
-        "draw": 0.0,
-        "role": "learner",
-        "pause_s": 2.0,
-        "is_transfer": True,
-    }
-    return PlannedFault(kind, after_s, **{**defaults, **fields})  # type: ignore[arg-type]
+from tests.jobs.chaos_bench import FIVE, Bench, planned
+from tests.jobs.chaos_fakes import Flaws
 
 
 def watch_harm(bench: Bench) -> None:
@@ -227,9 +148,6 @@ def test_healing_continues_what_is_stopped_and_names_what_does_not_come_back() -
 
 
 # Changes of members
-
-
-FIVE = ("m1", "m2", "m3", "m4", "m5")
 
 
 def test_changes_keep_three_voters_and_are_told() -> None:

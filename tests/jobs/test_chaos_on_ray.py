@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chaos_disks import check_disks
+from hosts import missing_for_hosts
 from ray_paxos.errors import ConfigurationError
 from tests.ray.subprocesses import ROOT, sandbox
 
@@ -144,6 +145,38 @@ def test_nodes_groups_and_disks_are_hit(tmp_path: Path, kinds: str) -> None:
     )
     assert set(told["faults"]) | set(told["refused"]) <= set(kinds.split(","))
     assert told["faults"]
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        "partition,one-way,partial",
+        "replace-member,kill-controller",
+        "partition,one-way,partial,kill-node,kill-gcs,kill-member,move-group,replace-member,"
+        "kill-controller",
+    ],
+)
+def test_links_are_cut_and_members_replaced(tmp_path: Path, kinds: str) -> None:
+    """Five hosts of the job's own, and one for the GCS and the clients."""
+    needs = ("--hosts",) if "partition" in kinds else ()
+    reason = missing_for_hosts() if needs else ""
+    if reason:
+        pytest.skip(f"hosts cannot be made here: {reason}")
+    told = run_chaos(
+        tmp_path,
+        *("--groups", "--seconds", "60", "--clients", "4", "--faults", kinds, *needs),
+        *("--gap-limit-s", "15"),
+        configuration=FIVE,
+        limit_s=800,
+    )
+    assert set(told["faults"]) <= set(kinds.split(","))
+    assert told["faults"]
+    replaced = [each for each in told["injected"] if each["kind"] == "replace-member"]
+    came = {each["what"].split(" by ")[1] for each in replaced}
+    left = {each["what"].split(" ")[0] for each in replaced}
+    assert set(told["members"]) == ({"m1", "m2", "m3", "m4", "m5"} | came) - left
 
 
 @pytest.mark.nightly

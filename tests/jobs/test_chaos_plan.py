@@ -63,6 +63,15 @@ def test_times_are_as_they_are_said_to_be() -> None:
     assert 0.4 < sum(fault.is_for_master for fault in faults) / len(faults) < 0.6
 
 
+def test_links_have_a_source_of_their_own() -> None:
+    faults = list(islice(plan_faults(DEFAULT_KINDS, 3, 4.0), 50))
+    assert len({fault.links_draw for fault in faults}) == 50
+    # What a seed meant before there were links to cut.
+    kinds = [fault.kind.value for fault in faults[:5]]
+    assert kinds == ["drop-master", "kill-role", "pause-member", "restart-all", "kill-member"]
+    assert round(faults[0].after_s, 6) == 4.754322
+
+
 def test_no_kinds_are_no_faults() -> None:
     assert list(plan_faults((), 1, 4.0)) == []
 
@@ -100,10 +109,13 @@ def test_changes_of_members_need_a_fourth_one() -> None:
 
 def test_faults_of_nodes_need_nodes_of_the_jobs_own() -> None:
     kinds = (FaultKind.KILL_ROLE, FaultKind.KILL_NODE, FaultKind.KILL_GCS, FaultKind.FULL_DISK)
-    check_nodes(kinds, 3)
-    check_nodes(DEFAULT_KINDS, None)
+    check_nodes(kinds, 3, has_hosts=False)
+    check_nodes(DEFAULT_KINDS, None, has_hosts=False)
+    check_nodes((*kinds, FaultKind.PARTIAL), None, has_hosts=True)
+    with pytest.raises(ConfigurationError, match="partial: only between hosts of the job's own"):
+        check_nodes((FaultKind.PARTIAL, FaultKind.KILL_NODE), 3, has_hosts=False)
     with pytest.raises(ConfigurationError, match="kill-node, kill-gcs, full-disk: only where the"):
-        check_nodes(kinds, None)
+        check_nodes(kinds, None, has_hosts=False)
 
 
 def test_the_master_or_any_member_is_hit() -> None:

@@ -14,9 +14,11 @@ import ray
 from click.testing import CliRunner, Result
 
 import ray_paxos
+from ray_paxos.actors.member_making import new_member
 from ray_paxos.cli.main import main
 from ray_paxos.config import parse_configuration
 from ray_paxos.core.wanted import GroupState, MemberState
+from ray_paxos.core.wanted_changes import JoinMember
 from ray_paxos.errors import (
     BootstrapError,
     ConfigurationError,
@@ -193,6 +195,17 @@ def test_a_member_whose_disk_is_lost_is_replaced(growing: ray_paxos.Cluster, hom
             assert "m2" not in voters
         put(client, "kept", b"2")
         assert read(client, "kept").value == b"2"
+
+
+def test_a_member_whose_node_went_before_it_was_made_is_removed_and_another_one_added(
+    growing: ray_paxos.Cluster,
+) -> None:
+    growing._system.change(JoinMember(new_member("m30", "beef")))
+    # A node that is started again has another id.
+    with pytest.raises(MembershipError, match=r"its node beef is gone.*; remove it, and add a"):
+        growing.operations.add_member("m30", timeout_s=1.0)
+    growing.operations.remove_member("m30")
+    assert state_of(growing, "m30") is MemberState.GONE
 
 
 def test_a_member_joins_takes_over_and_another_one_leaves(
