@@ -29,6 +29,13 @@ def starts_ray(path: str | Path) -> bool:
     return path.parent.name in ("ray", "hosts") or path.name.endswith("_on_ray.py")
 
 
+def has_own_ray(path: str | Path) -> bool:
+    """Whether tests of a file, of those that may start Ray, have Ray clusters of their own."""
+    path = ROOT / path
+    is_elsewhere = path.parent.name == "hosts" or path.name.endswith("_on_ray.py")
+    return is_elsewhere or "tests.ray.subprocesses" in path.read_text()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What may start Ray is marked `ray`, and comes last."""
     for item in items:
@@ -38,15 +45,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class SharedFiles(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """With `-n 2` two processes share the files of tests; one takes all that starts Ray, at last.
+    """With `-n 2` two processes share the files of tests; what starts Ray comes at last.
 
-    So Ray has the machine to itself: with other tests beside them starts of a cluster took up to
-    twice as long, which gains nothing. (xdist's own groups come to nothing with pytest 9.2.)
+    One of them takes all that shares one Ray cluster; files that have Ray clusters of their own go
+    to whoever is free. Beside tests that keep a processor busy starts of a cluster took up to twice
+    as long. (xdist's own groups come to nothing with pytest 9.2.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.split("::")[0]
-        return "ray" if starts_ray(path) else path
+        if path.startswith("tests/hosts/"):
+            return "hosts"
+        return "ray" if starts_ray(path) and not has_own_ray(path) else path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFiles:
