@@ -182,6 +182,8 @@ def test_real_commands_are_in_state_and_log_and_survive(
     assert read_lines(state) == expected
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_kept_cluster_takes_kills_and_is_found_again(machine: Machine, tmp_path: Path) -> None:
     state, document = tmp_path / "out.jsonl", tmp_path / "out.json"
     outputs = ["--dump-state", str(state), "--json", str(document)]
