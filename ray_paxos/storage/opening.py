@@ -60,6 +60,7 @@ from ray_paxos.core.settings import (
 from ray_paxos.errors import CheckpointError, DamageError, PaxosError
 from ray_paxos.machines.host import MachineHost
 from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.storage.checkpoint_files import remove_tree
 from ray_paxos.storage.checkpoint_folders import CheckpointFolder
 from ray_paxos.storage.checkpoint_maker import CheckpointMaker
 from ray_paxos.storage.checkpoints import (
@@ -78,7 +79,7 @@ from ray_paxos.storage.identity import (
     open_role_folder,
 )
 from ray_paxos.storage.journal import JournalSettings, open_journal
-from ray_paxos.storage.parts import PARTS, Introduce, OpenParts, PartsFile, remove_tree
+from ray_paxos.storage.parts import PARTS, Introduce, OpenParts, PartsFile
 from ray_paxos.storage.saved_state import drop_saved, saved_folder
 from ray_paxos.storage.scrubber import Scrubber
 from ray_paxos.storage.segment_folders import SegmentFolder
@@ -346,6 +347,8 @@ def _remove_left(disk: Disk, below: str, remove: Callable[[Disk, int], None], pa
             remove(disk, group)
 
 
+# Durably: the group may come back, and what a loss of power brought back with it would be taken for
+# its own.
 def _remove_log(disk: Disk, group: int) -> None:
     for path in (log_folder(group), saved_folder(group), aside_folder(group)):
         remove_tree(disk, path)

@@ -217,20 +217,3 @@ def held_groups(disk: Disk, identity: Identity) -> tuple[int, ...]:
         return tuple(sorted(read_parts(disk, identity).parts))
     except DamageError:
         return identity.groups
-
-
-def remove_tree(disk: Disk, path: str) -> None:
-    """Remove a folder with all that is in it; nothing where there is none.
-
-    Raises:
-        OSError: The disk refuses; the rest stays.
-    """
-    if not disk.exists(path):
-        return
-    for name in disk.list(path):
-        below = f"{path}/{name}"
-        if disk.is_folder(below):
-            remove_tree(disk, below)
-        else:
-            disk.unlink(below)
-    disk.remove_folder(path)

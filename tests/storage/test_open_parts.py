@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from ray_paxos.core.genesis import Configuration, GroupSpec, Voter
 from ray_paxos.core.parts import Part, PartLeft, Parts, PartTaken
 from ray_paxos.core.role import Role
 from ray_paxos.errors import CheckpointError, DamageError
+from ray_paxos.storage import opening
 from ray_paxos.storage.identity import Identity
 from ray_paxos.storage.parts import PARTS, OpenParts, PartsFile, write_parts
 from ray_paxos.testing.disk import SimulatedDisk
@@ -122,3 +124,25 @@ def test_where_the_file_is_damaged_everything_stays_as_it_is() -> None:
         member.parts.follow()
     assert not member.removed
     assert list(member.parts.groups) == [6]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_was_left_does_not_come_back_with_a_loss_of_power(seed: int) -> None:
+    """Seed 2329 of the simulator: the group came back, and found half of an earlier checkpoint."""
+    disk = SimulatedDisk()
+    kept = ("checkpointer/group=2/50/manifest.json", "checkpointer/group=2/50/machine/table")
+    for path in (*kept, "learner/log/group=2/1-9.plain"):
+        folder = path.rpartition("/")[0]
+        disk.make_folder(folder)
+        file = disk.create(path)
+        file.write(b"x")
+        file.sync()
+        file.close()
+        while folder:
+            disk.sync_folder(folder)
+            folder = folder.rpartition("/")[0]
+    disk.sync_folder("")
+    opening._remove_work(disk, 2)
+    opening._remove_log(disk, 2)
+    disk.power_loss(random.Random(seed))
+    assert [path for path in disk.paths() if "group=2" in path] == []
