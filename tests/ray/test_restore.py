@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 import ray_paxos
 from ray_paxos.cli.main import main
-from ray_paxos.config import parse_configuration
 from ray_paxos.errors import PaxosError
 from ray_paxos.machines import kv
 from tests.ray import helpers
@@ -28,6 +27,15 @@ learner: {{seal_age_ms: 100}}
 logging: {{level: WARNING}}
 roles: {arrangement}
 """
+
+
+def made_config(tmp_path: Path, arrangement: str) -> tuple[Path, Path, Path]:
+    """The folders of archive and data, and the configuration that names them."""
+    archive, data_dir = tmp_path / "archive", tmp_path / "data"
+    archive.mkdir()
+    config = tmp_path / "vault.yaml"
+    config.write_text(TEXT.format(archive=archive, data_dir=data_dir, arrangement=arrangement))
+    return archive, data_dir, config
 
 
 def archive_state(member: str) -> dict[str, Any]:
@@ -75,12 +83,8 @@ def get(client: ray_paxos.Client, key: str) -> bytes | None:
 def test_a_cluster_is_archived_lost_restored_and_goes_on(
     local_ray: None, tmp_path: Path, arrangement: str
 ) -> None:
-    archive, data_dir = tmp_path / "archive", tmp_path / "data"
-    archive.mkdir()
-    text = TEXT.format(archive=archive, data_dir=data_dir, arrangement=arrangement)
-    config = tmp_path / "vault.yaml"
-    config.write_text(text)
-    cluster = ray_paxos.start(parse_configuration(text))
+    archive, data_dir, config = made_config(tmp_path, arrangement)
+    cluster = ray_paxos.start(config)
     old_client = cluster.client(label="old")
     chosen = 0
     for number in range(20):
@@ -107,7 +111,7 @@ def test_a_cluster_is_archived_lost_restored_and_goes_on(
     result = CliRunner().invoke(main, [*arguments, str(config), "--yes"])
     assert result.exit_code == 0, result.output
 
-    cluster = ray_paxos.start(parse_configuration(text))
+    cluster = ray_paxos.start(config)
     try:
         assert cluster.status().cluster_id != old_id
         with cluster.client(label="new") as client:
@@ -130,12 +134,8 @@ def test_groups_that_were_made_later_are_restored_and_dropped_ones_are_not(
     local_ray: None, tmp_path: Path, arrangement: str
 ) -> None:
     """Nothing of them is in the genesis: what they began with is in group 0."""
-    archive, data_dir = tmp_path / "archive", tmp_path / "data"
-    archive.mkdir()
-    text = TEXT.format(archive=archive, data_dir=data_dir, arrangement=arrangement)
-    config = tmp_path / "vault.yaml"
-    config.write_text(text)
-    cluster = ray_paxos.start(parse_configuration(text))
+    archive, data_dir, config = made_config(tmp_path, arrangement)
+    cluster = ray_paxos.start(config)
     for group in (7, 8):
         cluster.operations.create_group(group)
         with cluster.client(group) as client:
@@ -155,7 +155,7 @@ def test_groups_that_were_made_later_are_restored_and_dropped_ones_are_not(
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert "not restored: group 8 was dropped" in result.output
-    cluster = ray_paxos.start(parse_configuration(text))
+    cluster = ray_paxos.start(config)
     try:
         assert sorted(g.group for g in cluster.status().groups) == [0, 1, 7]
         with cluster.client(7) as client:
