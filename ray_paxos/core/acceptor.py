@@ -11,7 +11,10 @@ Rules ("Paxos Made Simple", section 2.2, with the whole open log under one promi
    It answers `BelowFloor` there: never "no vote", never accepted.
 5. It answers under one configuration. A sender with an older one is told so; with a newer one it
    has to wait until this member has learned that one (R5). It takes another one only from its own
-   member's learner, which holds everything through the entry that made it durably.
+   member's learner, which holds everything through the entry that made it durably. Where damage
+   has cut that learner's log short since, what was chosen there may be in votes alone, and nobody
+   could be taught the configuration; then it answers again under those from where the log ends
+   on, for instances through the entry of its own (`_goes_back`).
 6. While a lease that it granted runs, it promises no other member anything; after a restart it
    promises nobody anything for as long as it ever granted (`lease`). Accepts are never barred: who
    sends them has a majority's promises. It confirms a round, and grants, only at or above its
@@ -38,7 +41,7 @@ from ray_paxos.core.events import (
     MessageRefused,
     PromiseGranted,
 )
-from ray_paxos.core.genesis import Voter
+from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, Voter
 from ray_paxos.core.learner_messages import (
     RaiseVoteFloor,
     VoteFloorRaised,
@@ -110,6 +113,9 @@ class Acceptor:
         self._member_id = member_id
         self._settings = settings
         self._leases: dict[int, LeaseGrants] = {}
+        # The configuration that the own log has come to, in groups where damage has cut it short
+        # of the one followed here.
+        self._log_cut_to: dict[int, int] = {}
         self._first_promises = {group: votes.promise for group, votes in state.groups.items()}
         for group, votes in state.groups.items():
             self._grants(group).opened(now_ns, votes.longest_lease_ms)
@@ -221,6 +227,7 @@ class Acceptor:
         else:
             self._emit(GroupRemoved(group, order.replica_id), effects)
             self._leases.pop(group, None)
+            self._log_cut_to.pop(group, None)
             self._first_promises.pop(group, None)
         self._reply(envelope, OrderDone(order.replica_id, refused), effects)
 
@@ -229,7 +236,8 @@ class Acceptor:
     ) -> None:
         """The own log has come to this configuration: answer under it, or begin to vote.
 
-        One that its log does not name any more goes on under what it had, until `RemoveGroup`.
+        One that its log does not name any more goes on under what it had, until `RemoveGroup`. A
+        voter of the genesis is made by an order alone (R9).
         """
         group, configuration = envelope.group, message.configuration
         if envelope.sender != Address(self._member_id, RoleName.LEARNER):
@@ -239,7 +247,8 @@ class Acceptor:
         voter, votes = configuration.voter(self._member_id), self.state.groups.get(group)
         if voter is not None and not self.storage_full:
             replica_id, config_id = voter.replica_id, configuration.config_id
-            if votes is None and replica_id > self.state.tombstones.get(group, 0):
+            is_made = config_id != GENESIS_CONFIG_ID
+            if votes is None and is_made and replica_id > self.state.tombstones.get(group, 0):
                 self._emit(GroupCreated(group, replica_id, configuration, config_id + 1), effects)
             elif (
                 votes is not None
@@ -249,6 +258,10 @@ class Acceptor:
                 self._emit(ConfigurationSet(group, configuration), effects)
         replica_id, config_id = self.stamp(group)
         asked_id = configuration.config_id
+        if asked_id >= config_id:
+            self._log_cut_to.pop(group, None)
+        elif message.cut_short_of == config_id:
+            self._log_cut_to[group] = asked_id
         self._reply(envelope, ConfigurationFollowed(config_id, replica_id, asked_id), effects)
 
     # The protocol.
@@ -269,7 +282,7 @@ class Acceptor:
         if reason is not None:
             self._nack(envelope, ballot, 0, reason, votes, effects, wait_ns)
             return
-        self._reply(envelope, PreVoteGranted(ballot), effects)
+        self._answer(envelope, PreVoteGranted(ballot), effects)
 
     def _on_prepare(
         self, envelope: Envelope, prepare: Prepare, votes: GroupVotes, now_ns: int, effects: Effects
@@ -291,7 +304,7 @@ class Acceptor:
         promise = Promise(
             prepare.ballot, prepare.from_instance, votes.floor, tuple(page), next_instance
         )
-        self._reply(envelope, promise, effects)
+        self._answer(envelope, promise, effects)
         effects.events.append(
             PromiseGranted(envelope.group, prepare.ballot, votes.floor, len(page))
         )
@@ -305,7 +318,7 @@ class Acceptor:
             return
         if accept.instance_id < votes.floor:
             below = BelowFloor(accept.ballot, accept.instance_id, votes.floor)
-            self._reply(envelope, below, effects)
+            self._answer(envelope, below, effects)
             return
         vote = votes.votes.get(accept.instance_id)
         if vote is not None and vote.ballot == accept.ballot:
@@ -320,8 +333,8 @@ class Acceptor:
         if sequence and self._bars_grant_ns(envelope.group, accept.ballot, now_ns):
             sequence = 0
         if sequence:
-            self._grant(envelope.group, accept.ballot, accept.lease_ms, votes, now_ns, effects)
-        self._reply(envelope, Accepted(accept.ballot, accept.instance_id, sequence), effects)
+            self._grant(envelope, accept.ballot, accept.lease_ms, votes, now_ns, effects)
+        self._answer(envelope, Accepted(accept.ballot, accept.instance_id, sequence), effects)
 
     def _on_heartbeat(
         self,
@@ -344,23 +357,28 @@ class Acceptor:
             return
         if votes.promise != ballot:
             self._emit(PromiseMade(envelope.group, ballot), effects)
-        self._grant(envelope.group, ballot, heartbeat.lease_ms, votes, now_ns, effects)
+        self._grant(envelope, ballot, heartbeat.lease_ms, votes, now_ns, effects)
         if heartbeat.confirmed:
             grants.heard(ballot, now_ns + self._settings.hearsay_ns)
-        self._reply(envelope, HeartbeatConfirmed(ballot, heartbeat.sequence), effects)
+        self._answer(envelope, HeartbeatConfirmed(ballot, heartbeat.sequence), effects)
 
     def _grant(
         self,
-        group: int,
+        envelope: Envelope,
         ballot: Ballot,
         lease_ms: int,
         votes: GroupVotes,
         now_ns: int,
         effects: Effects,
     ) -> None:
-        """Promise nobody else anything, for as long as the master asked by its own clock."""
+        """Promise nobody else anything, for as long as the master asked by its own clock.
+
+        Under an older configuration nobody serves any more, and nothing is granted.
+        """
+        group = envelope.group
         grants = self._grants(group)
-        if not lease_ms or not grants.may_grant(ballot):
+        is_of_old = envelope.config_id < votes.configuration.config_id
+        if not lease_ms or is_of_old or not grants.may_grant(ballot):
             return
         length_ms = held_ms(lease_ms, self._settings.clock_drift_ppm)
         if length_ms > votes.longest_lease_ms:
@@ -407,7 +425,9 @@ class Acceptor:
     ) -> NackReason | None:
         """Why this ballot is refused at this instance (None: whatever the instance), if it is."""
         configuration = votes.configuration
-        if envelope.config_id < configuration.config_id:
+        if envelope.config_id < configuration.config_id and not self._goes_back(
+            envelope, instance_id, configuration
+        ):
             return NackReason.CONFIGURATION_OLD
         if envelope.config_id > configuration.config_id:
             return NackReason.CONFIGURATION_NEW
@@ -416,13 +436,30 @@ class Acceptor:
             return NackReason.NOT_A_VOTER
         if ballot.member_id != envelope.sender.member_id:
             return NackReason.NOT_A_VOTER
-        if instance_id is not None and instance_id <= configuration.config_id:
+        if instance_id is not None and instance_id <= envelope.config_id:
             return NackReason.BEFORE_CONFIGURATION
         if votes.promise is not None and ballot < votes.promise:
             return NackReason.PROMISED
         if self.storage_full:
             return NackReason.STORAGE_FULL
         return None
+
+    def _goes_back(
+        self, envelope: Envelope, instance_id: int | None, configuration: Configuration
+    ) -> bool:
+        """Whether it answers under the sender's older configuration, in this instance.
+
+        The own log ended after the entry of the configuration that is followed here, durably, and
+        was cut short by damage. Nothing is left to be decided through that entry, but it may be
+        that only votes tell what was, and who asks for votes stands under an older configuration.
+        It finds there what was chosen under its own, the next entry first, as any new master; by
+        that it takes the next configuration and stands anew (R5). A majority that would let it
+        decide above that entry has promised those who came after it higher ballots.
+        """
+        cut_to = self._log_cut_to.get(envelope.group)
+        if cut_to is None or envelope.config_id < cut_to:
+            return False
+        return instance_id is None or instance_id <= configuration.config_id
 
     def _page(self, votes: GroupVotes, from_instance: int) -> tuple[list[Vote], int | None]:
         """Votes from an instance on, as many as fit, and where the next page starts."""
@@ -455,6 +492,12 @@ class Acceptor:
     def _emit(self, record: JournalRecord, effects: Effects) -> None:
         self.state.apply(record)
         effects.records.append(record)
+
+    def _answer(self, envelope: Envelope, message: Message, effects: Effects) -> None:
+        """Answer what is not refused: under an older configuration, where it goes back to that."""
+        config_id = min(envelope.config_id, self.stamp(envelope.group)[1])
+        send = Send(envelope.sender, envelope.group, message, config_id)
+        effects.sends_after_sync.append(send)
 
     def _reply(self, envelope: Envelope, message: Message, effects: Effects) -> None:
         # A nack waits, too: it tells a promise that may not be durable yet.

@@ -186,7 +186,7 @@ class Driver:
             self._sender,
             replica_id,
             self._incarnation,
-            config_id,
+            config_id if send.config_id is None else send.config_id,
             send.message,
         )
         return Transmit(send.to, envelope)

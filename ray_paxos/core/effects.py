@@ -18,11 +18,19 @@ from ray_paxos.core.tasks import Task
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One message on its way: to whom, about which group."""
+    """One message on its way: to whom, about which group.
+
+    Attributes:
+        to: To whom.
+        group: About which group.
+        message: It.
+        config_id: The configuration that it counts under, where that is not the role's own.
+    """
 
     to: Address
     group: int
     message: Message
+    config_id: int | None = None
 
 
 @dataclass(slots=True)

@@ -280,6 +280,9 @@ class Learner:
                 self._state.tell_proposer(effects)
             case CatchUp(through=through, sources=sources):
                 self._catch_up.wait_for(through, sources)
+                if sender == self._proposer and self._state.member_id in sources:
+                    # Its acceptor has refused it, by a configuration that it follows itself.
+                    self._voting_part.note_ahead(through)
                 self._go_on(now_ns, effects)
                 self._tell_status(sender, effects)
                 if sender == self._proposer and not self._state.replica_id:

@@ -43,9 +43,15 @@ class FollowConfiguration(msgspec.Struct, frozen=True, array_like=True, tag="fol
     """A learner tells its own acceptor the configuration that its log has come to.
 
     Everything through the entry that made it is durable in this member's log.
+
+    Attributes:
+        configuration: It.
+        cut_short_of: What the acceptor said that it follows, where that is a later one: damage has
+            cut the log short of it since. 0 for nothing.
     """
 
     configuration: Configuration
+    cut_short_of: int = 0
 
 
 class ConfigurationFollowed(msgspec.Struct, frozen=True, array_like=True, tag="followed"):

@@ -17,7 +17,9 @@ An acceptor is told of no configuration before everything through its entry is d
 member's log: one that outlived its entry would refuse the old configuration's proposers, and nobody
 could teach them the new one. Where damage has cut the log short of what the acceptor follows,
 nothing is ordered of it before the log has come there again: by an older configuration it may look
-removed, and is not.
+removed, and is not. But it is told where the log ends: from there on it answers older proposers
+again, who may find in votes alone what the log had. By the genesis nobody is told anything; that
+its acceptor is ahead of that a learner hears of its own proposer, which the acceptor refuses.
 """
 
 from __future__ import annotations
@@ -62,7 +64,14 @@ class VotingPart:
 
     def is_in_step(self, configuration: Configuration) -> bool:
         """Whether the acceptor is known to be what the configuration says."""
-        return configuration.config_id == self._followed_id
+        config_id = configuration.config_id
+        return config_id == self._followed_id and config_id >= self.ahead_through
+
+    def note_ahead(self, config_id: int) -> None:
+        """The own acceptor was heard to follow the configuration of this instance."""
+        if config_id > self.ahead_through:
+            self.ahead_through = config_id
+            self.due_ns = None
 
     def take_due(
         self, configuration: Configuration, durable_through: int, now_ns: int
@@ -75,7 +84,7 @@ class VotingPart:
             now_ns: The clock.
         """
         config_id = configuration.config_id
-        if config_id == self._followed_id or durable_through < config_id:
+        if self.is_in_step(configuration) or durable_through < config_id:
             self.due_ns = None
             return []
         if self.due_ns is not None and now_ns < self.due_ns:
@@ -83,7 +92,8 @@ class VotingPart:
         self._note_configuration(configuration)
         self.due_ns = now_ns + self._retry_ns
         if not self._outlived:
-            return [(self._acceptor, FollowConfiguration(configuration))]
+            cut_short_of = self.ahead_through if self.ahead_through > config_id else 0
+            return [(self._acceptor, FollowConfiguration(configuration, cut_short_of))]
         if self._is_known_gone or len(self._durable_at) >= configuration.majority:
             return [(self._acceptor, RemoveGroup(self._outlived, config_id))]
         return [
@@ -100,7 +110,7 @@ class VotingPart:
             return
         self._note_configuration(configuration)
         if message.config_id > configuration.config_id:
-            self.ahead_through = message.config_id
+            self.note_ahead(message.config_id)
             return
         voter = configuration.voter(self._member_id)
         if voter is not None and message.replica_id == voter.replica_id:

@@ -24,7 +24,8 @@ that their damage bars it from none; only the journal does, and whatever says wh
 | `proposer`, `checkpointer`: the same | any | votes and log | in all; it leads or keeps nothing |
 | a segment, at a start | any | the log before it | in all; others give it the rest |
 | a segment, while it runs | any | the chains at its ends | in all; others give it that segment |
-| a segment that nobody else has | any | what is applied | in all; a checkpoint of it replaces it |
+| a segment that nobody else has, at a start | any | the votes | in all; a master finds it in them |
+| the same, while it runs | any | what is applied | in all; a checkpoint of it replaces it |
 | a segment, at all members | any | what the checkpoints hold | in all; status tells |
 | `learner/parts.json` | any | the votes | in all; it learns and leads nothing |
 | the newest checkpoint | any | the one before it, and the log | in all; makes another |

@@ -157,8 +157,24 @@ def begin_with_the_first_instance(patch):
 
 
 def answer_who_is_late(patch):
-    """An acceptor answers senders of older configurations."""
+    """An acceptor answers senders of older configurations, as of its own."""
     _refuse_less(patch, NackReason.CONFIGURATION_OLD)
+    stamp_what_it_follows(patch)
+
+
+def never_go_back(patch):
+    """An acceptor whose own log was cut short refuses all that stand where the log ends."""
+    patch.setattr(Acceptor, "_goes_back", lambda self, envelope, instance_id, configuration: False)
+
+
+def say_nothing_of_the_genesis(patch):
+    """A learner whose log was cut back to the genesis tells its acceptor nothing."""
+    patch.setattr(VotingPart, "note_ahead", lambda self, config_id: None)
+
+
+def stamp_what_it_follows(patch):
+    """An acceptor that goes back says that its answer counts where it is itself."""
+    patch.setattr(Acceptor, "_answer", Acceptor._reply)
 
 
 def answer_who_is_ahead(patch):

@@ -8,6 +8,7 @@ Which schedule of `test_membership_schedules.py` each model is the walk around:
  stale       8,800     1.1  counting under the wrong configuration
  removal     8,400     1.3  a removed voter that is asked, and one that has forgotten
  unsealed   22,700     3.3  a configuration that outlives its entry
+ cut short  22,900     5.0  an entry that only a damaged log had
  taught      1,300     0.5  taught, not applied
  late        8,800     1.0  a late accept of an old configuration; requests during a change
  outlived    2,800     2.4  a lease notice of an old configuration
@@ -36,6 +37,7 @@ from ray_paxos.testing.exhaustive.actions import Packet
 from ray_paxos.testing.exhaustive.explore import Result, Search
 from ray_paxos.testing.exhaustive.membership_lease_models import OUTLIVED, WIDE_OUTLIVED
 from ray_paxos.testing.exhaustive.membership_models import (
+    CUT_SHORT,
     LATE,
     REMOVAL,
     REPLACED,
@@ -124,6 +126,17 @@ REACHED: list[tuple[Model, tuple[str, ...]]] = [
         ),
     ),
     (
+        CUT_SHORT,
+        (
+            situations.WENT_BACK,
+            situations.OLD_VOTE,
+            situations.OLD_PREPARE,
+            situations.OLD_ACCEPT,
+            situations.ENTRY_ADOPTED,
+            situations.LED_ON,
+        ),
+    ),
+    (
         OUTLIVED,
         (
             situations.OLD_NOTICE,
@@ -178,6 +191,8 @@ FOUND = [
     (bugs.propose_above_an_adopted_entry, STALE),
     (bugs.propose_above_an_adopted_entry, REMOVAL),
     (bugs.propose_beside_an_entry, LATE),
+    (bugs.propose_above_an_adopted_entry, CUT_SHORT),
+    (bugs.stamp_what_it_follows, CUT_SHORT),
     (bugs.forget_at_once, REMOVAL),
     (bugs.create_a_group_on_a_message, REMOVAL),
     (bugs.take_a_configuration_before_it_is_sealed, UNSEALED),

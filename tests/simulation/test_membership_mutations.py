@@ -50,6 +50,20 @@ FOUND_BY_SCHEDULES = [
     (bugs.answer_who_is_late, schedules.test_counting_under_the_wrong_configuration),
     (bugs.answer_who_is_late, schedules.test_late_accept_of_an_old_configuration),
     (
+        bugs.never_go_back,
+        functools.partial(schedules.test_entry_that_only_a_damaged_log_had, False),
+    ),
+    (bugs.never_go_back, functools.partial(schedules.test_entry_that_only_a_damaged_log_had, True)),
+    (bugs.never_go_back, schedules.test_entries_that_are_in_votes_alone),
+    (
+        bugs.say_nothing_of_the_genesis,
+        functools.partial(schedules.test_entry_that_only_a_damaged_log_had, False),
+    ),
+    (
+        bugs.stamp_what_it_follows,
+        functools.partial(schedules.test_entry_that_only_a_damaged_log_had, True),
+    ),
+    (
         bugs.answer_who_is_ahead,
         schedules.test_member_that_is_added_again_before_it_has_forgotten,
     ),

@@ -815,6 +815,69 @@ def test_voter_whose_log_is_lost() -> None:
     assert votes_under(play, "C", promotion)
 
 
+@pytest.mark.parametrize("is_later", [False, True])
+def test_entry_that_only_a_damaged_log_had(is_later: bool) -> None:
+    """R11: what one log alone has learned is in the votes yet, and is found there.
+
+    A tells nobody of an entry, seals it, and its acceptor follows; then damage takes its log. B has
+    voted only, C is dead for good. Nobody has the entry to teach it, and without A's acceptor,
+    which is further than all proposers, there is no majority. They stand under the genesis, or
+    under a later configuration.
+    """
+    play = Scenario(3, options=replace(JOINING, followers=1))
+    client = begin(play, "A")
+    if is_later:
+        change(play, client, "A", ADD, "E")
+    before = play.proposer("A").configuration.config_id
+    assert is_later == (before > 0)
+    untold = play.lose(Chosen, LearnReply, to="B.learner C.learner D.learner E.learner")
+    removal = client.change("A", REMOVE, "D", before).config_id
+    play.until(lambda: votes_under(play, "A", removal), what="A's acceptor follows")
+    assert votes_under(play, "B", before)
+    assert removal in play.votes("B").votes
+    play.kill("A C")
+    play.lose_segments("A")
+    play.end(untold)
+    play.start("A")
+    assert follows(play, "A", 0)
+    play.let_all_stand()
+    play.until(lambda: play.masters() != [], what="A or B finds the entry, and leads on")
+    (master,) = play.masters()
+    client.call(master, b"two")
+    play.until(lambda: all(votes_under(play, name, removal) for name in "AB"), what="both follow")
+    play.until(lambda: play.lines("A") == play.lines("B") == [b"one", b"two"], what="both have it")
+
+
+def test_entries_that_are_in_votes_alone() -> None:
+    """Two configurations after another, and no log has even the first of them any more.
+
+    Whoever stands finds the first entry, and stands again under it before it finds the second.
+    """
+    play = Scenario(3, options=replace(JOINING, followers=1))
+    play.lose(RaiseVoteFloor)
+    client = begin(play, "A")
+    addition = change(play, client, "A", ADD, "E")
+    client.call("A", b"two")
+    removal = change(play, client, "A", REMOVE, "D")
+    client.call("A", b"three")
+    play.until(lambda: all(votes_under(play, name, removal) for name in "AB"), what="both follow")
+    play.kill("A B C D E")
+    for name in "AB":
+        play.lose_segments(name)
+    play.start("A B")
+    assert all(follows(play, name, 0) for name in "AB")
+    prepared = play.watch(Prepare, to="A.acceptor")
+    play.let_all_stand()
+    play.until(lambda: play.masters() != [], what="A or B finds all, and leads on")
+    under = [envelope.config_id for envelope in prepared.matched]
+    assert under == sorted(under)
+    assert set(under) == {0, addition, removal}
+    (master,) = play.masters()
+    client.call(master, b"four")
+    lines = [b"one", b"two", b"three", b"four"]
+    play.until(lambda: play.lines("A") == play.lines("B") == lines, what="both have all")
+
+
 def test_late_answer_of_an_acceptor() -> None:
     """What an acceptor was before says nothing of what it is, and holds up nothing.
 

@@ -13,10 +13,14 @@ from ray_paxos.core.messages import (
     Accepted,
     Address,
     BelowFloor,
+    Heartbeat,
+    HeartbeatConfirmed,
     Nack,
     NackReason,
     OrderDone,
     Prepare,
+    PreVote,
+    PreVoteGranted,
     Promise,
     RemoveGroup,
 )
@@ -24,6 +28,7 @@ from ray_paxos.core.records import ConfigurationSet, GroupCreated, GroupRemoved
 from tests.unit.core_helpers import (
     CONFIGURATION,
     GROUP,
+    POINT,
     AcceptorBench,
     ballot,
     client,
@@ -33,6 +38,7 @@ from tests.unit.core_helpers import (
 
 ME = 2
 GROWN = Configuration(10, (*CONFIGURATION.voters, Voter(4, 14)), (), 14)
+BEYOND = Configuration(11, GROWN.voters, (Voter(5, 15),), 15)
 WITHOUT_ME = Configuration(12, (Voter(1, 11), Voter(3, 13), Voter(4, 14)), (), 15)
 BACK_AGAIN = Configuration(20, (Voter(1, 11), Voter(2, 17), Voter(3, 13), Voter(4, 14)), (), 17)
 
@@ -107,6 +113,108 @@ def test_an_older_configuration_changes_nothing() -> None:
     effects = follow(bench, CONFIGURATION)
     assert not effects.records
     assert answer(effects) == ConfigurationFollowed(10, 12, 0)
+
+
+def cut_short(bench: AcceptorBench) -> None:
+    """It follows the entry at 10, and the own log ends before that one now."""
+    bench.prepare(ballot(5))
+    bench.accept(ballot(5), 9, b"command")
+    bench.accept(ballot(5), 10, b"entry")
+    follow(bench, GROWN)
+    bench.ask(FollowConfiguration(CONFIGURATION, 10), learner_of(ME))
+
+
+def under(effects: Effects, config_id: int) -> object:
+    """What it answers, where it counts under that configuration."""
+    (send,) = effects.sends_after_sync
+    assert send.config_id == config_id
+    return send.message
+
+
+def test_where_the_own_log_was_cut_short_it_answers_as_before_the_entry() -> None:
+    bench = AcceptorBench()
+    cut_short(bench)
+    asked = proposer_of(1)
+    assert isinstance(under(bench.ask(PreVote(ballot(6)), asked, config_id=0), 0), PreVoteGranted)
+    promise = under(bench.ask(Prepare(ballot(6), 9), asked, config_id=0), 0)
+    assert isinstance(promise, Promise)
+    assert [vote.value for vote in promise.votes] == [b"command", b"entry"]
+    assert bench.votes.promise == ballot(6)
+    accept = bench.ask(Accept(ballot(6), 10, b"entry", 1, 1_000), asked, config_id=0)
+    assert isinstance(under(accept, 0), Accepted)
+    beat = bench.ask(Heartbeat(ballot(6), 2, True, 8, 8, POINT, lease_ms=1_000), asked, config_id=0)
+    assert under(beat, 0) == HeartbeatConfirmed(ballot(6), 2)
+    assert bench.votes.longest_lease_ms == 0, "nothing is granted under what is over"
+    assert bench.votes.configuration == GROWN
+    new = bench.ask(Prepare(ballot(7), 11), asked, config_id=10)
+    assert isinstance(under(new, 10), Promise)
+
+
+@pytest.mark.parametrize("message", [Prepare(ballot(6), 11), Accept(ballot(6), 11, b"v")])
+def test_it_decides_nothing_above_the_entry_under_what_was_before(
+    message: Prepare | Accept,
+) -> None:
+    bench = AcceptorBench()
+    cut_short(bench)
+    old = bench.ask(message, proposer_of(1), config_id=0)
+    assert nacked(old) is NackReason.CONFIGURATION_OLD
+    assert not old.records
+
+
+def test_the_own_log_can_teach_whoever_stands_under_what_it_has_left_behind() -> None:
+    bench = AcceptorBench()
+    follow(bench, BEYOND)
+    bench.ask(FollowConfiguration(GROWN, 11), learner_of(ME))
+    old = bench.ask(Prepare(ballot(6), 9), proposer_of(1), config_id=0)
+    assert nacked(old) is NackReason.CONFIGURATION_OLD
+    as_it_has = bench.ask(Prepare(ballot(6), 11), proposer_of(1), config_id=10)
+    assert isinstance(under(as_it_has, 10), Promise)
+
+
+@pytest.mark.parametrize("cut_short_of", [0, 10])
+def test_what_it_is_told_late_is_no_word_of_damage(cut_short_of: int) -> None:
+    bench = AcceptorBench()
+    follow(bench, GROWN)
+    follow(bench, BEYOND)
+    effects = bench.ask(FollowConfiguration(CONFIGURATION, cut_short_of), learner_of(ME))
+    assert answer(effects) == ConfigurationFollowed(11, 12, 0)
+    old = bench.ask(Prepare(ballot(6), 9), proposer_of(1), config_id=0)
+    assert nacked(old) is NackReason.CONFIGURATION_OLD
+
+
+@pytest.mark.parametrize("by_a_restart", [True, False])
+def test_it_goes_back_no_more_once_the_log_is_there_again(by_a_restart: bool) -> None:
+    bench = AcceptorBench()
+    cut_short(bench)
+    if by_a_restart:
+        bench.restart()
+    else:
+        follow(bench, GROWN)
+    old = bench.ask(Prepare(ballot(6), 9), proposer_of(1), config_id=0)
+    assert nacked(old) is NackReason.CONFIGURATION_OLD
+
+
+def test_what_it_promised_under_the_later_configuration_holds_for_the_older_ones() -> None:
+    bench = AcceptorBench()
+    cut_short(bench)
+    bench.ask(Prepare(ballot(8, 3), 11), proposer_of(3), config_id=10)
+    for message in (
+        Prepare(ballot(6), 9),
+        Accept(ballot(6), 9, b"v"),
+        Heartbeat(ballot(6), 1, True, 8, 8, POINT),
+    ):
+        old = bench.ask(message, proposer_of(1), config_id=0)
+        assert nacked(old) is NackReason.PROMISED
+        assert not old.records
+
+
+def test_the_genesis_makes_no_voter_without_an_order() -> None:
+    """R9: one that has lost its votes does not vote, whatever its log says."""
+    bench = AcceptorBench()
+    del bench.acceptor.state.groups[GROUP]
+    effects = follow(bench, CONFIGURATION)
+    assert not effects.records
+    assert answer(effects) == ConfigurationFollowed(0, 0, 0)
 
 
 def test_a_removed_voter_goes_on_answering_until_it_is_told_to_go() -> None:

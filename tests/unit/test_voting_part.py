@@ -41,6 +41,41 @@ def test_nothing_is_told_before_the_first_change() -> None:
     assert part().take_due(FIRST, 100, 0) == []
 
 
+def test_an_acceptor_that_is_ahead_of_the_genesis_is_told_where_the_log_ends() -> None:
+    own = part()
+    own.note_ahead(20)
+    assert not own.is_in_step(FIRST)
+    for now_ns in (0, RETRY_NS):
+        told = own.take_due(FIRST, 0, now_ns)
+        assert told == [(acceptor_of(ME), FollowConfiguration(FIRST, 20))]
+        followed(own, FIRST, 20, 12)
+
+
+def test_an_acceptor_that_is_no_further_than_the_log_is_left_alone() -> None:
+    own = part()
+    own.take_due(GROWN, 10, 0)
+    followed(own, GROWN, 10, 12)
+    own.note_ahead(10)
+    assert own.is_in_step(GROWN)
+    assert own.take_due(GROWN, 10, 9 * RETRY_NS) == []
+
+
+def test_an_acceptor_that_is_ahead_is_told_again_and_again_where_the_log_ends() -> None:
+    """It has to hear so after every start of its own, too."""
+    own = part()
+    own.take_due(GROWN, 10, 0)
+    followed(own, GROWN, 20, 12)
+    assert own.ahead_through == 20
+    assert not own.is_in_step(GROWN)
+    for now_ns in (1, 1 + RETRY_NS):
+        told = own.take_due(GROWN, 10, now_ns)
+        assert told == [(acceptor_of(ME), FollowConfiguration(GROWN, 20))]
+        followed(own, GROWN, 20, 12)
+        assert own.take_due(GROWN, 10, now_ns + 1) == [], "not before it is due"
+    there = Configuration(20, GROWN.voters, (), 14)
+    assert own.take_due(there, 20, 9 * RETRY_NS) == [(acceptor_of(ME), FollowConfiguration(there))]
+
+
 def test_the_acceptor_is_told_once_the_entry_is_durable() -> None:
     own = part()
     assert own.take_due(GROWN, 9, 0) == []
@@ -147,7 +182,7 @@ def test_an_acceptor_that_is_ahead_of_a_log_that_damage_cut_short_is_left_alone(
     followed(own, WITHOUT_ME, 20, 17)
     assert own.ahead_through == 20
     again = own.take_due(WITHOUT_ME, 12, RETRY_NS)
-    assert again == [(acceptor_of(ME), FollowConfiguration(WITHOUT_ME))], "nothing is removed"
+    assert again == [(acceptor_of(ME), FollowConfiguration(WITHOUT_ME, 20))], "nothing is removed"
     own.take_due(BACK_AGAIN, 20, RETRY_NS)
     followed(own, BACK_AGAIN, 20, 17)
     assert own.is_in_step(BACK_AGAIN)

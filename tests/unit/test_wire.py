@@ -76,7 +76,7 @@ VERSION_1 = {
     "create_group": "replica_id configuration floor",
     "remove_group": "replica_id config_id",
     "order_done": "replica_id refused",
-    "follow": "configuration",
+    "follow": "configuration cut_short_of",
     "followed": "config_id replica_id asked_id",
     "change_membership": "request_id entry",
     "membership_changed": "request_id configuration",

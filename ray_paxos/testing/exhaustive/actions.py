@@ -88,6 +88,16 @@ class CutPower:
 
 
 @dataclass(frozen=True, slots=True)
+class LoseLog:
+    """A learner dies and starts again; damage has taken all that it had sealed."""
+
+    process: Address
+
+    def __str__(self) -> str:
+        return f"{name_address(self.process)} loses its log to damage, and starts again"
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes, here so much of it."""
 
@@ -97,4 +107,4 @@ class Tick:
         return f"{self.passed_ns // MILLISECOND_NS} ms pass"
 
 
-Action: TypeAlias = Deliver | Fire | Ring | Sync | Kill | CutPower | Tick
+Action: TypeAlias = Deliver | Fire | Ring | Sync | Kill | CutPower | LoseLog | Tick

@@ -33,7 +33,7 @@ from ray_paxos.core.messages import (
     TakeOver,
 )
 from ray_paxos.core.values import MembershipKind
-from ray_paxos.testing.exhaustive.actions import CutPower, Kill, Packet, Sync
+from ray_paxos.testing.exhaustive.actions import CutPower, Kill, LoseLog, Packet, Sync
 from ray_paxos.testing.exhaustive.model import CRASH, NO_COST, Model, Possible, SiteSpec
 from ray_paxos.testing.exhaustive.parts import (
     A,
@@ -326,6 +326,36 @@ UNSEALED = Model(
 )
 
 
+def _promote_c(stage: Stage) -> None:
+    """A leads, by B's acceptor and its own, and promotes C, which is told; B is not."""
+    lead(stage, A, [B], [B, C])
+    stage.order(change(A, PROMOTE, C))
+    stage.deliver(Accept, acceptor(B))
+    stage.deliver(Accepted, proposer(A))
+    stage.deliver(Chosen, learner(C))
+    stage.lose(Chosen, learner(B))
+    stage.lose(Accept, acceptor(B))
+    # As of A's proposer, once its acceptor has refused it by the entry.
+    refused = mail(proposer(A), learner(A), CatchUp(2, (A,)))
+    stage.mail += [take_over(B, 3), command(A), refused]
+
+
+CUT_SHORT = Model(
+    name="cut short",
+    purpose="A promotes C, and leads on by C; B stands as before; damage takes A's log",
+    recipe=replace(THREE, configuration=configuration((A, B), (C,))),
+    sites=(SiteSpec("A", whole(A)), SiteSpec("B", whole(B)), SiteSpec("C", passive(C))),
+    possible=(Possible(0, LoseLog(learner(A)), CRASH),),
+    budgets={CRASH: 1},
+    prelude=_promote_c,
+    is_lost=any_of(
+        no_heartbeats,
+        kinds(LearnerStatus, PreVote, Nack, LearnRequest, LearnReply, ChainRequest),
+        accepts_above(3),
+    ),
+)
+
+
 def _lead_with_two_orders(stage: Stage) -> None:
     """A leads, by B's acceptor and its own, and has heard of both others. Two are to be demoted."""
     lead(stage, A, [B], [B, C])
@@ -348,9 +378,24 @@ RIVALS = Model(
     ),
 )
 
-MEMBERSHIP = (REMOVAL, STALE, REPLACED, LATE, TAUGHT, UNSEALED, RIVALS)
+MEMBERSHIP = (REMOVAL, STALE, REPLACED, LATE, TAUGHT, UNSEALED, CUT_SHORT, RIVALS)
 
 WIDE_MEMBERSHIP = (
+    replace(
+        REPLACED,
+        name="wide replaced",
+        purpose="as replaced, and damage takes C's log, once; B may ask C as before",
+        is_lost=any_of(
+            but_to([learner(D)], Heartbeat),
+            statuses_but(D, C),
+            untaught,
+            kinds(PreVote),
+            apart(A, B, 0, 2),
+            accepts_above(5),
+        ),
+        possible=(Possible(2, LoseLog(learner(C)), CRASH),),
+        budgets={CRASH: 1},
+    ),
     replace(
         REMOVAL,
         name="wide removal",

@@ -33,6 +33,7 @@ from ray_paxos.testing.exhaustive.actions import (
     Deliver,
     Fire,
     Kill,
+    LoseLog,
     Packet,
     Ring,
     Sync,
@@ -179,6 +180,8 @@ class Site:
                 return deadline_ns is not None and deadline_ns <= self.clock_ns
             case Sync(process=address) | CutPower(process=address):
                 return bool(self.processes[address].unsynced)
+            case LoseLog(process=address):
+                return bool(self.processes[address].durable.sealed)
             case _:
                 return True
 
@@ -202,6 +205,9 @@ class Site:
                 self._restart(self.processes[address], recipe)
             case CutPower(process=address):
                 outcome.seen += situations_of_death(self.processes[address].role)
+                self._restart(self.processes[address], recipe)
+            case LoseLog(process=address):
+                self.processes[address].durable.sealed.clear()
                 self._restart(self.processes[address], recipe)
             case Tick(passed_ns=passed_ns):
                 self.clock_ns += passed_ns

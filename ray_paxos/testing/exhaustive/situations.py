@@ -25,6 +25,7 @@ from ray_paxos.core.learner_messages import LearnReply
 from ray_paxos.core.membership_messages import ConfigurationFollowed, FollowConfiguration
 from ray_paxos.core.messages import (
     Accept,
+    Accepted,
     Address,
     Envelope,
     LeaseNotice,
@@ -51,6 +52,8 @@ LED_ON = "a master serves under a configuration that is not the first"
 TAUGHT = "a learner is given a membership entry by another learner"
 OLD_PREPARE = "a prepare of an older configuration is refused"
 OLD_ACCEPT = "an accept of an older configuration is refused"
+WENT_BACK = "a voter whose log was cut short promises what stands where that ends"
+OLD_VOTE = "a voter whose log was cut short votes for what is proposed where that ends"
 NEW_PREPARE = "a prepare of a newer configuration is refused"
 BELOW_ENTRY = "a prepare from below its own configuration's entry is refused"
 ASKED_TOO_LATE = "a voter is asked that has forgotten its votes"
@@ -86,8 +89,10 @@ def situations(
             case Transmit(envelope=Envelope(message=Accept(instance_id=instance_id, value=value))):
                 if instance_id in adopted and membership_entry(value) is not None:
                     yield ENTRY_ADOPTED
-            case Transmit(envelope=Envelope(message=answer)):
+            case Transmit(envelope=Envelope(message=answer, config_id=config_id)):
                 yield from _of_answer(address, message, answer)
+                if isinstance(role, Acceptor) and config_id < role.stamp(envelope.group)[1]:
+                    yield OLD_VOTE if isinstance(answer, Accepted) else WENT_BACK
             case Observe(event=event):
                 yield from _of_event(role, event, message)
             case Write(records=records):
