@@ -168,12 +168,14 @@ class Reader:
         hints, pause_s = 0, PAUSE_S
         told: ReadProblem | None = None
         while True:
-            outcome = self._try(member, read, deadline)
+            limit = _Limit(deadline, self._patience.limit_ns(member, TRY_NS) / 1e9)
+            is_cut_short = limit.left_s < limit.call_s
+            outcome = self._try(member, read, limit)
             if isinstance(outcome, bytes):
                 self._patience.answered(member)
                 self._begin_with(member, is_of_master)
                 return outcome
-            told = more_telling(told, outcome)
+            told = more_telling(told, outcome, is_cut_short=is_cut_short)
             if outcome.problem is QueryProblem.STOPPED:
                 stopped.add(member)
                 if len(stopped) == len(self._ids):
@@ -201,9 +203,8 @@ class Reader:
         else:
             self._follower = member
 
-    def _try(self, member: int, read: _Read, deadline: float) -> bytes | ReadProblem:
+    def _try(self, member: int, read: _Read, limit: _Limit) -> bytes | ReadProblem:
         """One try at one member: its answer, or why there is none."""
-        limit = _Limit(deadline, self._patience.limit_ns(member, TRY_NS) / 1e9)
         if read.consistency is not Consistency.LINEARIZABLE or self._has_lease:
             query = self._query(read, read.consistency, read.at_least, limit)
             outcome = self._judge(member, self._call_learner(member, query, limit))
@@ -217,7 +218,7 @@ class Reader:
             ):
                 return outcome
         query = self._query(read, Consistency.STALE, read.at_least, limit)
-        answer = self._by_quorum.read(member, query, deadline)
+        answer = self._by_quorum.read(member, query, limit.deadline)
         return answer.result if answer is not None else self._try_by_index(member, read, limit)
 
     def _try_by_index(self, member: int, read: _Read, limit: _Limit) -> bytes | ReadProblem:

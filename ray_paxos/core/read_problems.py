@@ -12,6 +12,7 @@ from ray_paxos.errors import LeaseError, QueryError, StaleReadError
 
 STAY_SHARE = 0.8
 """So often a member is asked again that may have what is wanted soon."""
+_WAITED_FOR = (QueryProblem.BEHIND, QueryProblem.STALE, QueryProblem.NO_LEASE)
 _WORTH_IT = (QueryProblem.BEHIND, QueryProblem.NO_LEASE, QueryProblem.OVERLOADED)
 
 
@@ -66,13 +67,22 @@ def following(member: int, problem: ReadProblem, patience: Patience, random: ran
     return patience.next_after(member)
 
 
-def more_telling(earlier: ReadProblem | None, later: ReadProblem) -> ReadProblem:
+def more_telling(
+    earlier: ReadProblem | None, later: ReadProblem, *, is_cut_short: bool = False
+) -> ReadProblem:
     """Which of two problems of a read to tell: the later one, unless there was only no time left.
 
     Shortly before its time is over a read is refused by members that take longer than that to get
-    to it. That says nothing of what it had waited for.
+    to it, or gets no answer any more. That says nothing of what it had waited for.
+
+    Args:
+        earlier: What has been told so far; None for nothing.
+        later: What came of the latest try.
+        is_cut_short: Whether that had less time than a member is given for an answer.
     """
     is_out_of_time = later.problem is QueryProblem.OVERLOADED
+    if is_cut_short and later.problem is None and earlier is not None:
+        is_out_of_time = earlier.problem in _WAITED_FOR
     return earlier if earlier is not None and is_out_of_time else later
 
 

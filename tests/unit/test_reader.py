@@ -308,6 +308,42 @@ def test_a_master_without_its_lease_is_read_by_a_quorum() -> None:
     assert reader.kinds() == [Query, QuorumRead, QuorumRead, Query]
 
 
+def lease_read(play: Play, timeout_s: float) -> PlayedReader:
+    """A reader that asks for what only a lease gives, in vain."""
+    reader = PlayedReader(play, has_lease=True)
+    reader.read(
+        b"?", "kv", Consistency.LEASE, at_least=0, max_staleness_ms=None, timeout_s=timeout_s
+    )
+    return reader
+
+
+def test_silence_when_the_time_is_up_hides_nothing() -> None:
+    """The last try has no time for an answer; what the read waited for was told before."""
+    asked: list[int] = []
+
+    def play(member: int, role: RoleName, message: Message) -> Message | ReadProblem:
+        asked.append(member)
+        refused = QueryFailed(1, 5, "no lease here", QueryProblem.NO_LEASE, 1)
+        return refused if len(asked) == 1 else SILENT
+
+    with pytest.raises(LeaseError, match="no lease here"):
+        lease_read(play, 0.05)
+    assert len(asked) > 1
+
+
+@pytest.mark.parametrize("problem", [QueryProblem.NOT_MASTER, None])
+def test_silence_is_told_where_nothing_else_was_waited_for(problem: QueryProblem | None) -> None:
+    asked: list[int] = []
+
+    def play(member: int, role: RoleName, message: Message) -> Message | ReadProblem:
+        asked.append(member)
+        return ReadProblem("first", problem) if len(asked) == 1 else SILENT
+
+    with pytest.raises(QueryError, match="silent") as raised:
+        lease_read(play, 0.05)
+    assert type(raised.value) is QueryError
+
+
 def test_a_master_is_asked_that_others_of_the_process_have_met() -> None:
     """It joined after the reader was made, and nobody has to look for it any more."""
 
