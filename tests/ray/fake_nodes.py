@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,15 @@ def start_autoscaled(box: Sandbox, node_types: Mapping[str, Any]) -> str:
     box.environment |= {"FAKE_NODES_HOME": str(box.folder / "nodes"), "RAY_ADDRESS": address}
     started = subprocess.run(
         [
-            *("ray", "start", "--head", "--num-cpus=0", "--node-ip-address=127.0.0.1"),
+            *(
+                sys.executable,
+                "-m",
+                "ray.scripts.scripts",
+                "start",
+                "--head",
+                "--num-cpus=0",
+                "--node-ip-address=127.0.0.1",
+            ),
             f"--port={address.rpartition(':')[2]}",
             f"--autoscaling-config={file}",
             *("--object-store-memory=100000000", "--include-dashboard=false"),

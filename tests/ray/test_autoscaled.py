@@ -78,7 +78,8 @@ def votes(member):
 
 def drain(node):
     why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "another is cheaper"]
-    command = ["ray", "drain-node", "--address", os.environ["RAY_ADDRESS"], "--node-id", node]
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    command = [*ray, "drain-node", "--address", os.environ["RAY_ADDRESS"], "--node-id", node]
     subprocess.run([*command, *why], check=True, capture_output=True)
 
 

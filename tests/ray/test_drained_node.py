@@ -128,7 +128,8 @@ on_it = NodeAffinitySchedulingStrategy(where[victim], soft=False)
 other = Other.options(scheduling_strategy=on_it).remote()
 assert ray.get(other.is_there.remote())
 said["had"] = [g for g, names in voters().items() if victim in names]
-command = ["ray", "drain-node", "--address", nodes.address, "--node-id", where[victim]]
+ray_command = [sys.executable, "-m", "ray.scripts.scripts"]
+command = [*ray_command, "drain-node", "--address", nodes.address, "--node-id", where[victim]]
 reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "it is needed elsewhere"]
 subprocess.run([*command, *reason], check=True, capture_output=True)
 try:
