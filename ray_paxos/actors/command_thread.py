@@ -276,11 +276,21 @@ class CommandThread:
         return line
 
     def _on_members(self, sender: Sender, members: Sequence[int], outcomes: Outcomes) -> None:
+        self._find_all()
         if sender in self._due_ns:
             sender.on_members(members, outcomes)
 
     def _add(self, sender: Sender) -> None:
         self._due_ns[sender] = NEVER_NS
+        self._find_all()
+
+    def _find_all(self) -> None:
+        """Look up the proposers of all members, also of those that lead nothing yet.
+
+        Who has to be looked up only once he leads cannot be called as long as the GCS is away.
+        """
+        for member_id in self._proposers.known():
+            self._line_to(member_id).look_up()
 
     def _remove(self, sender: Sender, is_told: threading.Event | None, outcomes: Outcomes) -> None:
         if is_told is not None:

@@ -80,6 +80,9 @@ class Caller(Protocol):
 class Proposers(Protocol):
     """How the members' proposers are reached."""
 
+    def known(self) -> Sequence[int]:
+        """Ids of the members that are known by now; waits for nothing."""
+
     def find(self, member_id: int) -> Any:
         """The member's proposer; waits for the GCS. Raises ValueError where there is none."""
 
@@ -178,7 +181,7 @@ class ProposerLine:
             if self._in_flight >= CALLS_MAX or self._owes_too_many():
                 return
             if self.handle is None:
-                self._look_up()
+                self.look_up()
                 return
             if not self._exchange(*self._take()):
                 return
@@ -232,8 +235,9 @@ class ProposerLine:
         reference.future().add_done_callback(post)
         return True
 
-    def _look_up(self) -> None:
-        if self._is_looking:
+    def look_up(self) -> None:
+        """Have the proposer looked up, where it is not known and nobody is at it."""
+        if self.handle is not None or self._is_looking:
             return
         self._is_looking = True
 

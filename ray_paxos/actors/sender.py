@@ -66,6 +66,10 @@ class ActorProposers:
         self._roster = roster
         self._is_fused = is_fused
 
+    def known(self) -> tuple[int, ...]:
+        """Those of the roster."""
+        return tuple(self._roster.names)
+
     def find(self, member_id: int) -> FoundActor:
         """Look the actor up."""
         cluster, member = self._roster.genesis.cluster, self._roster.names[member_id]
@@ -74,7 +78,7 @@ class ActorProposers:
     def look(self) -> tuple[int, ...]:
         """Look for further members, too; waits for Ray."""
         self._roster.look()
-        return tuple(self._roster.names)
+        return self.known()
 
     def call(self, proposer: FoundActor, batch: bytes) -> Any:
         """Call the actor's `submit`."""

@@ -95,6 +95,9 @@ class Proposers:
         self.missing: Exception | None = None
         self.refusing: Exception | None = None
 
+    def known(self) -> Sequence[int]:
+        return ()
+
     def look(self) -> Sequence[int]:
         raise AssertionError("nobody looks for members here")
 

@@ -92,6 +92,9 @@ class Group:
         self._lines: dict[tuple[int, int], Line] = {}
         self._lock = threading.Lock()
 
+    def known(self) -> tuple[int, ...]:
+        return ()
+
     def look(self) -> tuple[int, ...]:
         return ()
 

@@ -293,6 +293,24 @@ def test_many_clients_are_answered_each_its_own(clients: Clients, group: Group) 
     assert group.finds == 1
 
 
+def test_all_proposers_are_looked_up_before_they_are_needed(joined: Joined, group: Group) -> None:
+    """Where the GCS is away just when a member leads for the first time, it can be called."""
+    group.members = [1, 2, 3]
+    thread = joined.join(FakeSender(1))
+    joined.join(FakeSender(2))
+    wait_until(lambda: all(thread.proposer_of(member_id) for member_id in (1, 2, 3)))
+    assert sorted(group.found) == [1, 2, 3]
+
+
+def test_a_member_that_others_have_met_is_looked_up_at_once(joined: Joined, group: Group) -> None:
+    one = FakeSender(1)
+    group.looked = (1, 4)
+    thread = joined.join(one)
+    thread.look_for_members(one)
+    wait_until(lambda: thread.proposer_of(4) is not None)
+    assert ("members", 2) in one.told
+
+
 def test_an_answer_wakes_the_client_that_it_is_for(joined: Joined) -> None:
     one, two = FakeSender(1, 7), FakeSender(2)
     thread = joined.join(one)

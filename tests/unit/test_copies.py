@@ -115,6 +115,9 @@ class Pair:
 
     # The way.
 
+    def known(self) -> Sequence[int]:
+        return ()
+
     def look(self) -> Sequence[int]:
         raise AssertionError("nobody looks for members here")
 

@@ -58,7 +58,10 @@ class Group:
         refusing_alone: What making a lone call raises,
         refusing: what making a call of a line raises,
         refusing_once: and what making the next one of a line raises.
-        finds: How often a proposer was looked up.
+        finds: How often a proposer was looked up,
+        found: and whose.
+        members: Who is known,
+        looked: and who is found where somebody looks.
     """
 
     def __init__(self) -> None:
@@ -70,14 +73,23 @@ class Group:
         self.refusing: Exception | None = None
         self.refusing_once: Exception | None = None
         self.finds = 0
+        self.found: list[int] = []
+        self.members: list[int] = []
+        self.looked: Sequence[int] = ()
         self._answers: dict[int, list[ClientAnswer]] = {}
         self._open: dict[int, Reference] = {}
 
+    def known(self) -> Sequence[int]:
+        return self.members
+
     def look(self) -> Sequence[int]:
-        raise AssertionError("nobody looks for members here")
+        assert self.looked, "nobody looks for members here"
+        self.members = list(self.looked)
+        return self.looked
 
     def find(self, member_id: int) -> Any:
         self.finds += 1
+        self.found.append(member_id)
         return member_id
 
     def call(self, proposer: Any, batch: bytes) -> Reference:
