@@ -63,6 +63,13 @@ def test_a_run_that_saw_too_little_fails(monkeypatch, capsys):
     assert "too rarely seen: a unicorn" in capsys.readouterr().err
 
 
+def test_what_seeds_must_see_is_not_demanded_of_another_mix_of_faults(monkeypatch, capsys):
+    monkeypatch.setattr(coverage, "SITUATIONS", (Situation("a unicorn", 0.5),))
+    monkeypatch.setattr(coverage, "SEEDS_MIN", 1)
+    assert main(["--seeds", "0:1", "--jobs", "1", "--always", "killed role"]) == 0
+    assert "too rarely seen" not in capsys.readouterr().err
+
+
 def test_trace_shows_everything(capsys):
     assert main(["--seeds", "1", "--trace"]) == 0
     printed = capsys.readouterr().out
