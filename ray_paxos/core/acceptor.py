@@ -84,6 +84,9 @@ from ray_paxos.core.records import (
 from ray_paxos.core.settings import MILLISECOND_NS, AcceptorSettings
 from ray_paxos.core.tasks import Outcome, Task
 
+COUNTED = (Accepted, HeartbeatConfirmed, Promise, PreVoteGranted, BelowFloor)
+"""Answers that a proposer counts under its configuration."""
+
 
 class Acceptor:
     """Votes for one member in all its groups.
@@ -282,7 +285,7 @@ class Acceptor:
         if reason is not None:
             self._nack(envelope, ballot, 0, reason, votes, effects, wait_ns)
             return
-        self._answer(envelope, PreVoteGranted(ballot), effects)
+        self._reply(envelope, PreVoteGranted(ballot), effects)
 
     def _on_prepare(
         self, envelope: Envelope, prepare: Prepare, votes: GroupVotes, now_ns: int, effects: Effects
@@ -304,7 +307,7 @@ class Acceptor:
         promise = Promise(
             prepare.ballot, prepare.from_instance, votes.floor, tuple(page), next_instance
         )
-        self._answer(envelope, promise, effects)
+        self._reply(envelope, promise, effects)
         effects.events.append(
             PromiseGranted(envelope.group, prepare.ballot, votes.floor, len(page))
         )
@@ -318,7 +321,7 @@ class Acceptor:
             return
         if accept.instance_id < votes.floor:
             below = BelowFloor(accept.ballot, accept.instance_id, votes.floor)
-            self._answer(envelope, below, effects)
+            self._reply(envelope, below, effects)
             return
         vote = votes.votes.get(accept.instance_id)
         if vote is not None and vote.ballot == accept.ballot:
@@ -334,7 +337,7 @@ class Acceptor:
             sequence = 0
         if sequence:
             self._grant(envelope, accept.ballot, accept.lease_ms, votes, now_ns, effects)
-        self._answer(envelope, Accepted(accept.ballot, accept.instance_id, sequence), effects)
+        self._reply(envelope, Accepted(accept.ballot, accept.instance_id, sequence), effects)
 
     def _on_heartbeat(
         self,
@@ -360,7 +363,7 @@ class Acceptor:
         self._grant(envelope, ballot, heartbeat.lease_ms, votes, now_ns, effects)
         if heartbeat.confirmed:
             grants.heard(ballot, now_ns + self._settings.hearsay_ns)
-        self._answer(envelope, HeartbeatConfirmed(ballot, heartbeat.sequence), effects)
+        self._reply(envelope, HeartbeatConfirmed(ballot, heartbeat.sequence), effects)
 
     def _grant(
         self,
@@ -493,12 +496,10 @@ class Acceptor:
         self.state.apply(record)
         effects.records.append(record)
 
-    def _answer(self, envelope: Envelope, message: Message, effects: Effects) -> None:
-        """Answer what is not refused: under an older configuration, where it goes back to that."""
-        config_id = min(envelope.config_id, self.stamp(envelope.group)[1])
-        send = Send(envelope.sender, envelope.group, message, config_id)
-        effects.sends_after_sync.append(send)
-
     def _reply(self, envelope: Envelope, message: Message, effects: Effects) -> None:
+        config_id: int | None = None
+        if self._log_cut_to and isinstance(message, COUNTED):
+            # Under an older configuration, where it goes back to that.
+            config_id = min(envelope.config_id, self.stamp(envelope.group)[1])
         # A nack waits, too: it tells a promise that may not be durable yet.
-        effects.sends_after_sync.append(Send(envelope.sender, envelope.group, message))
+        effects.sends_after_sync.append(Send(envelope.sender, envelope.group, message, config_id))
