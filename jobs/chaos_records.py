@@ -157,6 +157,7 @@ def described(answer: bytes | None) -> list[object]:
         return ["written", decoded.version, decoded.replaced]
     if isinstance(decoded, kv.Conflict):
         return ["conflict", decoded.version]
+    assert isinstance(decoded, kv.Read), "no history has a time to live in it"
     value = decoded.value.decode() if decoded.value is not None else None
     return ["read", decoded.found, decoded.version, value]
 

@@ -5,6 +5,9 @@ kv = cluster.kv("settings")                     # found, or made over all groups
 kv.put("color", b"green")                       # .version
 kv.get("color")                                 # .value, .version; None where there is none
 kv.cas("color", b"blue", expected_version=1)    # Written, or Conflict with the version found
+kv.put("job/7", b"node-3", ttl_s=10)            # ends by itself, unless it is renewed
+kv.renew("job/7", ttl_s=10)                     # Renewed, or Conflict where it has ended
+kv.txn([HasVersion("a", 1)], [Put("a", b"x")])  # several keys at once, where one group has them
 for entry in kv.scan("user/"):                  # all groups, in the order of the keys
     print(entry.key, entry.value, entry.version)
 ```
@@ -13,8 +16,9 @@ Each key belongs to one group of the space for ever (`core.spaces`), and its com
 group's log, through one client of each group that is used. So what is said of a `Client` is true of
 each key: a command is applied at most once, one thread's commands on one key are applied in order,
 and a linearizable read sees every write that was acknowledged before it. Between keys nothing is
-promised that they would need to be in one group for: two keys are two commands, and a scan sees
-each page as of its own time. How versions go on is said in `machines.kv`.
+promised that they would need to be in one group for: two keys are two commands, unless one `txn`
+names both, and a scan sees each page as of its own time. How versions go on is said in
+`machines.kv`.
 
 A group may move to other members, and the master to another of them, at any time: its clients look
 for it by themselves, and what is asked meanwhile waits.
@@ -29,10 +33,12 @@ where it lands, as a `Client` does; close it there.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from operator import attrgetter
 from types import TracebackType
+from typing import Any
 
 import msgspec
 
@@ -44,9 +50,20 @@ from ray_paxos.core.wanted import WantedSpace
 from ray_paxos.errors import ConfigurationError
 from ray_paxos.group_clients import GroupClients, arrived_clients
 from ray_paxos.machines import kv
-from ray_paxos.machines.kv import Conflict, KeyEntry, Read, Written
+from ray_paxos.machines.kv import (
+    Condition,
+    Conflict,
+    KeyCommand,
+    KeyEntry,
+    Read,
+    Renewed,
+    TxnDone,
+    Written,
+)
 
 PAGE_KEYS = 1_000
+_CONDITIONS = msgspec.msgpack.Decoder(Condition)
+_COMMANDS = msgspec.msgpack.Decoder(KeyCommand)
 READ_TIMEOUT_S = 10.0
 WRITE_TIMEOUT_S = 30.0
 
@@ -126,12 +143,22 @@ class KeyValue:
 
     # One key: writes.
 
-    def put(self, key: str, value: bytes, *, timeout_s: float = WRITE_TIMEOUT_S) -> Written:
+    def put(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        ttl_s: float | None = None,
+        timeout_s: float = WRITE_TIMEOUT_S,
+    ) -> Written:
         """Give a key a value.
 
         Args:
             key: Which.
             value: Its value.
+            ttl_s: How long it lives, by the time of its group; then it ends as by `delete`, which
+                counts as a write. It lives at least so long: that time stands still while the
+                group has no master. None for as long as nobody writes or deletes it.
             timeout_s: How long to wait.
 
         Returns:
@@ -139,7 +166,38 @@ class KeyValue:
             group's voters.
         """
         _check_value(value)
-        return _written(self._propose(key, kv.encode_put(self._inner(key), value), timeout_s))
+        inner = self._inner(key)
+        if ttl_s is None:
+            command = kv.encode_put(inner, value)
+        else:
+            command = kv.encode_put_for(inner, value, _ttl_ms(ttl_s))
+        return _written(self._propose(key, command, timeout_s))
+
+    def renew(
+        self,
+        key: str,
+        ttl_s: float,
+        *,
+        expected_version: int = 0,
+        timeout_s: float = WRITE_TIMEOUT_S,
+    ) -> Renewed | Conflict:
+        """Let a key's value end so long from now, whatever end it had, or had not.
+
+        Args:
+            key: Which.
+            ttl_s: As of `put`.
+            expected_version: Only if this is its version; 0 for any.
+            timeout_s: How long to wait.
+
+        Returns:
+            The version, which has not changed; or a `Conflict` with the version found: the key has
+            no value any more, or another one than was expected. Then nothing has changed.
+        """
+        _check_version(expected_version)
+        command = kv.encode_renew(self._inner(key), _ttl_ms(ttl_s), expected_version)
+        result = self._propose(key, command, timeout_s)
+        assert isinstance(result, Renewed | Conflict), "what the machine answers to a renew"
+        return result
 
     def delete(self, key: str, *, timeout_s: float = WRITE_TIMEOUT_S) -> Written:
         """Take a key's value away; also where it has none, which counts as a write, too.
@@ -174,14 +232,65 @@ class KeyValue:
             As of `put`; or a `Conflict` with the version found, and then nothing has changed.
         """
         _check_value(value)
-        if type(expected_version) is not int or not 0 <= expected_version <= NUMBER_MAX:
-            raise ConfigurationError(
-                f"expected_version: found {expected_version!r}; allowed: 0 or more"
-            )
+        _check_version(expected_version)
         command = kv.encode_cas(self._inner(key), value, expected_version)
         result = self._propose(key, command, timeout_s)
         assert isinstance(result, Written | Conflict), "what the machine answers to a cas"
         return result
+
+    # Several keys: writes.
+
+    def txn(
+        self,
+        conditions: Sequence[Condition],
+        then: Sequence[KeyCommand],
+        otherwise: Sequence[KeyCommand] = (),
+        *,
+        timeout_s: float = WRITE_TIMEOUT_S,
+    ) -> TxnDone:
+        """Do one of two things, by whether all conditions hold, with nothing in between.
+
+        Only keys of one group can be in it: all of them are where the space has but one group
+        (`cluster.kv(name, groups=[1])`), and else those of which `group_of` is the same.
+
+        Args:
+            conditions: `HasVersion` and `HasValue` of `machines.kv`; none of them hold always.
+            then: Commands of `machines.kv`, such as `Put`, `Delete` and `Get`, in order.
+            otherwise: What to do where a condition does not hold.
+            timeout_s: How long to wait.
+
+        Returns:
+            Whether the conditions held, and a result for each command that was executed.
+        """
+        _check_parts("conditions", conditions, _CONDITIONS)
+        _check_parts("then", then, _COMMANDS)
+        _check_parts("otherwise", otherwise, _COMMANDS)
+        key = self._key_of_one_group((*conditions, *then, *otherwise))
+        command = kv.encode_txn(*map(self._all_inner, (conditions, then, otherwise)))
+        result = self._propose(key, command, timeout_s)
+        assert isinstance(result, TxnDone), "what the machine answers to a txn"
+        return result
+
+    def _key_of_one_group(self, parts: Sequence[Condition | KeyCommand]) -> str:
+        """One of the keys, where one group has all of them."""
+        if not 1 <= len(parts) <= kv.TXN_COMMANDS_MAX:
+            raise ConfigurationError(
+                f"a txn: found {len(parts)} conditions and commands; allowed: 1 to "
+                f"{kv.TXN_COMMANDS_MAX:,}"
+            )
+        first, *others = (part.key for part in parts)
+        group = owner_of(self._space, first)
+        for other in others:
+            if owner_of(self._space, other) != group:
+                raise ConfigurationError(
+                    f"a txn over two groups: {first!r} is in group {group}, {other!r} in "
+                    f"{owner_of(self._space, other)}; allowed: keys of one, such as all those of a "
+                    "space over one group"
+                )
+        return first
+
+    def _all_inner(self, parts: Sequence[Any]) -> list[Any]:
+        return [msgspec.structs.replace(part, key=self._inner(part.key)) for part in parts]
 
     # One key: reads.
 
@@ -389,6 +498,40 @@ def _check_key(key: object, what: str = "key") -> None:
 def _check_value(value: object) -> None:
     if type(value) is not bytes:
         raise no_bytes("value", value)
+
+
+def _check_parts(what: str, parts: object, decoder: msgspec.msgpack.Decoder[Any]) -> None:
+    """That these are conditions, or commands, as members will read them."""
+    if not isinstance(parts, Sequence) or isinstance(parts, str | bytes):
+        raise ConfigurationError(f"{what}: found {type(parts).__qualname__}; allowed: a sequence")
+    for position, part in enumerate(parts):
+        why = ""
+        try:
+            is_one = decoder.decode(msgspec.msgpack.encode(part)) == part
+        except (msgspec.MsgspecError, TypeError, UnicodeError, OverflowError) as error:
+            is_one, why = False, f" ({error})"
+        if not is_one:
+            raise ConfigurationError(
+                f"{what}[{position}]: found {part!r}{why}; allowed: "
+                + ("HasVersion, HasValue" if decoder is _CONDITIONS else "commands of one key")
+            )
+        if isinstance(part, kv.PutFor | kv.Renew):
+            _ttl_ms(part.ttl_ms / 1_000)
+
+
+def _check_version(expected_version: object) -> None:
+    if type(expected_version) is not int or not 0 <= expected_version <= NUMBER_MAX:
+        raise ConfigurationError(
+            f"expected_version: found {expected_version!r}; allowed: 0 or more"
+        )
+
+
+def _ttl_ms(ttl_s: object) -> int:
+    """A time to live in whole milliseconds, at least one; never less than was asked for."""
+    if isinstance(ttl_s, int | float) and 0 < ttl_s <= kv.TTL_MS_MAX / 1_000:
+        return math.ceil(ttl_s * 1_000)
+    most = kv.TTL_MS_MAX // 1_000
+    raise ConfigurationError(f"ttl_s: found {ttl_s!r}; allowed: seconds, above 0, up to {most:,}")
 
 
 def _decoded(answer: bytes) -> Read:

@@ -133,6 +133,11 @@ def drop(cluster: str, space: str, address: str | None) -> None:
 @click.argument("space")
 @click.argument("key")
 @value_argument
+@click.option(
+    "--ttl-s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="After how long it ends by itself, if nobody renews it.",
+)
 @timeout_option
 @json_option
 @address_option
@@ -141,14 +146,42 @@ def put(
     space: str,
     key: str,
     value: bytes,
+    ttl_s: float | None,
     timeout_s: float,
     as_json: bool,
     address: str | None,
 ) -> None:
     """Give a key a value."""
     with statuses():
-        written = _opened(cluster, space, address).put(key, value, timeout_s=timeout_s)
-        _tell(key, written.version, as_json)
+        opened = _opened(cluster, space, address)
+        _tell(key, opened.put(key, value, ttl_s=ttl_s, timeout_s=timeout_s).version, as_json)
+
+
+@kv.command()
+@click.argument("cluster")
+@click.argument("space")
+@click.argument("key")
+@click.argument("ttl_s", type=click.FloatRange(min=0, min_open=True))
+@timeout_option
+@json_option
+@address_option
+def renew(
+    cluster: str,
+    space: str,
+    key: str,
+    ttl_s: float,
+    timeout_s: float,
+    as_json: bool,
+    address: str | None,
+) -> None:
+    """Let a key's value end TTL_S seconds from now; status 1 where it has none."""
+    from ray_paxos.machines.kv import Conflict
+
+    with statuses():
+        outcome = _opened(cluster, space, address).renew(key, ttl_s, timeout_s=timeout_s)
+        if isinstance(outcome, Conflict):
+            raise Damage(_no_value(key, outcome.version))
+        _tell(key, outcome.version, as_json)
 
 
 @kv.command()
@@ -173,8 +206,7 @@ def get(
         opened = _opened(cluster, space, address)
         found = opened.read(key, consistency=consistency, timeout_s=timeout_s)
         if found.value is None:
-            why = f"was deleted, at version {found.version}" if found.version else "is not there"
-            raise Damage(f"key {_shown(key)} {why}")
+            raise Damage(_no_value(key, found.version))
         if as_json:
             click.echo(json.dumps(_document(key, found.value, found.version)))
             return
@@ -295,6 +327,11 @@ def _document(key: str, value: bytes, version: int) -> dict[str, Any]:
     except UnicodeDecodeError:
         encoded = base64.b64encode(value).decode()
         return {"key": key, "version": version, "value_base64": encoded}
+
+
+def _no_value(key: str, version: int) -> str:
+    why = f"has no value any more, at version {version}" if version else "is not there"
+    return f"key {_shown(key)} {why}"
 
 
 def _shown(key: str) -> str:

@@ -77,6 +77,8 @@ class LearnerStatus(msgspec.Struct, frozen=True, array_like=True, tag="learner_s
         revoked: The highest ballot whose lease notices are void; None for none.
         configuration: That the log has come to, with `learned_through`; to the own proposer, where
             that counts under an older one; else None.
+        due_log_time_ns: At which log time something in the group's state is due (`ticks`); None for
+            nothing.
     """
 
     learned_through: int
@@ -94,6 +96,7 @@ class LearnerStatus(msgspec.Struct, frozen=True, array_like=True, tag="learner_s
     proposer_incarnation: int = 0
     revoked: Ballot | None = None
     configuration: Configuration | None = None
+    due_log_time_ns: int | None = None
 
 
 class Applied(msgspec.Struct, frozen=True, array_like=True, tag="applied"):

@@ -181,6 +181,7 @@ class LearnerState:
             host.master_version,
             lease.proposer_incarnation,
             lease.revoked,
+            due_log_time_ns=host.due_ns,
         )
 
     # What changes it.

@@ -59,6 +59,7 @@ from ray_paxos.core.results import EntryResult
 from ray_paxos.core.seat import Seat
 from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.succession import Succession
+from ray_paxos.core.ticks import Ticks
 from ray_paxos.core.values import (
     Entry,
     MachineMount,
@@ -123,6 +124,7 @@ class Reign:
         self._status = status
         self._status_ns = now_ns
         self._pipeline = Pipeline(seat.ballot, seat.configuration, learned_through)
+        self._ticks = Ticks()
         self._started_ns = now_ns
         self._first_log_time_ns = status.log_time_ns
         self._durable: dict[int, int] = {}
@@ -216,6 +218,7 @@ class Reign:
             self.change.draining_until_ns,
             self._pipeline.resend_due_ns(self._settings.retransmit_ns),
             self._flush_ns,
+            self._tick_due_ns,
         ):
             if due_ns is not None:
                 deadline = min(deadline, due_ns)
@@ -242,7 +245,22 @@ class Reign:
             reason = self._help_own_learner(now_ns, effects)
             if reason:
                 return reason
+        if self._is_tick_due(now_ns):
+            self.pump(now_ns, effects)
         return self._go_on_with_orders(now_ns, effects)
+
+    @property
+    def _tick_due_ns(self) -> int | None:
+        """When a tick is to be proposed; None where none is to be, or may be now."""
+        due_ns = self._ticks.due_ns(self._started_ns - self._first_log_time_ns)
+        if due_ns is None or not self.is_serving or not self._may_propose():
+            return None
+        # Once there is room in the window it is looked at again.
+        return due_ns if len(self._pipeline.open) < self._settings.window_max else None
+
+    def _is_tick_due(self, now_ns: int) -> bool:
+        due_ns = self._tick_due_ns
+        return due_ns is not None and now_ns >= due_ns
 
     def _beat(self, now_ns: int, effects: Effects) -> None:
         self._flush_chosen(effects)
@@ -373,8 +391,7 @@ class Reign:
     ) -> None:
         entry = self.change.take_entry(self._pipeline.next_instance) if is_drained else None
         if entry is not None:
-            value = encode_value(Value(self._log_time_ns(now_ns), (entry,)))
-            self._send_accept(self._pipeline.start(value, (), now_ns), effects)
+            self._send_accept(self._start((entry,), (), now_ns), effects)
         elif now_ns >= draining_until_ns:
             why = "what was proposed could not be finished in time; the master goes on"
             self.change.give_up(why, effects)
@@ -398,11 +415,23 @@ class Reign:
                 if not requests:
                     continue
                 entries = tuple(entry for request in requests for entry in request.entries)
-                value = encode_value(Value(self._log_time_ns(now_ns), entries))
-                instance = pipeline.start(value, requests, now_ns)
+                instance = self._start(entries, requests, now_ns)
+            elif self._is_tick_due(now_ns):
+                instance = self._start((), (), now_ns)
+                self._ticks.note_tick(now_ns)
             else:
                 return
             self._send_accept(instance, effects)
+
+    def _start(
+        self, entries: tuple[Entry, ...], requests: tuple[Request, ...], now_ns: int
+    ) -> OpenInstance:
+        """Open an instance for these entries, at the log time of now."""
+        log_time_ns = self._log_time_ns(now_ns)
+        value = encode_value(Value(log_time_ns, entries))
+        instance = self._pipeline.start(value, requests, now_ns)
+        self._ticks.note_proposed(instance.instance_id, log_time_ns)
+        return instance
 
     def _may_propose(self) -> bool:
         if self.succession.handover is not None or self.change.bars_requests:
@@ -507,6 +536,7 @@ class Reign:
         learned_before = self._status.learned_through
         self._status = status
         self._status_ns = now_ns
+        self._ticks.note_status(status)
         if status.ballot is not None and status.ballot > self.seat.ballot:
             return "the own learner learned from a higher ballot"
         pipeline = self._pipeline

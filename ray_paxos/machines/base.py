@@ -11,6 +11,7 @@ commands in the same order, so they hold the same state *as long as `apply` is d
 - To refuse a command, raise `CommandError`: it becomes the command's result, the same on all
   members. Any other exception is a failure of this member: applying stops there, with an alarm,
   while the group goes on on the others.
+- What ends by itself, such as a lease, ends by log time: see `due_ns`.
 - `query` runs on one member only and changes nothing.
 
 Differences are found, not prevented: members compare a chain over all results, and their digests.
@@ -122,6 +123,26 @@ class StateMachine(ABC):
             executes nothing of the first command that is to be refused, and nothing behind it.
         """
         return ()
+
+    @property
+    def due_ns(self) -> int | None:
+        """At which log time something in the state ends by itself; None for nothing, as by default.
+
+        It depends on the state alone, and is cheap: it is read after each instance.
+        """
+        return None
+
+    def on_due(self, context: ApplyContext) -> None:
+        """Log time has come to `due_ns`: let end what is due. Deterministic, as `apply`.
+
+        Called in the first instance whose log time has come that far, before its commands. What
+        is left due, where there is much of it, is looked at again in the next instance; the master
+        proposes one for it.
+
+        Args:
+            context: Of the instance; `index` is 0, and nobody's session is named.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def query(self, request: bytes) -> bytes:

@@ -6,11 +6,26 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ray_paxos.machines.kv import Cas, Delete, Get, KeyValueMachine, KvCommand, Put
+from ray_paxos.machines.kv import (
+    Cas,
+    Condition,
+    Delete,
+    Get,
+    HasVersion,
+    KeyCommand,
+    KvCommand,
+    Put,
+    PutFor,
+    Renew,
+    Txn,
+)
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
 
 TEXT_BYTES_MAX = 60
 """Longer keys, values and lines are shortened."""
+TXN_MAX = 1_000
+"""A longer line about a txn is shortened."""
 
 
 def describe_command(kind: str | None, command: bytes) -> str:
@@ -50,6 +65,23 @@ def _describe_kv(command: bytes) -> str:
         decoded = _decode_kv(command)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return f"no command of the machine: {describe_bytes(command)}"
+    if not isinstance(decoded, Txn):
+        return _describe_key_command(decoded)
+    shown = [f"if {', '.join(map(_describe_condition, decoded.conditions))}:"]
+    shown += [f"{_describe_key_command(each)};" for each in decoded.then]
+    shown += ["else:", *(f"{_describe_key_command(each)};" for each in decoded.otherwise)]
+    line = f"txn {' '.join(shown)}"
+    return line if len(line) <= TXN_MAX else f"{line[:TXN_MAX]}..."
+
+
+def _describe_condition(condition: Condition) -> str:
+    key = describe_text(condition.key.encode())
+    if isinstance(condition, HasVersion):
+        return f"version {key} = {condition.version}"
+    return f"value {key} = {'none' if condition.value is None else describe_text(condition.value)}"
+
+
+def _describe_key_command(decoded: KeyCommand) -> str:
     key = f"key={describe_text(decoded.key.encode())}"
     match decoded:
         case Put(value=value):
@@ -60,6 +92,10 @@ def _describe_kv(command: bytes) -> str:
             return f"delete {key}"
         case Cas(value=value, expected_version=version):
             return f"cas {key} value={describe_text(value)} expected_version={version}"
+        case PutFor(value=value, ttl_ms=ttl_ms):
+            return f"put_for {key} value={describe_text(value)} ttl_ms={ttl_ms}"
+        case Renew(ttl_ms=ttl_ms, expected_version=version):
+            return f"renew {key} ttl_ms={ttl_ms} expected_version={version}"
 
 
 def _describe_line(command: bytes) -> str:

@@ -96,6 +96,7 @@ class MachineHost:
 
     Attributes:
         configuration: Who has the group and who votes, after `applied_through`.
+        due_ns: At which log time something is due in a machine; None for nothing.
     """
 
     def __init__(
@@ -126,6 +127,9 @@ class MachineHost:
         self.master: MasterRecord | None = None
         self.master_version = 0
         self.configuration = configuration
+        self.due_ns: int | None = None
+        # Machines in which something can be due at all.
+        self._timed: dict[str, StateMachine] = {}
 
     @property
     def mounted(self) -> tuple[MachineSpec, ...]:
@@ -174,6 +178,8 @@ class MachineHost:
         self.applied_through = instance_id
         if value.log_time_ns > self.log_time_ns:
             self.log_time_ns = value.log_time_ns
+        if self.due_ns is not None and self.log_time_ns >= self.due_ns:
+            self._let_end(instance_id)
         results: list[EntryResult] = []
         index = 0
         for entry in value.entries:
@@ -198,6 +204,8 @@ class MachineHost:
             note = Note(code, encodable(refused), instance_id, index)
             results.append(EntryResult(instance_id, index, (None,), {0: note} if refused else {}))
             index += 1
+        if self._timed:
+            self._look_for_due(instance_id)
         return tuple(results)
 
     def query(self, machine: str, request: bytes) -> bytes:
@@ -321,13 +329,13 @@ class MachineHost:
         """
         host = cls(registry, group=group, configuration=configuration)
         for spec, machine in zip(state.mounted, machines, strict=True):
-            host._specs[spec.name] = spec
-            host._machines[spec.name] = machine
+            host._add(spec, machine)
         host._sessions = SessionTable.restore(state.sessions, sessions)
         host.applied_through = state.applied_through
         host.log_time_ns = state.log_time_ns
         host.master = state.master
         host.master_version = state.master_version
+        host._look_for_due(state.applied_through)
         return host
 
     # Internal entries.
@@ -365,9 +373,45 @@ class MachineHost:
             machine = machine_class()
         except (Exception, SystemExit) as error:
             raise self._stop(mount.name, instance_id, exception_text(error)) from error
-        self._machines[mount.name] = machine
-        self._specs[mount.name] = spec
+        self._add(spec, machine)
         return ""
+
+    def _add(self, spec: MachineSpec, machine: StateMachine) -> None:
+        self._specs[spec.name] = spec
+        self._machines[spec.name] = machine
+        if type(machine).due_ns is not StateMachine.due_ns:
+            self._timed[spec.name] = machine
+
+    # What is due.
+
+    def _let_end(self, instance_id: int) -> None:
+        """Let machines end what is due by now, in the order in which they were mounted."""
+        context = ApplyContext(instance_id, 0, self.log_time_ns)
+        for name, machine in self._timed.items():
+            try:
+                due_ns = machine.due_ns
+                if due_ns is not None and due_ns <= self.log_time_ns:
+                    machine.on_due(context)
+            except (Exception, SystemExit) as error:
+                # R12, as in `_run`.
+                raise self._stop(name, instance_id, exception_text(error)) from error
+
+    def _look_for_due(self, instance_id: int) -> None:
+        """See when the next thing is due."""
+        earliest: int | None = None
+        for name, machine in self._timed.items():
+            try:
+                due_ns = machine.due_ns
+            except (Exception, SystemExit) as error:
+                # R12, as in `_run`.
+                raise self._stop(name, instance_id, exception_text(error)) from error
+            if due_ns is None:
+                continue
+            if type(due_ns) is not int:
+                raise self._stop(name, instance_id, f"due_ns is {type_name(due_ns)}")
+            if earliest is None or due_ns < earliest:
+                earliest = due_ns
+        self.due_ns = earliest
 
     # Commands.
 

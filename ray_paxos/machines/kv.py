@@ -1,4 +1,4 @@
-"""The key-value machine: put, get, delete and compare-and-set, with a version for every key.
+"""Commands, results and queries of the key-value machine, and what they mean.
 
 Rules:
 
@@ -10,45 +10,34 @@ Rules:
 3. A cas writes only if `expected_version` is the stored version (0: never written); else its
    result is a `Conflict` with the version found. To re-create a deleted key, expect the
    tombstone's version, which a get tells.
+4. A value may have a time to live. Once log time has passed that, the value ends as by a delete: in
+   the first instance that is that late, before its commands, whatever they are. So it lives at
+   least so long by the group's own time, which stands still while the group has no master, and
+   all members let it end at the same place in the log. Whatever writes the key decides anew: a
+   put or a cas without a time to live ends the earlier one. To renew one changes no version.
+5. A txn looks at all of its conditions, and then executes one of its two lists of commands, in
+   order: nothing comes in between, and all of it is done or, where it is refused, none. Each
+   command of the list has its result; a cas in it that fails keeps no other from being done.
 
 Commands, results, queries and answers are msgpack arrays that start with their name, so other
-languages can speak them: `["put", key, value]`, `["written", version, replaced]`. A command that
-is none of these is refused with the same text on all members; the decoder's own text is not in
-it, as it may change with the library's version.
+languages can speak them: `["put", key, value]`, `["written", version, replaced]`.
 
-Cost (CPython 3.11, one core): among 100,000 keys a put of 100 bytes takes 1.4 us by `apply` and
-0.75 us by `apply_many`, of which half is memory that no cache holds; one tuple a key is faster than
-a list, a struct, two dictionaries or lists with a dictionary of places (0.85 to 1.0 us). The digest
-and the pages of a dump go over sorted keys. They are sorted when they are asked for and not on
-every write: a key is only ever added (tombstones stay), so sorting again merges the few new ones
-into a sorted list in linear time (0.07 s for 1,000 new ones beside a million). A digest of a
-million keys takes 0.7 s, so it is for comparing states and not for every status. A digest kept up
-to date with every write was rejected: it hashes the old and the new entry at 0.5 us each, which
-would make every write nearly three times as dear for a number that is asked for once in a while;
-the result chain compares members all the time for nothing.
+What executes them is in `kv_machine`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import itemgetter
-from typing import ClassVar, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
-from ray_paxos.errors import CommandError, QueryError
-from ray_paxos.machines.base import DIGEST_BYTES, ApplyContext
-from ray_paxos.machines.table import Column, Row, TableMachine
-
 PAGE_KEYS_MAX = 10_000
-PAGE_BYTES_MAX = 1_000_000
-"""A page of a dump ends with the key that reaches this many bytes of keys and values."""
-PAGE_SCAN_MAX = 100_000
-"""A page looks at so many keys at most; tombstones take no room in it, but time."""
-
-_CHUNK_KEYS = 1_000
+"""A page of a dump has so many keys at most."""
+TTL_MS_MAX = 1 << 42
+"""139 years."""
+TXN_COMMANDS_MAX = 1_000
+"""Conditions and commands of a txn; it is executed in one go."""
 
 
 # A put holds nothing that could be part of a cycle: the garbage collector need not know of it.
@@ -86,6 +75,67 @@ class Cas(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     key: str
     value: bytes
     expected_version: int
+
+
+class PutFor(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="put_for"
+):
+    """Command: give the key this value, for so long; at least 1 ms."""
+
+    key: str
+    value: bytes
+    ttl_ms: int
+
+
+class Renew(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="renew"):
+    """Command: let the key's value end so long from now, if its version is the expected one.
+
+    Attributes:
+        key: Which.
+        ttl_ms: From the log time of this command on; at least 1.
+        expected_version: Of the value; 0 for whichever it has.
+    """
+
+    key: str
+    ttl_ms: int
+    expected_version: int
+
+
+class HasVersion(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="has_version"
+):
+    """Condition: the key's version is this one; 0: it was never written."""
+
+    key: str
+    version: int
+
+
+class HasValue(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="has_value"
+):
+    """Condition: the key has this value; None: it has none."""
+
+    key: str
+    value: bytes | None
+
+
+KeyCommand: TypeAlias = Put | Get | Delete | Cas | PutFor | Renew
+"""A command about one key."""
+Condition: TypeAlias = HasVersion | HasValue
+
+
+class Txn(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="txn"):
+    """Command: one of two lists of commands, by whether all conditions hold.
+
+    Attributes:
+        conditions: None of them holds always.
+        then: Executed where they hold,
+        otherwise: and these where they do not. Together at most `TXN_COMMANDS_MAX`.
+    """
+
+    conditions: tuple[Condition, ...]
+    then: tuple[KeyCommand, ...]
+    otherwise: tuple[KeyCommand, ...]
 
 
 class Dump(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="dump"):
@@ -128,10 +178,35 @@ class Read(msgspec.Struct, frozen=True, array_like=True, tag="read"):
     value: bytes | None
 
 
-class Conflict(msgspec.Struct, frozen=True, array_like=True, tag="conflict"):
-    """Result of a cas that changed nothing: the key's version is this one."""
+class Renewed(msgspec.Struct, frozen=True, array_like=True, tag="renewed"):
+    """Result of a renew that succeeded: the value has this version, as before."""
 
     version: int
+
+
+class Conflict(msgspec.Struct, frozen=True, array_like=True, tag="conflict"):
+    """Result of a cas, or a renew, that changed nothing: the key's version is this one.
+
+    After a renew it may be the expected one: there is no value any more.
+    """
+
+    version: int
+
+
+KeyResult: TypeAlias = Written | Read | Conflict | Renewed
+"""Result of a command about one key."""
+
+
+class TxnDone(msgspec.Struct, frozen=True, array_like=True, tag="txn_done"):
+    """Result of a txn.
+
+    Attributes:
+        held: Whether all conditions held: which of the two lists was executed.
+        results: One for each command of that list.
+    """
+
+    held: bool
+    results: tuple[KeyResult, ...]
 
 
 class KeyEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -158,28 +233,28 @@ class Page(msgspec.Struct, frozen=True, array_like=True, tag="page"):
     next_after: str | None
 
 
-KvCommand: TypeAlias = Put | Get | Delete | Cas
-KvResult: TypeAlias = Written | Read | Conflict
+KvCommand: TypeAlias = KeyCommand | Txn
+KvResult: TypeAlias = KeyResult | TxnDone
 KvQuery: TypeAlias = Get | Dump
 
-# msgspec lets the decoder's own error through where text is not UTF-8.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 _encode = msgspec.msgpack.Encoder().encode
-_decode_command: Callable[[bytes], KvCommand] = msgspec.msgpack.Decoder(KvCommand).decode
 _decode_result: Callable[[bytes], KvResult] = msgspec.msgpack.Decoder(KvResult).decode
-_decode_query: Callable[[bytes], KvQuery] = msgspec.msgpack.Decoder(KvQuery).decode
-_VALUE_OF, _VERSION_OF = itemgetter(0), itemgetter(1)
 _decode_page = msgspec.msgpack.Decoder(Page).decode
-WRITTEN_BYTES_MAX = 19
-"""The longest encoded `Written`."""
-VERSIONS = 1_024
-_REPLACED = tuple(_encode(Written(version, True)) for version in range(VERSIONS))
-"""Results are kept until they are confirmed: most of them are these."""
 
 
 def encode_put(key: str, value: bytes) -> bytes:
     """The command that gives `key` this value."""
     return _encode(Put(key, value))
+
+
+def encode_put_for(key: str, value: bytes, ttl_ms: int) -> bytes:
+    """The command that gives `key` this value for so many milliseconds of log time."""
+    return _encode(PutFor(key, value, ttl_ms))
+
+
+def encode_renew(key: str, ttl_ms: int, expected_version: int = 0) -> bytes:
+    """The command that lets the value of `key` end so many milliseconds from then."""
+    return _encode(Renew(key, ttl_ms, expected_version))
 
 
 def encode_get(key: str) -> bytes:
@@ -195,6 +270,15 @@ def encode_delete(key: str) -> bytes:
 def encode_cas(key: str, value: bytes, expected_version: int) -> bytes:
     """The command that gives `key` this value if its version is `expected_version`."""
     return _encode(Cas(key, value, expected_version))
+
+
+def encode_txn(
+    conditions: Sequence[Condition],
+    then: Sequence[KeyCommand],
+    otherwise: Sequence[KeyCommand] = (),
+) -> bytes:
+    """The command that executes `then` if all conditions hold, else `otherwise`."""
+    return _encode(Txn(tuple(conditions), tuple(then), tuple(otherwise)))
 
 
 def encode_dump(
@@ -220,193 +304,3 @@ def decode_page(data: bytes) -> Page:
         msgspec.DecodeError: Not a page of this machine.
     """
     return _decode_page(data)
-
-
-class KeyValueMachine(TableMachine):
-    """Keys (text) to values (bytes), each with a version.
-
-    A checkpoint holds it as a table: one row a key in ascending order, tombstones without a value.
-
-    Invariants: a key's version is the number of writes it has seen; `_sorted_keys` and
-    `_new_keys` together hold each key of `_entries` once.
-    """
-
-    kind: ClassVar[str] = "kv"
-    version: ClassVar[int] = 1
-    columns: ClassVar[tuple[Column, ...]] = (
-        Column("key", "string"),
-        Column("version", "int"),
-        Column("value", "bytes", is_nullable=True),
-    )
-
-    def __init__(self) -> None:
-        """Start empty."""
-        # Key to (value, version); the value of a tombstone is None.
-        self._entries: dict[str, tuple[bytes | None, int]] = {}
-        self._sorted_keys: list[str] = []
-        self._new_keys: list[str] = []
-
-    def apply(self, command: bytes, context: ApplyContext) -> bytes | None:
-        """Execute a `KvCommand`.
-
-        Returns:
-            An encoded `KvResult`.
-
-        Raises:
-            CommandError: The bytes are no command of this machine.
-        """
-        try:
-            decoded = _decode_command(command)
-        except _UNREADABLE:
-            raise CommandError("not a command of the kv machine") from None
-        return self._execute(decoded)
-
-    def apply_many(
-        self, commands: Sequence[bytes], context: ApplyContext, bytes_max: int
-    ) -> Sequence[bytes | None]:
-        """Execute commands up to the first unreadable one; puts, the usual ones, in place."""
-        # Of a write no more is counted than that it is one.
-        left = bytes_max - WRITTEN_BYTES_MAX * len(commands)
-        if left < 0:
-            return ()
-        entries, replaced, results = self._entries, _REPLACED, list[bytes]()
-        find, append = entries.get, results.append
-        for command in commands:
-            try:
-                decoded = _decode_command(command)
-            except _UNREADABLE:
-                break
-            if type(decoded) is Put:
-                key = decoded.key
-                entry = find(key)
-                if entry is None:
-                    append(self._write(key, entry, decoded.value))
-                    continue
-                version = entry[1] + 1
-                entries[key] = (decoded.value, version)
-                if entry[0] is not None and version < VERSIONS:
-                    append(replaced[version])
-                else:
-                    append(_encode(Written(version, entry[0] is not None)))
-                continue
-            result = self._execute(decoded)
-            append(result)
-            left -= len(result)
-            if left < 0:
-                break
-        return results
-
-    def _execute(self, command: KvCommand) -> bytes:
-        key = command.key
-        entry = self._entries.get(key)
-        if isinstance(command, Put):
-            return self._write(key, entry, command.value)
-        if isinstance(command, Get):
-            return _encode(_read(entry))
-        if isinstance(command, Delete):
-            return self._write(key, entry, None)
-        return self._cas(command, entry)
-
-    def query(self, request: bytes) -> bytes:
-        """Answer a `Get` (with a `Read`) or a `Dump` (with a `Page`).
-
-        Raises:
-            QueryError: Neither of them, or a limit below 1.
-        """
-        try:
-            query = _decode_query(request)
-        except _UNREADABLE as error:
-            raise QueryError(f"not a query of the kv machine: {error}") from error
-        if isinstance(query, Get):
-            return _encode(_read(self._entries.get(query.key)))
-        if query.limit < 1:
-            raise QueryError(f"limit {query.limit}: a page holds at least 1 key")
-        return _encode(self._page(query))
-
-    def digest(self) -> bytes:
-        """Over all keys with their values and versions, tombstones included, in sorted order.
-
-        Takes 0.7 us a key.
-        """
-        state = hashlib.blake2b(digest_size=DIGEST_BYTES)
-        for chunk in self._chunks():
-            state.update(chunk)
-        return state.digest()
-
-    def rows(self) -> Iterator[Row]:
-        """All entries, tombstones included, sorted by key."""
-        keys, find = self._keys(), self._entries.__getitem__
-        return zip(
-            keys, map(_VERSION_OF, map(find, keys)), map(_VALUE_OF, map(find, keys)), strict=True
-        )
-
-    def restore(self, rows: Iterable[Row]) -> None:
-        """Replace the whole state by saved rows."""
-        self._entries = {key: (value, version) for key, version, value in rows}
-        self._sorted_keys = []
-        self._new_keys = list(self._entries)
-
-    def _write(
-        self, key: str, entry: tuple[bytes | None, int] | None, value: bytes | None
-    ) -> bytes:
-        """Store a value, or None for a tombstone, at the next version."""
-        if entry is None:
-            self._new_keys.append(key)
-            self._entries[key] = (value, 1)
-            return _encode(Written(1, False))
-        version = entry[1] + 1
-        self._entries[key] = (value, version)
-        return _encode(Written(version, entry[0] is not None))
-
-    def _cas(self, cas: Cas, entry: tuple[bytes | None, int] | None) -> bytes:
-        version = entry[1] if entry is not None else 0
-        if cas.expected_version != version:
-            return _encode(Conflict(version))
-        return self._write(cas.key, entry, cas.value)
-
-    def _page(self, dump: Dump) -> Page:
-        keys = self._keys()
-        # Keys that start with the prefix follow each other from the prefix itself on.
-        start = bisect_left(keys, dump.prefix)
-        if dump.after_key is not None:
-            start = max(start, bisect_right(keys, dump.after_key))
-        limit = min(dump.limit, PAGE_KEYS_MAX)
-        entries: list[KeyEntry] = []
-        byte_count = 0
-        for position in range(start, len(keys)):
-            key = keys[position]
-            if not key.startswith(dump.prefix):
-                break
-            if (
-                len(entries) == limit
-                or byte_count >= PAGE_BYTES_MAX
-                or position - start == PAGE_SCAN_MAX
-            ):
-                return Page(tuple(entries), keys[position - 1])
-            value, version = self._entries[key]
-            if value is not None:
-                entries.append(KeyEntry(key, value, version))
-                byte_count += len(key) + len(value)
-        return Page(tuple(entries), None)
-
-    def _keys(self) -> list[str]:
-        """All keys, tombstones included, sorted."""
-        if self._new_keys:
-            self._sorted_keys += self._new_keys
-            self._sorted_keys.sort()
-            self._new_keys = []
-        return self._sorted_keys
-
-    def _chunks(self) -> Iterator[bytes]:
-        """The whole state in its one canonical form, in parts."""
-        keys = self._keys()
-        for start in range(0, len(keys), _CHUNK_KEYS):
-            chunk = keys[start : start + _CHUNK_KEYS]
-            yield _encode((chunk, list(map(self._entries.__getitem__, chunk))))
-
-
-def _read(entry: tuple[bytes | None, int] | None) -> Read:
-    if entry is None:
-        return Read(False, 0, None)
-    value, version = entry
-    return Read(value is not None, version, value)

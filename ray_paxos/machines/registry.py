@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from ray_paxos.core.genesis import MachineSpec
 from ray_paxos.errors import CheckpointError, ConfigurationError
 from ray_paxos.machines.base import StateMachine
-from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
 from ray_paxos.machines.system import SystemMachine
 
@@ -37,12 +37,18 @@ class MachineRegistry:
         """Make a class mountable.
 
         Raises:
-            ConfigurationError: It names no kind, or another class has its kind and version.
+            ConfigurationError: It names no kind, or another class has its kind and version; or it
+                says when something is due, and not what becomes of it.
         """
         kind = getattr(machine_class, "kind", "")
         if not kind:
             raise ConfigurationError(
                 f"the state machine class {machine_class.__qualname__} has no `kind`"
+            )
+        says_when = machine_class.due_ns is not StateMachine.due_ns
+        if says_when and machine_class.on_due is StateMachine.on_due:
+            raise ConfigurationError(
+                f"the state machine class {machine_class.__qualname__} has `due_ns` and no `on_due`"
             )
         registered = self._classes.setdefault((kind, machine_class.version), machine_class)
         if registered is not machine_class:

@@ -8,6 +8,7 @@ from typing import Any
 from ray_paxos.machines import kv, log
 from ray_paxos.machines.base import StateMachine
 from ray_paxos.machines.host import MachineHost
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.storage.state_rebuilding import RebuiltState
 
 
@@ -51,7 +52,7 @@ def state_document(state: RebuiltState) -> dict[str, Any]:
 
 
 def _content(host: MachineHost, name: str, machine: StateMachine) -> dict[str, Any]:
-    if isinstance(machine, kv.KeyValueMachine):
+    if isinstance(machine, KeyValueMachine):
         return {"keys": _keys(host, name)}
     if isinstance(machine, log.LogMachine):
         return {"lines": _lines(host, name)}

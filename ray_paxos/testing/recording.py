@@ -15,8 +15,10 @@ from ray_paxos.machines.kv import (
     Conflict,
     Delete,
     Get,
-    KvCommand,
+    KeyCommand,
     Put,
+    PutFor,
+    Renew,
     Written,
     decode_result,
 )
@@ -34,7 +36,7 @@ from ray_paxos.testing.workload import KV_MACHINE
 
 CONFIGURATIONS_MAX = 500_000
 
-_decode_command = msgspec.msgpack.Decoder(KvCommand).decode
+_decode_command = msgspec.msgpack.Decoder(KeyCommand).decode
 
 
 class GroupRecording:
@@ -105,7 +107,7 @@ class GroupRecording:
         return result.operations
 
 
-def _as_function(command: KvCommand) -> tuple[str, object]:
+def _as_function(command: KeyCommand) -> tuple[str, object]:
     match command:
         case Put(value=value):
             return "put", value.decode()
@@ -115,6 +117,8 @@ def _as_function(command: KvCommand) -> tuple[str, object]:
             return "cas", (value.decode(), version)
         case Get():
             return "get", None
+        case PutFor() | Renew():
+            raise AssertionError("what ends by itself is in no history")
 
 
 def _as_result(result: object) -> object:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.values import (
     WITHDRAWAL,
     CommandBatch,
@@ -23,12 +24,21 @@ from ray_paxos.core.values import (
 )
 from ray_paxos.machines.kv import (
     Cas,
+    Condition,
     Conflict,
     Delete,
     Get,
+    HasValue,
+    KeyCommand,
+    KeyResult,
     KvCommand,
     Put,
+    PutFor,
     Read,
+    Renew,
+    Renewed,
+    Txn,
+    TxnDone,
     Written,
 )
 
@@ -86,11 +96,16 @@ class ReferenceGroup:
         self._lines: list[tuple[int, bytes]] = []
         # By key, every (instance, value, version) it had, in order; a tombstone's value is None.
         self._keys: dict[str, list[tuple[int, bytes | None, int]]] = {}
+        # By key, the log time at which its value ends.
+        self._ends: dict[str, int] = {}
 
     def apply(self, instance_id: int, value: Value) -> None:
         """Execute the next value."""
         assert instance_id == self.applied_through + 1, "the reference goes in order"
         self.log_time_ns = max(self.log_time_ns, value.log_time_ns)
+        for key in [key for key, ends_ns in self._ends.items() if ends_ns <= self.log_time_ns]:
+            del self._ends[key]
+            self._keys[key].append((instance_id, None, self._keys[key][-1][2] + 1))
         index = 0
         for entry in value.entries:
             if isinstance(entry, CommandBatch):
@@ -169,18 +184,38 @@ class ReferenceGroup:
             decoded = _decode_kv(command)
         except msgspec.DecodeError:
             return None, True
-        return self._execute_kv(instance_id, decoded), False
+        if not isinstance(decoded, Txn):
+            return _encode(self._execute_kv(instance_id, decoded)), False
+        held = all(self._holds(condition) for condition in decoded.conditions)
+        chosen = decoded.then if held else decoded.otherwise
+        results = tuple(self._execute_kv(instance_id, command) for command in chosen)
+        return _encode(TxnDone(held, results)), False
 
-    def _execute_kv(self, instance_id: int, command: KvCommand) -> bytes:
+    def _holds(self, condition: Condition) -> bool:
+        entries = self._keys.get(condition.key)
+        _, value, version = entries[-1] if entries else (0, None, 0)
+        if isinstance(condition, HasValue):
+            return value == condition.value
+        return version == condition.version
+
+    def _execute_kv(self, instance_id: int, command: KeyCommand) -> KeyResult:
         entries = self._keys.setdefault(command.key, [])
         value, version = (entries[-1][1], entries[-1][2]) if entries else (None, 0)
         match command:
             case Get():
-                return _encode(Read(value is not None, version, value))
+                return Read(value is not None, version, value)
             case Cas(expected_version=expected) if expected != version:
-                return _encode(Conflict(version))
-            case Put() | Cas():
+                return Conflict(version)
+            case Renew(expected_version=expected) if value is None or expected not in (0, version):
+                return Conflict(version)
+            case Renew(ttl_ms=ttl_ms):
+                self._ends[command.key] = self.log_time_ns + ttl_ms * MILLISECOND_NS
+                return Renewed(version)
+            case Put() | Cas() | PutFor():
                 entries.append((instance_id, command.value, version + 1))
             case Delete():
                 entries.append((instance_id, None, version + 1))
-        return _encode(Written(version + 1, value is not None))
+        self._ends.pop(command.key, None)
+        if isinstance(command, PutFor):
+            self._ends[command.key] = self.log_time_ns + command.ttl_ms * MILLISECOND_NS
+        return Written(version + 1, value is not None)

@@ -12,7 +12,7 @@ from ray_paxos.core.genesis import (
     MemberSpec,
     Voter,
 )
-from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
 from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.testing.checker import Checker

@@ -29,7 +29,7 @@ from ray_paxos.errors import (
     TransferError,
 )
 from ray_paxos.machines.base import ApplyContext
-from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
 
 COLUMNS: dict[str, pa.DataType] = {

@@ -13,7 +13,7 @@ import pytest
 from job_files import OutputError, write_json, write_lines
 from ray_paxos.machines import kv
 from ray_paxos.machines.base import ApplyContext
-from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from state_dump import dump_lines
 from tests.jobs.fakes import FakeClient
 

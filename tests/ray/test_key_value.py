@@ -19,7 +19,7 @@ from ray_paxos.core.spaces import owner_of, prefix_of
 from ray_paxos.core.wanted import SpaceState, WantedSpace
 from ray_paxos.errors import ClientClosedError, ConfigurationError, MembershipError
 from ray_paxos.key_value import KeyValue, Versioned
-from ray_paxos.machines.kv import Conflict, Written
+from ray_paxos.machines.kv import Conflict, Renewed, Written
 from tests.ray.helpers import PATIENCE_S, put, wait_for
 
 TEXT = (
@@ -64,6 +64,17 @@ def test_keys_of_all_groups_are_one_space(settings: KeyValue) -> None:
     assert settings.get("user/007", consistency="lease") == Versioned(b"bond", 2)
 
 
+def test_a_value_ends_by_itself_in_a_quiet_group_unless_it_is_renewed(settings: KeyValue) -> None:
+    settings.put("lease/short", b"x", ttl_s=0.5)
+    settings.put("lease/kept", b"x", ttl_s=0.5)
+    assert settings.renew("lease/kept", ttl_s=600) == Renewed(1)
+    wait_for("the value to end", lambda: settings.get("lease/short") is None)
+    assert settings.read("lease/short").version == 2
+    assert settings.renew("lease/short", ttl_s=600) == Conflict(2)
+    assert settings.get("lease/kept") == Versioned(b"x", 1)
+    settings.delete("lease/kept")
+
+
 def test_the_example_of_readme_runs_as_it_stands(
     keyed: ray_paxos.Cluster, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +86,9 @@ def test_the_example_of_readme_runs_as_it_stands(
     space = names["kv"]
     assert isinstance(space, KeyValue)
     assert space.read("color").version == 3
+    jobs = names["jobs"]
+    assert isinstance(jobs, KeyValue)
+    assert [entry.key for entry in jobs.scan()] == ["taken/7"]
 
 
 def run(*arguments: str) -> Result:

@@ -15,7 +15,8 @@ from ray_paxos.core.values import (
     encode_value,
 )
 from ray_paxos.machines.base import ApplyContext
-from ray_paxos.machines.kv import KeyValueMachine, encode_get, encode_put
+from ray_paxos.machines.kv import encode_get, encode_put
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.testing.client import Operation
 from ray_paxos.testing.clock import MachineClock
 from ray_paxos.testing.reads import Read

@@ -14,7 +14,7 @@ from ray_paxos.core.values import EMPTY_CHAIN, encode_value, extend_chain, value
 from ray_paxos.errors import CheckpointError, DamageError, PaxosError, StorageError
 from ray_paxos.machines.base import ApplyContext
 from ray_paxos.machines.host import MachineHost
-from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.registry import BUILT_IN, MachineRegistry
 from ray_paxos.storage.checkpoint_folders import CheckpointFolder
 from ray_paxos.storage.checkpoint_maker import CheckpointMaker

@@ -21,7 +21,7 @@ from ray_paxos.errors import (
 )
 from ray_paxos.machines.base import ApplyContext, StateMachine
 from ray_paxos.machines.host import MachineHost
-from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
 from ray_paxos.machines.registry import BUILT_IN, MachineRegistry
 from ray_paxos.machines.table import Row
@@ -506,7 +506,7 @@ class Forgetful(PlainTables):
         if changed and self.how == "loses":
             changed.pop()
         elif changed and self.how == "changes":
-            changed[0] = (*changed[0][:2], b"other")
+            changed[0] = (*changed[0][:2], b"other", None)
         elif changed and self.how == "repeats":
             changed.append(changed[-1])
         super().write(path, columns, changed)

@@ -11,7 +11,7 @@ import pytest
 from ray_paxos.errors import DamageError
 from ray_paxos.machines.base import ApplyContext
 from ray_paxos.machines.host import NOBODY
-from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
 from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.storage.disk import LocalDisk

@@ -145,6 +145,7 @@ def status(
     proposer_incarnation: int = 0,
     revoked: Ballot | None = None,
     configuration: Configuration | None = None,
+    due_log_time_ns: int | None = None,
 ) -> LearnerStatus:
     applied = learned if applied is None else applied
     return LearnerStatus(
@@ -162,6 +163,7 @@ def status(
         proposer_incarnation=proposer_incarnation,
         revoked=revoked,
         configuration=configuration,
+        due_log_time_ns=due_log_time_ns,
     )
 
 

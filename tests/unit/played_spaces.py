@@ -12,7 +12,7 @@ from ray_paxos.core.wanted_changes import Begin, Change, changed_wanted
 from ray_paxos.errors import RequestError
 from ray_paxos.group_clients import GroupClients
 from ray_paxos.machines.base import ApplyContext
-from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from tests.unit.wanted_changes import BEGIN, group
 
 
@@ -25,12 +25,17 @@ class GroupPlayed:
         self.timeouts: list[float] = []
         self.failure: Exception | None = None
         self.number = 0
+        self.log_time_ns = 0
 
     def propose(self, command: bytes, machine: str, *, timeout_s: float) -> Any:
         assert machine == "kv"
         self.timeouts.append(timeout_s)
         self.number += 1
-        value = self.machine.apply(command, ApplyContext(self.number, 0))
+        context = ApplyContext(self.number, 0, self.log_time_ns)
+        due_ns = self.machine.due_ns
+        if due_ns is not None and due_ns <= self.log_time_ns:
+            self.machine.on_due(context)
+        value = self.machine.apply(command, context)
         return type("Applied", (), {"value": value})
 
     def query(self, request: bytes, machine: str, **options: Any) -> bytes:

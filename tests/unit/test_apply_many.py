@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from ray_paxos.core.results import NoteCode
 from ray_paxos.core.values import MachineMount
 from ray_paxos.errors import ApplyStoppedError, CommandError
-from ray_paxos.machines import batches, kv
+from ray_paxos.machines import batches, kv, kv_machine
 from ray_paxos.machines.base import ApplyContext, StateMachine
-from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from tests.unit.group_log import GroupLog
 
 
@@ -61,6 +61,14 @@ commands = st.one_of(
     st.builds(kv.encode_get, keys),
     st.builds(kv.encode_delete, keys),
     st.builds(kv.encode_cas, keys, small, st.integers(0, 4)),
+    st.builds(kv.encode_put_for, keys, small, st.integers(-1, 4)),
+    st.builds(kv.encode_renew, keys, st.integers(0, 4), st.integers(0, 2)),
+    st.builds(
+        kv.encode_txn,
+        st.lists(st.builds(kv.HasVersion, keys, st.integers(0, 3)), max_size=2),
+        st.lists(st.builds(kv.Put, keys, small), max_size=2),
+        st.lists(st.builds(kv.Delete, keys), max_size=2),
+    ),
     st.sampled_from([b"", b"junk", kv.encode_dump(), kv.encode_put("a", b"") * 2]),
 )
 
@@ -77,7 +85,7 @@ def test_kv_comes_to_the_same_in_one_go_and_one_by_one(
     log = GroupLog(OneByOne)
     log.append(MachineMount("fast", "kv", 1), MachineMount("slow", "one by one", 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kv, "VERSIONS", versions)
+        patch.setattr(kv_machine, "VERSIONS", versions)
         patch.setattr(batches, "RESULT_BYTES_MAX", bytes_max)
         fast, slow = log.open_session(), log.open_session()
         number = 1

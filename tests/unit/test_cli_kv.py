@@ -82,7 +82,26 @@ def test_a_key_is_written_read_and_deleted(cluster: ClusterPlayed) -> None:
         "value": "blue",
     }
     assert output("delete", "demo", "settings", "color") == "key color: version 3\n"
-    assert "key color was deleted, at version 3" in refused("get", "demo", "settings", "color")
+    assert "color has no value any more, at version 3" in refused(
+        "get", "demo", "settings", "color"
+    )
+
+
+def test_a_value_may_end_by_itself(cluster: ClusterPlayed) -> None:
+    group = cluster.groups.groups[cluster.kv("settings").group_of("job")]
+    assert output("put", "demo", "settings", "job", "a", "--ttl-s", "5") == "key job: version 1\n"
+    assert group.machine.due_ns == 5_000_000_000
+    assert output("renew", "demo", "settings", "job", "7.5", "--json") == (
+        '{"key": "job", "version": 1}\n'
+    )
+    assert group.machine.due_ns == 7_500_000_000
+    group.log_time_ns = 8_000_000_000
+    why = "key job has no value any more, at version 2"
+    assert why in refused("renew", "demo", "settings", "job", "7.5")
+    assert "key nobody is not there" in refused("renew", "demo", "settings", "nobody", "1")
+    for wrong in ("0", "-1", "soon"):
+        assert run("put", "demo", "settings", "job", "a", "--ttl-s", wrong).exit_code == 2
+        assert run("renew", "demo", "settings", "job", "--", wrong).exit_code == 2
 
 
 def test_a_value_comes_from_a_file_or_from_standard_input(

@@ -14,6 +14,7 @@ from ray_paxos.errors import ApplyStoppedError, CheckpointError
 from ray_paxos.machines import kv
 from ray_paxos.machines.base import ApplyContext, StateMachine
 from ray_paxos.machines.host import HostState, MachineHost
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.registry import BUILT_IN, MachineRegistry
 from ray_paxos.machines.sessions import SessionLimits, SessionState
 from tests.unit.group_log import GroupLog, Recorder
@@ -123,7 +124,7 @@ def test_a_host_that_stopped_gives_no_state():
 
 
 def test_a_registry_makes_what_was_mounted_or_names_what_it_lacks():
-    assert isinstance(REGISTRY.make(MachineSpec("m", "kv", 1)), kv.KeyValueMachine)
+    assert isinstance(REGISTRY.make(MachineSpec("m", "kv", 1)), KeyValueMachine)
     for spec in (MachineSpec("m", "kv", 2), MachineSpec("m", "other", 1)):
         with pytest.raises(CheckpointError, match=f"'m' is of kind '{spec.kind}' version"):
             REGISTRY.make(spec)

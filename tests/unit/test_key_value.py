@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,19 @@ from ray_paxos.errors import ConfigurationError, QueryError
 from ray_paxos.key_value import KeyValue, Versioned
 from ray_paxos.machines import kv
 from ray_paxos.machines.base import ApplyContext
-from ray_paxos.machines.kv import Conflict, KeyEntry, Read, Written
+from ray_paxos.machines.kv import (
+    Conflict,
+    Get,
+    HasValue,
+    HasVersion,
+    KeyEntry,
+    Put,
+    PutFor,
+    Read,
+    Renewed,
+    TxnDone,
+    Written,
+)
 from tests.unit.played_spaces import GroupsPlayed
 
 GROUPS = (1, 2, 5)
@@ -65,6 +78,45 @@ def test_a_key_is_compared_and_set(space: KeyValue) -> None:
     assert space.cas("n", b"2", 1) == Written(2, True)
     space.delete("n")
     assert space.cas("n", b"3", space.read("n").version) == Written(4, False)
+
+
+def test_a_value_ends_by_itself_unless_it_is_renewed(space: KeyValue, groups: GroupsPlayed) -> None:
+    group = groups.groups[space.group_of("job")]
+    assert space.put("job", b"node", ttl_s=0.0101) == Written(1, False)
+    assert group.machine.due_ns == 11_000_000, "never less than was asked for"
+    group.log_time_ns = 10_000_000
+    assert space.renew("job", 0.010) == Renewed(1)
+    assert space.renew("job", 5, expected_version=2) == Conflict(1)
+    assert group.machine.due_ns == 20_000_000
+    group.log_time_ns = 20_000_000
+    assert space.renew("job", 0.010) == Conflict(2)
+    assert space.get("job") is None
+    assert space.renew("never", 1) == Conflict(0)
+
+
+def test_several_keys_of_one_group_are_written_at_once(
+    space: KeyValue, groups: GroupsPlayed
+) -> None:
+    of_one = [str(n) for n in range(60) if space.group_of(str(n)) == 2][:3]
+    a, b, c = of_one
+    done = space.txn([HasVersion(a, 0), HasValue(b, None)], [Put(a, b"1"), PutFor(b, b"2", 5)])
+    assert done == TxnDone(True, (Written(1, False), Written(1, False)))
+    assert space.multi_get(of_one) == {a: Versioned(b"1", 1), b: Versioned(b"2", 1)}
+    done = space.txn([HasValue(a, b"2")], [Put(c, b"3")], [Get(a), Get(c)])
+    assert done == TxnDone(False, (Read(True, 1, b"1"), Read(False, 0, None)))
+    assert other_space(groups, "other", 2).txn([HasVersion(a, 1)], []).held is False
+    one = other_space(groups, "other", 2)
+    assert one.txn([], [Put(str(n), b"") for n in range(60)]).held
+    assert len(list(one.scan())) == 60
+
+
+def test_keys_of_two_groups_are_not_in_one_txn(space: KeyValue, groups: GroupsPlayed) -> None:
+    a = next(str(n) for n in range(60) if space.group_of(str(n)) == 1)
+    b = next(str(n) for n in range(60) if space.group_of(str(n)) == 5)
+    for conditions, then in (([HasVersion(a, 0)], [Get(b)]), ([], [Get(a), Get(b)])):
+        with pytest.raises(ConfigurationError, match=f"'{a}' is in group 1, '{b}' in 5"):
+            space.txn(conditions, then)
+    assert not any(group.timeouts for group in groups.groups.values())
 
 
 def test_each_key_is_in_its_own_group_alone(space: KeyValue, groups: GroupsPlayed) -> None:
@@ -198,6 +250,27 @@ BAD: tuple[tuple[str, Callable[[Any], object]], ...] = (
     ("expected_version: found -1", lambda space: space.cas("a", b"", -1)),
     ("expected_version: found True", lambda space: space.cas("a", b"", True)),
     ("expected_version: found 922", lambda space: space.cas("a", b"", 1 << 63)),
+    ("ttl_s: found 0;", lambda space: space.put("a", b"", ttl_s=0)),
+    ("ttl_s: found -1", lambda space: space.renew("a", -1)),
+    ("ttl_s: found nan", lambda space: space.put("a", b"", ttl_s=math.nan)),
+    ("ttl_s: found inf", lambda space: space.renew("a", math.inf)),
+    ("ttl_s: found '5'", lambda space: space.renew("a", "5")),
+    ("expected_version: found None", lambda space: space.renew("a", 1, expected_version=None)),
+    ("conditions: found Put", lambda space: space.txn(Put("a", b""), [])),
+    ("conditions.0.: found Put", lambda space: space.txn([Put("a", b"")], [])),
+    (
+        "then.1.: found .*'text'",
+        lambda space: space.txn([], [Get("a"), Put("a", cast(Any, "text"))]),
+    ),
+    ("then.0.: found Get.key=1", lambda space: space.txn([], [Get(cast(Any, 1))])),
+    ("then.0.: found .'get', 'a'.;", lambda space: space.txn([], [("get", "a")])),
+    ("then.0.: found <object", lambda space: space.txn([], [object()])),
+    ("then.0.: found .*ud800", lambda space: space.txn([], [Get("\ud800")])),
+    ("otherwise.0.: found HasVersion", lambda space: space.txn([], [], [HasVersion("a", 0)])),
+    ("conditions.0.: found HasVersion", lambda space: space.txn([HasVersion("a", 1 << 70)], [])),
+    ("ttl_s: found 0.0;", lambda space: space.txn([], [PutFor("a", b"", 0)])),
+    ("found 0 conditions", lambda space: space.txn([], [])),
+    ("found 1001 conditions", lambda space: space.txn([], [Get("a")] * 1_001)),
     ("prefix: found bytes", lambda space: space.scan(b"")),
     ("after: found bytes", lambda space: space.scan(after=b"")),
     ("page_keys: found 0", lambda space: space.scan(page_keys=0)),

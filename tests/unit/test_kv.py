@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_paxos.errors import CommandError, QueryError
-from ray_paxos.machines import kv
+from ray_paxos.machines import kv, kv_machine
 from ray_paxos.machines.base import ApplyContext
-from ray_paxos.machines.kv import Conflict, KeyEntry, KeyValueMachine, Page, Read, Written
+from ray_paxos.machines.kv import Conflict, KeyEntry, Page, Read, Written
+from ray_paxos.machines.kv_machine import KeyValueMachine
 
 HDFS = Path(__file__).parents[3] / "shared" / "data" / "hdfs_commands.jsonl"
 CONTEXT = ApplyContext(1, 0)
@@ -154,6 +155,190 @@ def test_damaged_commands_are_refused_or_are_commands(data: st.DataObject) -> No
     kv.decode_result(result)
 
 
+# Values that end by themselves.
+
+
+def apply_at(machine: KeyValueMachine, command: bytes, log_time_ns: int) -> kv.KvResult:
+    """Execute a command, as the host does at that log time."""
+    context = ApplyContext(1, 0, log_time_ns)
+    if machine.due_ns is not None and machine.due_ns <= log_time_ns:
+        machine.on_due(context)
+    result = machine.apply(command, context)
+    assert result is not None
+    return kv.decode_result(result)
+
+
+def test_a_value_ends_as_by_a_delete_when_its_time_is_over(machine: KeyValueMachine) -> None:
+    assert machine.due_ns is None
+    assert apply_at(machine, kv.encode_put_for("a", b"1", 5), 100) == Written(1, replaced=False)
+    assert machine.due_ns == 5_000_100
+    assert apply_at(machine, kv.encode_get("a"), 5_000_099) == Read(True, 1, b"1")
+    assert apply_at(machine, kv.encode_get("a"), 5_000_100) == Read(False, 2, None)
+    assert machine.due_ns is None
+    assert apply_at(machine, kv.encode_cas("a", b"2", 1), 5_000_100) == Conflict(2)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [kv.encode_put("a", b"2"), kv.encode_cas("a", b"2", 1), kv.encode_delete("a")],
+    ids=["put", "cas", "delete"],
+)
+@pytest.mark.parametrize("many", [False, True])
+def test_who_writes_without_a_time_to_live_ends_the_earlier_one(
+    machine: KeyValueMachine, again: bytes, many: bool
+) -> None:
+    apply_at(machine, kv.encode_put_for("a", b"1", 5), 0)
+    if many:
+        assert len(machine.apply_many([again], ApplyContext(2, 0, 1), 1_000)) == 1
+    else:
+        apply_at(machine, again, 1)
+    assert machine.due_ns is None
+
+
+def test_another_time_to_live_replaces_the_earlier_one(machine: KeyValueMachine) -> None:
+    apply_at(machine, kv.encode_put_for("a", b"1", 5), 0)
+    apply_at(machine, kv.encode_put_for("b", b"1", 7), 0)
+    apply_at(machine, kv.encode_put_for("a", b"2", 9), 1)
+    assert machine.due_ns == 7_000_000
+    assert apply_at(machine, kv.encode_get("a"), 8_000_000) == Read(True, 2, b"2")
+    assert apply_at(machine, kv.encode_get("b"), 8_000_000) == Read(False, 2, None)
+    assert machine.due_ns == 9_000_001
+
+
+def test_a_renewal_changes_the_end_and_no_version(machine: KeyValueMachine) -> None:
+    apply_at(machine, kv.encode_put_for("a", b"1", 5), 0)
+    assert apply_at(machine, kv.encode_renew("a", 5), 4_000_000) == kv.Renewed(1)
+    assert machine.due_ns == 9_000_000
+    assert apply_at(machine, kv.encode_renew("a", 50, 2), 5_000_000) == Conflict(1)
+    assert machine.due_ns == 9_000_000
+    assert apply_at(machine, kv.encode_renew("a", 50, 1), 9_000_000) == Conflict(2), "too late"
+    assert apply_at(machine, kv.encode_renew("never", 5), 9_000_000) == Conflict(0)
+    apply_at(machine, kv.encode_put("a", b"2"), 9_000_000)
+    assert apply_at(machine, kv.encode_renew("a", 1), 9_000_000) == kv.Renewed(3)
+    assert machine.due_ns == 10_000_000, "also of a value that had no end"
+
+
+@pytest.mark.parametrize("ttl_ms", [0, -1, kv.TTL_MS_MAX + 1])
+@pytest.mark.parametrize("is_renewal", [False, True])
+def test_what_is_no_time_to_live_changes_nothing(
+    machine: KeyValueMachine, is_renewal: bool, ttl_ms: int
+) -> None:
+    apply_at(machine, kv.encode_put("a", b"1"), 0)
+    wrong = kv.encode_put_for("a", b"2", ttl_ms)
+    if is_renewal:
+        wrong = kv.encode_renew("a", ttl_ms)
+    with pytest.raises(CommandError, match=f"not {ttl_ms}"):
+        machine.apply(wrong, CONTEXT)
+    assert machine.apply_many([wrong], CONTEXT, 1_000) == [], "apply says why"
+    assert state(machine) == {"a": (b"1", 1)}
+    assert machine.due_ns is None
+
+
+def test_what_ends_at_a_time_ends_in_parts_in_one_order(machine: KeyValueMachine) -> None:
+    count = kv_machine.ENDS_MAX + 2
+    for number in range(count):
+        apply_at(machine, kv.encode_put_for(f"{number:06}", b"1", 1), 0)
+    context = ApplyContext(2, 0, 5_000_000)
+    machine.on_due(context)
+    assert machine.due_ns == 1_000_000, "there is more"
+    assert [entry.key for entry in dump(machine).entries] == [f"{count - 2:06}", f"{count - 1:06}"]
+    machine.on_due(context)
+    assert machine.due_ns is None
+    assert dump(machine).entries == ()
+
+
+def test_ends_are_part_of_the_state(machine: KeyValueMachine) -> None:
+    apply_at(machine, kv.encode_put_for("a", b"1", 5), 0)
+    apply_at(machine, kv.encode_put("b", b"1"), 0)
+    other = KeyValueMachine()
+    for key in ("a", "b"):
+        apply_at(other, kv.encode_put(key, b"1"), 0)
+    assert machine.digest() != other.digest()
+    other.restore(list(machine.rows()))
+    assert machine.digest() == other.digest()
+    assert other.due_ns == 5_000_000
+    assert apply_at(other, kv.encode_get("a"), 5_000_000) == Read(False, 2, None)
+    assert list(other.rows()) == [("a", 2, None, None), ("b", 1, b"1", None)]
+
+
+# Several keys at once.
+
+
+def txn(machine: KeyValueMachine, *arguments: object, log_time_ns: int = 0) -> kv.TxnDone:
+    done = apply_at(machine, kv.encode_txn(*arguments), log_time_ns)  # type: ignore[arg-type]
+    assert isinstance(done, kv.TxnDone)
+    return done
+
+
+def test_a_txn_does_one_of_two_things(machine: KeyValueMachine) -> None:
+    apply(machine, kv.encode_put("from", b"10"))
+    conditions = [kv.HasValue("from", b"10"), kv.HasVersion("to", 0)]
+    then = [kv.Put("from", b"7"), kv.Put("to", b"3"), kv.Get("from")]
+    otherwise = [kv.Get("from"), kv.Get("to")]
+    assert txn(machine, conditions, then, otherwise) == kv.TxnDone(
+        True, (Written(2, True), Written(1, False), Read(True, 2, b"7"))
+    )
+    assert txn(machine, conditions, then, otherwise) == kv.TxnDone(
+        False, (Read(True, 2, b"7"), Read(True, 1, b"3"))
+    )
+    assert txn(machine, conditions, then) == kv.TxnDone(False, ())
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        (kv.HasVersion("a", 2), True),
+        (kv.HasVersion("a", 1), False),
+        (kv.HasVersion("never", 0), True),
+        (kv.HasVersion("gone", 2), True),
+        (kv.HasValue("a", b"2"), True),
+        (kv.HasValue("a", b"1"), False),
+        (kv.HasValue("a", None), False),
+        (kv.HasValue("never", None), True),
+        (kv.HasValue("gone", None), True),
+        (kv.HasValue("gone", b"1"), False),
+    ],
+)
+def test_what_a_condition_means(
+    machine: KeyValueMachine, condition: kv.Condition, holds: bool
+) -> None:
+    for command in (
+        kv.encode_put("a", b"1"),
+        kv.encode_put("a", b"2"),
+        kv.encode_put("gone", b"1"),
+        kv.encode_delete("gone"),
+    ):
+        apply(machine, command)
+    assert txn(machine, [condition], []).held is holds
+    assert txn(machine, [kv.HasVersion("a", 2), condition], []).held is holds
+
+
+def test_all_conditions_are_looked_at_before_anything_is_done(machine: KeyValueMachine) -> None:
+    done = txn(machine, [], [kv.Put("a", b"1"), kv.Cas("a", b"2", 1), kv.Cas("a", b"3", 1)])
+    assert done == kv.TxnDone(True, (Written(1, False), Written(2, True), Conflict(2)))
+    assert txn(machine, [kv.HasVersion("a", 2)], [kv.Delete("a")]).held
+    done = txn(
+        machine,
+        [kv.HasValue("a", None)],
+        [kv.PutFor("a", b"4", 5), kv.Renew("a", 7, 4), kv.Renew("b", 7, 0)],
+    )
+    assert done.results == (Written(4, False), kv.Renewed(4), Conflict(0))
+    assert machine.due_ns == 7_000_000
+
+
+def test_a_txn_that_means_nothing_changes_nothing(machine: KeyValueMachine) -> None:
+    wrong = kv.encode_txn([kv.HasVersion("a", 1)], [kv.Put("a", b"1"), kv.PutFor("b", b"1", 0)])
+    also = kv.encode_txn([], [kv.Put("a", b"1")], [kv.Renew("b", -1, 0)])
+    long = kv.encode_txn([], [kv.Get("a")] * (kv.TXN_COMMANDS_MAX + 1))
+    for command, why in ((wrong, "not 0"), (also, "not -1"), (long, "at most 1000")):
+        with pytest.raises(CommandError, match=why):
+            machine.apply(command, CONTEXT)
+        assert machine.apply_many([command], CONTEXT, 1_000) == []
+    with pytest.raises(CommandError, match="not a command"):
+        machine.apply(msgspec.msgpack.encode(["txn", [], [["txn", [], [], []]], []]), CONTEXT)
+    assert state(machine) == {}
+
+
 # Against the obvious implementation.
 
 KEYS = st.sampled_from(["a", "b", "é", "\U0001f600", ""])
@@ -170,7 +355,7 @@ COMMANDS = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(COMMANDS)
-def test_behaves_like_two_dictionaries(commands: list[kv.KvCommand]) -> None:
+def test_behaves_like_two_dictionaries(commands: list[kv.KeyCommand]) -> None:
     machine = KeyValueMachine()
     values: dict[str, bytes] = {}
     versions: dict[str, int] = {}
@@ -187,7 +372,7 @@ def test_behaves_like_two_dictionaries(commands: list[kv.KvCommand]) -> None:
             versions[command.key] = version + 1
             if isinstance(command, kv.Delete):
                 values.pop(command.key, None)
-            else:
+            elif isinstance(command, kv.Put | kv.Cas):
                 values[command.key] = command.value
         assert apply(machine, msgspec.msgpack.encode(command)) == expected
     entries = tuple(KeyEntry(key, values[key], versions[key]) for key in sorted(values))
@@ -270,19 +455,19 @@ def test_a_page_is_bounded_by_bytes_and_keys(
     machine: KeyValueMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(machine, *"abcdefgh")
-    monkeypatch.setattr(kv, "PAGE_BYTES_MAX", 5)
+    monkeypatch.setattr(kv_machine, "PAGE_BYTES_MAX", 5)
     assert all_pages(machine) == (list("abcdefgh"), 3)
-    monkeypatch.setattr(kv, "PAGE_BYTES_MAX", 1)
+    monkeypatch.setattr(kv_machine, "PAGE_BYTES_MAX", 1)
     assert all_pages(machine) == (list("abcdefgh"), 8)
-    monkeypatch.setattr(kv, "PAGE_BYTES_MAX", 1_000)
-    monkeypatch.setattr(kv, "PAGE_KEYS_MAX", 4)
+    monkeypatch.setattr(kv_machine, "PAGE_BYTES_MAX", 1_000)
+    monkeypatch.setattr(kv_machine, "PAGE_KEYS_MAX", 4)
     assert all_pages(machine, limit=1_000_000) == (list("abcdefgh"), 2)
 
 
 def test_a_page_looks_at_a_bounded_number_of_tombstones(
     machine: KeyValueMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kv, "PAGE_SCAN_MAX", 3)
+    monkeypatch.setattr(kv_machine, "PAGE_SCAN_MAX", 3)
     fill(machine, *"abcdefgh")
     for gone in "bcdefg":
         apply(machine, kv.encode_delete(gone))
@@ -338,7 +523,11 @@ def test_a_saved_state_comes_back() -> None:
     apply(machine, kv.encode_delete("c"))
     rows = list(machine.rows())
     assert [row[0] for row in rows] == list("abcdefgh")
-    assert rows[:3] == [("a", 2, b"again"), ("b", 1, rows[1][2]), ("c", 2, None)]
+    assert rows[:3] == [
+        ("a", 2, b"again", None),
+        ("b", 1, rows[1][2], None),
+        ("c", 2, None, None),
+    ]
     loaded = KeyValueMachine()
     fill(loaded, "something", "else")
     dump(loaded)

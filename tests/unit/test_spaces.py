@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ray_paxos.core.spaces import SPACE_MACHINE, keys_by_owner, owner_of, prefix_of
 from ray_paxos.core.wanted import SpaceState, WantedSpace
-from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.kv_machine import KeyValueMachine
 
 KEYS = 10_000
 

@@ -14,7 +14,7 @@ from ray_paxos.core.genesis import Genesis, MemberSpec
 from ray_paxos.core.lease import LeaseGrants
 from ray_paxos.core.releases import NEWEST, Release
 from ray_paxos.errors import ConfigurationError, MembershipError, ReleaseError
-from ray_paxos.machines.kv import KeyValueMachine
+from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.upgrades import Upgrades
 from tests.unit.wanted_changes import FIRST, JOIN_D, after, group_spec

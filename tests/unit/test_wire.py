@@ -62,7 +62,7 @@ VERSION_1 = {
     "chosen": "values chosen_through majority_durable",
     "learner_status": "learned_through applied_through durable_through log_floor point "
     "log_time_ns ballot mounted stopped sent_ns master master_version proposer_incarnation "
-    "revoked configuration",
+    "revoked configuration due_log_time_ns",
     "applied": "instance_id ballot results",
     "catch_up": "through sources",
     "learn_request": "from_instance bytes_max",
