@@ -126,7 +126,7 @@ SITUATIONS = (
     Situation(PART_LEFT, 0.1),
 )
 
-SEEDS_MIN = 32
+SEEDS_MIN = 26
 """Shares are asked of runs with at least so many seeds."""
 
 

@@ -97,6 +97,7 @@ def test_a_short_run_with_kills_pauses_and_transfers_holds(tmp_path: Path) -> No
     assert again.stdout == "linearizable: true\n", again.stderr
 
 
+@pytest.mark.slow
 def test_a_short_run_over_groups_that_change_their_members_holds(tmp_path: Path) -> None:
     kinds = "move-group,rolling-restart"
     told = run_chaos(

@@ -12,9 +12,9 @@ import pytest
 from ray_paxos.testing.coverage import SEEDS_MIN, SeedCoverage, missing_shares
 from ray_paxos.testing.simulate import run_seed, run_seeds
 
-SEEDS = {3: range(24), 5: range(8)}
+SEEDS = {3: range(20), 5: range(6)}
 """By the number of members; a seed of five takes twice as long."""
-NIGHTLY_SEEDS = range(8, 1_000)
+NIGHTLY_SEEDS = range(6, 1_000)
 
 
 @functools.cache
