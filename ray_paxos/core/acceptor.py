@@ -336,7 +336,8 @@ class Acceptor:
         if sequence and self._bars_grant_ns(envelope.group, accept.ballot, now_ns):
             sequence = 0
         if sequence:
-            self._grant(envelope, accept.ballot, accept.lease_ms, votes, now_ns, effects)
+            lease_ms = _granted_ms(envelope, accept, votes)
+            self._grant(envelope.group, accept.ballot, lease_ms, votes, now_ns, effects)
         self._reply(envelope, Accepted(accept.ballot, accept.instance_id, sequence), effects)
 
     def _on_heartbeat(
@@ -360,28 +361,24 @@ class Acceptor:
             return
         if votes.promise != ballot:
             self._emit(PromiseMade(envelope.group, ballot), effects)
-        self._grant(envelope, ballot, heartbeat.lease_ms, votes, now_ns, effects)
+        lease_ms = _granted_ms(envelope, heartbeat, votes)
+        self._grant(envelope.group, ballot, lease_ms, votes, now_ns, effects)
         if heartbeat.confirmed:
             grants.heard(ballot, now_ns + self._settings.hearsay_ns)
         self._reply(envelope, HeartbeatConfirmed(ballot, heartbeat.sequence), effects)
 
     def _grant(
         self,
-        envelope: Envelope,
+        group: int,
         ballot: Ballot,
         lease_ms: int,
         votes: GroupVotes,
         now_ns: int,
         effects: Effects,
     ) -> None:
-        """Promise nobody else anything, for as long as the master asked by its own clock.
-
-        Under an older configuration nobody serves any more, and nothing is granted.
-        """
-        group = envelope.group
+        """Promise nobody else anything, for as long as the master asked by its own clock."""
         grants = self._grants(group)
-        is_of_old = envelope.config_id < votes.configuration.config_id
-        if not lease_ms or is_of_old or not grants.may_grant(ballot):
+        if not lease_ms or not grants.may_grant(ballot):
             return
         length_ms = held_ms(lease_ms, self._settings.clock_drift_ppm)
         if length_ms > votes.longest_lease_ms:
@@ -503,3 +500,9 @@ class Acceptor:
             config_id = min(envelope.config_id, self.stamp(envelope.group)[1])
         # A nack waits, too: it tells a promise that may not be durable yet.
         effects.sends_after_sync.append(Send(envelope.sender, envelope.group, message, config_id))
+
+
+def _granted_ms(envelope: Envelope, message: Accept | Heartbeat, votes: GroupVotes) -> int:
+    """The lease that is asked for; none under an older configuration: nobody serves there."""
+    is_old = envelope.config_id < votes.configuration.config_id
+    return 0 if is_old else message.lease_ms

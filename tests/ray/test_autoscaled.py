@@ -27,7 +27,7 @@ NODE_TYPES = {
 }
 
 PROGRAM = """
-import json, os, subprocess, threading, time
+import json, os, subprocess, sys, threading, time
 
 import ray
 from ray._raylet import GcsClient

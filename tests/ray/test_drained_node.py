@@ -12,7 +12,7 @@ from typing import Any
 from tests.ray.subprocesses import sandbox
 
 PROGRAM = """
-import json, os, subprocess, threading, time
+import json, os, subprocess, sys, threading, time
 from pathlib import Path
 
 import ray

@@ -130,6 +130,7 @@ def test_a_cluster_is_archived_lost_restored_and_goes_on(
         cluster.stop(delete_data=True)
 
 
+@pytest.mark.slow
 def test_groups_that_were_made_later_are_restored_and_dropped_ones_are_not(
     local_ray: None, tmp_path: Path, arrangement: str
 ) -> None:

@@ -23,7 +23,7 @@ from ray_paxos.core.releases import NEWEST
 from tests.ray.subprocesses import ROOT, TIMEOUT_S, Sandbox, sandbox
 
 NEXT = NEWEST + 1
-LEASE_MS = 4_000
+LEASE_MS = 6_000
 NEXT_WIRE = f"""
 
 import zlib  # noqa: E402

@@ -8,7 +8,7 @@ Which schedule of `test_membership_schedules.py` each model is the walk around:
  stale       8,800     1.1  counting under the wrong configuration
  removal     8,400     1.3  a removed voter that is asked, and one that has forgotten
  unsealed   22,700     3.3  a configuration that outlives its entry
- cut short  22,900     5.0  an entry that only a damaged log had
+ cut short  14,600     2.5  an entry that only a damaged log had
  taught      1,300     0.5  taught, not applied
  late        8,800     1.0  a late accept of an old configuration; requests during a change
  outlived    2,800     2.4  a lease notice of an old configuration

@@ -337,7 +337,7 @@ def _promote_c(stage: Stage) -> None:
     stage.lose(Accept, acceptor(B))
     # As of A's proposer, once its acceptor has refused it by the entry.
     refused = mail(proposer(A), learner(A), CatchUp(2, (A,)))
-    stage.mail += [take_over(B, 3), command(A), refused]
+    stage.mail += [take_over(B, 3), refused]
 
 
 CUT_SHORT = Model(
