@@ -34,11 +34,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from operator import attrgetter
+from pickle import loads
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -49,6 +50,7 @@ from ray_paxos.core.spaces import SPACE_MACHINE, owner_of, prefix_of
 from ray_paxos.core.wanted import WantedSpace
 from ray_paxos.errors import ConfigurationError
 from ray_paxos.group_clients import GroupClients, arrived_clients
+from ray_paxos.key_mapping import KeyMapping, pickled
 from ray_paxos.machines import kv
 from ray_paxos.machines.kv import (
     Condition,
@@ -62,6 +64,8 @@ from ray_paxos.machines.kv import (
 )
 
 PAGE_KEYS = 1_000
+V = TypeVar("V")
+
 _CONDITIONS = msgspec.msgpack.Decoder(Condition)
 _COMMANDS = msgspec.msgpack.Decoder(KeyCommand)
 READ_TIMEOUT_S = 10.0
@@ -410,6 +414,26 @@ class KeyValue:
                 f"page_keys: found {page_keys!r}; allowed: 1 to {kv.PAGE_KEYS_MAX:,}"
             )
         return self._scanned(prefix, start, page_keys, options)
+
+    @overload
+    def mapping(self) -> KeyMapping[Any]: ...
+    @overload
+    def mapping(
+        self, *, encode: Callable[[V], bytes], decode: Callable[[bytes], V]
+    ) -> KeyMapping[V]: ...
+    def mapping(
+        self, *, encode: Callable[[Any], bytes] = pickled, decode: Callable[[bytes], Any] = loads
+    ) -> KeyMapping[Any]:
+        """The space as a dictionary.
+
+        Args:
+            encode: Makes bytes of a value; by default pickles it, with cloudpickle.
+            decode: Makes a value of them.
+
+        Returns:
+            A `MutableMapping` of these very keys; see `key_mapping` for what is one step in it.
+        """
+        return KeyMapping(self, encode, decode)
 
     def close(self, *, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """End the clients of one that was pickled; calling it again does nothing.

@@ -21,6 +21,8 @@ from ray_paxos.machines.kv import (
 )
 from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
+from ray_paxos.machines.permits import Acquire, PermitCommand, PermitsMachine, Release
+from ray_paxos.machines.permits import Renew as RenewPermit
 
 TEXT_BYTES_MAX = 60
 """Longer keys, values and lines are shortened."""
@@ -98,12 +100,30 @@ def _describe_key_command(decoded: KeyCommand) -> str:
             return f"renew {key} ttl_ms={ttl_ms} expected_version={version}"
 
 
+def _describe_permit(command: bytes) -> str:
+    try:
+        decoded = _decode_permit(command)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return f"no command of the machine: {describe_bytes(command)}"
+    of = f"name={describe_text(decoded.name.encode())} holder="
+    of += describe_text(decoded.holder.encode())
+    match decoded:
+        case Acquire(units=units, capacity=capacity, ttl_ms=ttl_ms, wait_ms=wait_ms):
+            return f"acquire {of} units={units}/{capacity} ttl_ms={ttl_ms} wait_ms={wait_ms}"
+        case RenewPermit(token=token, ttl_ms=ttl_ms):
+            return f"renew {of} token={token} ttl_ms={ttl_ms}"
+        case Release():
+            return f"release {of}"
+
+
 def _describe_line(command: bytes) -> str:
     return f"line {describe_text(command)}"
 
 
 _decode_kv: Callable[[bytes], KvCommand] = msgspec.msgpack.Decoder(KvCommand).decode
+_decode_permit: Callable[[bytes], PermitCommand] = msgspec.msgpack.Decoder(PermitCommand).decode
 _MACHINES: Mapping[str, Callable[[bytes], str]] = {
     KeyValueMachine.kind: _describe_kv,
     LogMachine.kind: _describe_line,
+    PermitsMachine.kind: _describe_permit,
 }

@@ -103,7 +103,7 @@ class KeyValueMachine(TableMachine):
         self._entries: dict[str, tuple[bytes | None, int]] = {}
         self._sorted_keys: list[str] = []
         self._new_keys: list[str] = []
-        self._ends = TimesToLive()
+        self._ends = TimesToLive[str]()
 
     def apply(self, command: bytes, context: ApplyContext) -> bytes | None:
         """Execute a `KvCommand`.
@@ -258,7 +258,7 @@ class KeyValueMachine(TableMachine):
 
     def restore(self, rows: Iterable[Row]) -> None:
         """Replace the whole state by saved rows."""
-        self._entries, self._ends = {}, TimesToLive()
+        self._entries, self._ends = {}, TimesToLive[str]()
         for key, version, value, ends_ns in rows:
             self._entries[key] = (value, version)
             if ends_ns is not None:

@@ -15,9 +15,15 @@ from ray_paxos.errors import CheckpointError, ConfigurationError
 from ray_paxos.machines.base import StateMachine
 from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
+from ray_paxos.machines.permits import PermitsMachine
 from ray_paxos.machines.system import SystemMachine
 
-BUILT_IN: tuple[type[StateMachine], ...] = (KeyValueMachine, LogMachine, SystemMachine)
+BUILT_IN: tuple[type[StateMachine], ...] = (
+    KeyValueMachine,
+    LogMachine,
+    PermitsMachine,
+    SystemMachine,
+)
 
 
 class MachineRegistry:

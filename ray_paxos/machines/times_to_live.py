@@ -7,12 +7,15 @@ there is more of that than of what counts. All of it follows from the calls alon
 from __future__ import annotations
 
 import heapq
+from typing import Generic, TypeVar
+
+K = TypeVar("K", str, tuple[str, str])
 
 STALE_MIN = 1_000
 """So much of the heap may always be stale."""
 
 
-class TimesToLive:
+class TimesToLive(Generic[K]):
     """Keys, each due once at most.
 
     Invariants: `_heap` has an item for each of `by_key`, and beside at most as many stale ones and
@@ -24,26 +27,26 @@ class TimesToLive:
 
     def __init__(self) -> None:
         """Nothing ends."""
-        self.by_key: dict[str, int] = {}
-        self._heap: list[tuple[int, str]] = []
+        self.by_key: dict[K, int] = {}
+        self._heap: list[tuple[int, K]] = []
 
     @property
     def first_ns(self) -> int | None:
         """When the first key is due; None where none is."""
         return self._heap[0][0] if self._heap else None
 
-    def note(self, key: str, ends_ns: int) -> None:
+    def note(self, key: K, ends_ns: int) -> None:
         """A key is due then, and at no other time."""
         self.by_key[key] = ends_ns
         heapq.heappush(self._heap, (ends_ns, key))
         self._tidy()
 
-    def forget(self, key: str) -> None:
+    def forget(self, key: K) -> None:
         """A key is not due any more."""
         if self.by_key.pop(key, None) is not None:
             self._tidy()
 
-    def take(self, log_time_ns: int, count_max: int) -> list[str]:
+    def take(self, log_time_ns: int, count_max: int) -> list[K]:
         """Forget keys that are due by then.
 
         Args:
@@ -53,7 +56,7 @@ class TimesToLive:
         Returns:
             They, the longest due first, of one time in the order of their code points.
         """
-        taken: list[str] = []
+        taken: list[K] = []
         while self._heap and self._heap[0][0] <= log_time_ns and len(taken) < count_max:
             _, key = self._heap[0]
             del self.by_key[key]

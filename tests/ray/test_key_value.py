@@ -89,6 +89,9 @@ def test_the_example_of_readme_runs_as_it_stands(
     jobs = names["jobs"]
     assert isinstance(jobs, KeyValue)
     assert [entry.key for entry in jobs.scan()] == ["taken/7"]
+    example = section.split("```python\n")[2].split("```")[0]
+    exec(compile(example, "README.md", "exec"), names)
+    assert capsys.readouterr().out == "['new-parser', 'old-parser'] True False\n"
 
 
 def run(*arguments: str) -> Result:

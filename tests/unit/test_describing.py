@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ray_paxos.machines import kv
+from ray_paxos.machines import kv, permits
 from ray_paxos.machines.describing import TXN_MAX, describe_command
 
 
@@ -26,6 +26,25 @@ from ray_paxos.machines.describing import TXN_MAX, describe_command
 )
 def test_commands_of_the_kv_machine(command: bytes, line: str) -> None:
     assert describe_command("kv", command) == line
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (
+            permits.encode_acquire("gpu", "me", ttl_ms=50, units=2, capacity=8, wait_ms=7),
+            'acquire name="gpu" holder="me" units=2/8 ttl_ms=50 wait_ms=7',
+        ),
+        (
+            permits.encode_renew("gpu", "me", 3, 50),
+            'renew name="gpu" holder="me" token=3 ttl_ms=50',
+        ),
+        (permits.encode_release("gpu", "\n"), 'release name="gpu" holder="\\n"'),
+        (b"junk", "no command of the machine: 4 bytes 6a756e6b"),
+    ],
+)
+def test_commands_of_the_permits_machine(command: bytes, line: str) -> None:
+    assert describe_command("permits", command) == line
 
 
 def test_a_long_txn_is_shortened() -> None:

@@ -288,7 +288,7 @@ def test_unknown_machine_is_a_result_and_takes_its_number(log: GroupLog) -> None
 
 def test_a_registry_refuses_what_it_could_not_tell_apart() -> None:
     registry = MachineRegistry()
-    assert registry.kinds == (("kv", 1), ("log", 1), ("system", 1))
+    assert registry.kinds == (("kv", 1), ("log", 1), ("permits", 1), ("system", 1))
     registry.register(Recorder)
     registry.register(Recorder)
     registry.register(RecorderTwo)

@@ -21,7 +21,7 @@ CALLS = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(CALLS)
 def test_it_does_what_a_dictionary_does(calls: list[tuple[str, str, int]]) -> None:
-    ends, plain = TimesToLive(), dict[str, int]()
+    ends, plain = TimesToLive[str](), dict[str, int]()
     for call, key, at in calls:
         match call:
             case "note":
@@ -40,7 +40,7 @@ def test_it_does_what_a_dictionary_does(calls: list[tuple[str, str, int]]) -> No
 
 
 def test_what_is_noted_again_and_again_takes_no_more_room() -> None:
-    ends = TimesToLive()
+    ends = TimesToLive[str]()
     ends.note("first", 0)
     for at in range(10 * STALE_MIN):
         ends.note("again", 1 + at)
