@@ -14,7 +14,7 @@ Rules ("Paxos Made Simple", section 2.2, with the whole open log under one promi
    member's learner, which holds everything through the entry that made it durably. Where damage
    has cut that learner's log short since, what was chosen there may be in votes alone, and nobody
    could be taught the configuration; then it answers again under those from where the log ends
-   on, for instances through the entry of its own (`_goes_back`).
+   on, and votes for instances through the entry of its own (`_goes_back`).
 6. While a lease that it granted runs, it promises no other member anything; after a restart it
    promises nobody anything for as long as it ever granted (`lease`). Accepts are never barred: who
    sends them has a majority's promises. It confirms a round, and grants, only at or above its
@@ -425,9 +425,8 @@ class Acceptor:
     ) -> NackReason | None:
         """Why this ballot is refused at this instance (None: whatever the instance), if it is."""
         configuration = votes.configuration
-        if envelope.config_id < configuration.config_id and not self._goes_back(
-            envelope, instance_id, configuration
-        ):
+        is_old = envelope.config_id < configuration.config_id
+        if is_old and not self._goes_back(envelope, configuration):
             return NackReason.CONFIGURATION_OLD
         if envelope.config_id > configuration.config_id:
             return NackReason.CONFIGURATION_NEW
@@ -444,10 +443,8 @@ class Acceptor:
             return NackReason.STORAGE_FULL
         return None
 
-    def _goes_back(
-        self, envelope: Envelope, instance_id: int | None, configuration: Configuration
-    ) -> bool:
-        """Whether it answers under the sender's older configuration, in this instance.
+    def _goes_back(self, envelope: Envelope, configuration: Configuration) -> bool:
+        """Whether it answers under the sender's older configuration.
 
         The own log ended after the entry of the configuration that is followed here, durably, and
         was cut short by damage. Nothing is left to be decided through that entry, but it may be
@@ -459,7 +456,8 @@ class Acceptor:
         cut_to = self._log_cut_to.get(envelope.group)
         if cut_to is None or envelope.config_id < cut_to:
             return False
-        return instance_id is None or instance_id <= configuration.config_id
+        message = envelope.message
+        return not isinstance(message, Accept) or message.instance_id <= configuration.config_id
 
     def _page(self, votes: GroupVotes, from_instance: int) -> tuple[list[Vote], int | None]:
         """Votes from an instance on, as many as fit, and where the next page starts."""

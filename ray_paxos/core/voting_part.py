@@ -68,7 +68,7 @@ class VotingPart:
         return config_id == self._followed_id and config_id >= self.ahead_through
 
     def note_ahead(self, config_id: int) -> None:
-        """The own acceptor was heard to follow the configuration of this instance."""
+        """The own acceptor may follow a configuration of this instance: ask it."""
         if config_id > self.ahead_through:
             self.ahead_through = config_id
             self.due_ns = None
@@ -112,6 +112,8 @@ class VotingPart:
         if message.config_id > configuration.config_id:
             self.note_ahead(message.config_id)
             return
+        # Whatever was heard of it before.
+        self.ahead_through = 0
         voter = configuration.voter(self._member_id)
         if voter is not None and message.replica_id == voter.replica_id:
             if message.config_id == configuration.config_id:

@@ -63,6 +63,8 @@ PAGE_SCAN_MAX = 100_000
 """A page looks at so many keys at most; tombstones take no room in it, but time."""
 ENDS_MAX = 10_000
 """So many values end in one instance; the others in the next ones."""
+TXN_READ_BYTES_MAX = 1_000_000
+"""Of the values that are there when a txn is executed."""
 WRITTEN_BYTES_MAX = 19
 """The longest encoded `Written`."""
 VERSIONS = 1_024
@@ -179,6 +181,15 @@ class KeyValueMachine(TableMachine):
             _check_ttl(command)
         held = all(self._holds(condition) for condition in txn.conditions)
         commands = txn.then if held else txn.otherwise
+        read_bytes = sum(
+            len(self._entries.get(each.key, (None, 0))[0] or b"")
+            for each in commands
+            if isinstance(each, Get)
+        )
+        if read_bytes > TXN_READ_BYTES_MAX:
+            raise CommandError(
+                f"a txn reads at most {TXN_READ_BYTES_MAX} bytes of values, not {read_bytes}"
+            )
         results = tuple(self._execute_one(command, log_time_ns) for command in commands)
         return TxnDone(held, results)
 

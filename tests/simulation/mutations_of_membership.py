@@ -163,7 +163,7 @@ def answer_who_is_late(patch):
 
 def never_go_back(patch):
     """An acceptor whose own log was cut short refuses all that stand where the log ends."""
-    patch.setattr(Acceptor, "_goes_back", lambda self, envelope, instance_id, configuration: False)
+    patch.setattr(Acceptor, "_goes_back", lambda self, envelope, configuration: False)
 
 
 def say_nothing_of_the_genesis(patch):

@@ -150,15 +150,27 @@ def test_where_the_own_log_was_cut_short_it_answers_as_before_the_entry() -> Non
     assert isinstance(under(new, 10), Promise)
 
 
-@pytest.mark.parametrize("message", [Prepare(ballot(6), 11), Accept(ballot(6), 11, b"v")])
-def test_it_decides_nothing_above_the_entry_under_what_was_before(
-    message: Prepare | Accept,
-) -> None:
+def test_it_votes_for_nothing_above_the_entry_under_what_was_before() -> None:
     bench = AcceptorBench()
     cut_short(bench)
-    old = bench.ask(message, proposer_of(1), config_id=0)
+    old = bench.ask(Accept(ballot(6), 11, b"v"), proposer_of(1), config_id=0)
     assert nacked(old) is NackReason.CONFIGURATION_OLD
     assert not old.records
+
+
+def test_it_tells_all_votes_page_by_page_under_what_was_before() -> None:
+    """Also those above the entry: refused in the middle the promise were never complete."""
+    bench = AcceptorBench(page_bytes=6)
+    cut_short(bench)
+    bench.ask(Accept(ballot(5), 11, b"above"), proposer_of(1), config_id=10)
+    told: list[bytes] = []
+    page: int | None = 9
+    while page is not None:
+        promise = under(bench.ask(Prepare(ballot(6), page), proposer_of(1), config_id=0), 0)
+        assert isinstance(promise, Promise)
+        told += [vote.value for vote in promise.votes]
+        page = promise.next_instance
+    assert told == [b"command", b"entry", b"above"]
 
 
 def test_the_own_log_can_teach_whoever_stands_under_what_it_has_left_behind() -> None:

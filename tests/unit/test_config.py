@@ -221,7 +221,7 @@ def test_an_even_number_of_voters_is_allowed_with_a_warning(members: int, surviv
         ),
         (
             "cluster: x\ngroups: {count: 3, machines: {kv: kvv}}",
-            "x.yaml:2: groups.machines: kv: found 'kvv'; allowed kinds: kv, log",
+            "x.yaml:2: groups.machines: kv: found 'kvv'; allowed kinds: kv, log, permits",
         ),
         (
             "cluster: x\ngroups: [{group: 1}, {group: 1}]",

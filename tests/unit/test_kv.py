@@ -339,6 +339,18 @@ def test_a_txn_that_means_nothing_changes_nothing(machine: KeyValueMachine) -> N
     assert state(machine) == {}
 
 
+def test_a_txn_reads_no_more_than_fits_a_result(
+    machine: KeyValueMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kv_machine, "TXN_READ_BYTES_MAX", 5)
+    apply(machine, kv.encode_put("a", b"123"))
+    gets: list[kv.KeyCommand] = [kv.Put("b", b"1"), kv.Get("a"), kv.Get("a")]
+    with pytest.raises(CommandError, match="at most 5 bytes of values, not 6"):
+        machine.apply(kv.encode_txn([], gets), CONTEXT)
+    assert state(machine) == {"a": (b"123", 1)}
+    assert txn(machine, [], gets[:2]).held
+
+
 # Against the obvious implementation.
 
 KEYS = st.sampled_from(["a", "b", "é", "\U0001f600", ""])

@@ -51,6 +51,17 @@ def test_an_acceptor_that_is_ahead_of_the_genesis_is_told_where_the_log_ends() -
         followed(own, FIRST, 20, 12)
 
 
+def test_an_acceptor_that_turns_out_to_be_no_further_is_asked_once() -> None:
+    """What a proposer has its learner look for need not be a configuration: a vote floor, too."""
+    own = part()
+    own.note_ahead(30)
+    assert own.take_due(FIRST, 0, 0) == [(acceptor_of(ME), FollowConfiguration(FIRST, 30))]
+    followed(own, FIRST, 0, 12)
+    assert own.is_in_step(FIRST)
+    assert own.take_due(FIRST, 0, 9 * RETRY_NS) == []
+    assert own.due_ns is None
+
+
 def test_an_acceptor_that_is_no_further_than_the_log_is_left_alone() -> None:
     own = part()
     own.take_due(GROWN, 10, 0)
