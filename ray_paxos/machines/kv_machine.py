@@ -121,6 +121,10 @@ class KeyValueMachine(TableMachine):
             decoded = _decode_command(command)
         except _UNREADABLE:
             raise CommandError("not a command of the kv machine") from None
+        if type(decoded) is Put:
+            # The usual one.
+            entry = self._entries.get(decoded.key)
+            return _encode(self._write(decoded.key, entry, decoded.value))
         return _encode(self._execute(decoded, context.log_time_ns))
 
     def apply_many(

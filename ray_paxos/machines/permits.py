@@ -308,8 +308,8 @@ class PermitsMachine(StateMachine):
         return hashlib.blake2b(self._encoded(), digest_size=DIGEST_BYTES).digest()
 
     def _encoded(self) -> bytes:
-        # Resources in one order whatever was used first, and forgotten meanwhile.
-        return _encode(_State(self._last_token, dict(sorted(self._resources.items()))))
+        # In the order of first use, which depends on the log alone, and is saved.
+        return _encode(_State(self._last_token, self._resources))
 
     # Commands.
 

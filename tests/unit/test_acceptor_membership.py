@@ -13,6 +13,7 @@ from ray_paxos.core.messages import (
     Accepted,
     Address,
     BelowFloor,
+    CreateGroup,
     Heartbeat,
     HeartbeatConfirmed,
     Nack,
@@ -203,6 +204,15 @@ def test_it_goes_back_no_more_once_the_log_is_there_again(by_a_restart: bool) ->
     else:
         follow(bench, GROWN)
     old = bench.ask(Prepare(ballot(6), 9), proposer_of(1), config_id=0)
+    assert nacked(old) is NackReason.CONFIGURATION_OLD
+
+
+def test_another_replica_does_not_go_back_where_the_removed_one_did() -> None:
+    bench = AcceptorBench()
+    cut_short(bench)
+    bench.ask(RemoveGroup(12, 10), learner_of(ME))
+    bench.ask(CreateGroup(17, BACK_AGAIN, 21), proposer_of(ME))
+    old = bench.ask(Prepare(ballot(6), 11), proposer_of(1), config_id=10)
     assert nacked(old) is NackReason.CONFIGURATION_OLD
 
 
