@@ -33,7 +33,6 @@ where it lands, as a `Client` does; close it there.
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from operator import attrgetter
@@ -43,13 +42,21 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
-from ray_paxos.actors.client_arguments import NUMBER_MAX, deadline_of, no_bytes, read_terms
+from ray_paxos.actors.client_arguments import deadline_of, read_terms
 from ray_paxos.actors.outcomes import Result
 from ray_paxos.client import CLOSE_TIMEOUT_S, Client
 from ray_paxos.core.spaces import SPACE_MACHINE, owner_of, prefix_of
 from ray_paxos.core.wanted import WantedSpace
 from ray_paxos.errors import ConfigurationError
 from ray_paxos.group_clients import GroupClients, arrived_clients
+from ray_paxos.key_arguments import (
+    check_commands,
+    check_conditions,
+    check_key,
+    check_value,
+    check_version,
+    ttl_ms_of,
+)
 from ray_paxos.key_mapping import KeyMapping, pickled
 from ray_paxos.machines import kv
 from ray_paxos.machines.kv import (
@@ -66,8 +73,6 @@ from ray_paxos.machines.kv import (
 PAGE_KEYS = 1_000
 V = TypeVar("V")
 
-_CONDITIONS = msgspec.msgpack.Decoder(Condition)
-_COMMANDS = msgspec.msgpack.Decoder(KeyCommand)
 READ_TIMEOUT_S = 10.0
 WRITE_TIMEOUT_S = 30.0
 
@@ -142,7 +147,7 @@ class KeyValue:
 
     def group_of(self, key: str) -> int:
         """The group that has a key, whether or not it was ever written."""
-        _check_key(key)
+        check_key(key)
         return owner_of(self._space, key)
 
     # One key: writes.
@@ -169,12 +174,12 @@ class KeyValue:
             The key's version now, and whether it had a value before; durable on a majority of its
             group's voters.
         """
-        _check_value(value)
+        check_value(value)
         inner = self._inner(key)
         if ttl_s is None:
             command = kv.encode_put(inner, value)
         else:
-            command = kv.encode_put_for(inner, value, _ttl_ms(ttl_s))
+            command = kv.encode_put_for(inner, value, ttl_ms_of(ttl_s))
         return _written(self._propose(key, command, timeout_s))
 
     def renew(
@@ -197,8 +202,8 @@ class KeyValue:
             The version, which has not changed; or a `Conflict` with the version found: the key has
             no value any more, or another one than was expected. Then nothing has changed.
         """
-        _check_version(expected_version)
-        command = kv.encode_renew(self._inner(key), _ttl_ms(ttl_s), expected_version)
+        check_version(expected_version)
+        command = kv.encode_renew(self._inner(key), ttl_ms_of(ttl_s), expected_version)
         result = self._propose(key, command, timeout_s)
         assert isinstance(result, Renewed | Conflict), "what the machine answers to a renew"
         return result
@@ -235,8 +240,8 @@ class KeyValue:
         Returns:
             As of `put`; or a `Conflict` with the version found, and then nothing has changed.
         """
-        _check_value(value)
-        _check_version(expected_version)
+        check_value(value)
+        check_version(expected_version)
         command = kv.encode_cas(self._inner(key), value, expected_version)
         result = self._propose(key, command, timeout_s)
         assert isinstance(result, Written | Conflict), "what the machine answers to a cas"
@@ -266,9 +271,9 @@ class KeyValue:
         Returns:
             Whether the conditions held, and a result for each command that was executed.
         """
-        _check_parts("conditions", conditions, _CONDITIONS)
-        _check_parts("then", then, _COMMANDS)
-        _check_parts("otherwise", otherwise, _COMMANDS)
+        check_conditions(conditions)
+        check_commands("then", then)
+        check_commands("otherwise", otherwise)
         key = self._key_of_one_group((*conditions, *then, *otherwise))
         command = kv.encode_txn(*map(self._all_inner, (conditions, then, otherwise)))
         result = self._propose(key, command, timeout_s)
@@ -407,7 +412,7 @@ class KeyValue:
         options = ReadOptions(consistency, max_staleness_ms, timeout_s)
         read_terms(SPACE_MACHINE, consistency, None, max_staleness_ms)
         deadline_of(timeout_s)
-        _check_key(prefix, "prefix")
+        check_key(prefix, "prefix")
         start = None if after is None else self._inner(after, "after")
         if type(page_keys) is not int or not 1 <= page_keys <= kv.PAGE_KEYS_MAX:
             raise ConfigurationError(
@@ -452,7 +457,7 @@ class KeyValue:
 
     def _inner(self, key: str, what: str = "key") -> str:
         """A key as its group's machine knows it."""
-        _check_key(key, what)
+        check_key(key, what)
         return f"{self._prefix}{key}"
 
     def _client(self, key: str) -> Client:
@@ -508,54 +513,6 @@ class KeyValue:
 
 def _arrived(space: WantedSpace, spec: bytes) -> KeyValue:
     return KeyValue(space, arrived_clients(spec), owns_clients=True)
-
-
-def _check_key(key: object, what: str = "key") -> None:
-    if not isinstance(key, str):
-        raise ConfigurationError(f"{what}: found {type(key).__qualname__}; allowed: text")
-    try:
-        key.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigurationError(f"{what}: found {key!r}; allowed: UTF-8 text") from error
-
-
-def _check_value(value: object) -> None:
-    if type(value) is not bytes:
-        raise no_bytes("value", value)
-
-
-def _check_parts(what: str, parts: object, decoder: msgspec.msgpack.Decoder[Any]) -> None:
-    """That these are conditions, or commands, as members will read them."""
-    if not isinstance(parts, Sequence) or isinstance(parts, str | bytes):
-        raise ConfigurationError(f"{what}: found {type(parts).__qualname__}; allowed: a sequence")
-    for position, part in enumerate(parts):
-        why = ""
-        try:
-            is_one = decoder.decode(msgspec.msgpack.encode(part)) == part
-        except (msgspec.MsgspecError, TypeError, UnicodeError, OverflowError) as error:
-            is_one, why = False, f" ({error})"
-        if not is_one:
-            raise ConfigurationError(
-                f"{what}[{position}]: found {part!r}{why}; allowed: "
-                + ("HasVersion, HasValue" if decoder is _CONDITIONS else "commands of one key")
-            )
-        if isinstance(part, kv.PutFor | kv.Renew):
-            _ttl_ms(part.ttl_ms / 1_000)
-
-
-def _check_version(expected_version: object) -> None:
-    if type(expected_version) is not int or not 0 <= expected_version <= NUMBER_MAX:
-        raise ConfigurationError(
-            f"expected_version: found {expected_version!r}; allowed: 0 or more"
-        )
-
-
-def _ttl_ms(ttl_s: object) -> int:
-    """A time to live in whole milliseconds, at least one; never less than was asked for."""
-    if isinstance(ttl_s, int | float) and 0 < ttl_s <= kv.TTL_MS_MAX / 1_000:
-        return math.ceil(ttl_s * 1_000)
-    most = kv.TTL_MS_MAX // 1_000
-    raise ConfigurationError(f"ttl_s: found {ttl_s!r}; allowed: seconds, above 0, up to {most:,}")
 
 
 def _decoded(answer: bytes) -> Read:

@@ -17,6 +17,15 @@ from tests.simulation.checkpoint_scenes import KEEPING, end_in_step, is_in_step,
 TTL_MS = 500
 
 
+def led_by_a() -> tuple[Scenario, ScriptedClient]:
+    """A leads, and has one line."""
+    play = Scenario(3)
+    play.stand("A")
+    client = play.client()
+    client.call("A", b"one")
+    return play, client
+
+
 def put_for(
     play: Scenario, client: ScriptedClient, master: str, key: str, ttl_ms: int = TTL_MS
 ) -> None:
@@ -37,10 +46,7 @@ def has(play: Scenario, names: str, key: str) -> bool:
 
 
 def test_a_value_ends_everywhere_though_nobody_writes_anything() -> None:
-    play = Scenario(3)
-    play.stand("A")
-    client = play.client()
-    client.call("A", b"one")
+    play, client = led_by_a()
     put_for(play, client, "A", "leased")
     before = play.learner("A").learned_through
     play.run(ms=TTL_MS - 50)
@@ -55,10 +61,7 @@ def test_a_value_ends_everywhere_though_nobody_writes_anything() -> None:
 
 def test_it_lives_so_long_by_the_groups_own_time_whoever_leads() -> None:
     """The group is without a master for long. Whoever leads then gives what was left."""
-    play = Scenario(3)
-    play.stand("A")
-    client = play.client()
-    client.call("A", b"one")
+    play, client = led_by_a()
     put_for(play, client, "A", "leased")
     play.run(ms=200)
     play.kill("A")
@@ -75,10 +78,7 @@ def test_it_lives_so_long_by_the_groups_own_time_whoever_leads() -> None:
 
 def test_a_tick_that_is_lost_is_sent_again_and_a_deposed_master_ends_nothing() -> None:
     """A is cut off when the value is due: its tick comes to nobody. B's does."""
-    play = Scenario(3)
-    play.stand("A")
-    client = play.client()
-    client.call("A", b"one")
+    play, client = led_by_a()
     put_for(play, client, "A", "leased")
     play.freeze("A")
     cut = play.cut("A", "B C")
@@ -95,10 +95,7 @@ def test_a_tick_that_is_lost_is_sent_again_and_a_deposed_master_ends_nothing() -
 
 def test_a_learner_that_says_late_what_is_due_holds_up_one_tick() -> None:
     """What the master goes by comes from its own learner, whose word may be lost."""
-    play = Scenario(3)
-    play.stand("A")
-    client = play.client()
-    client.call("A", b"one")
+    play, client = led_by_a()
     lost = play.lose(LearnerStatus, sender="A.learner", to="A.proposer")
     put_for(play, client, "A", "leased", 100)
     ticks = play.watch(Accept, sender="A", to="B.acceptor")
