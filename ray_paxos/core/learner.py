@@ -281,7 +281,8 @@ class Learner:
             case CatchUp(through=through, sources=sources):
                 self._catch_up.wait_for(through, sources)
                 if sender == self._proposer and self._state.member_id in sources:
-                    # Its acceptor has refused it, by a configuration that it follows itself.
+                    # Its acceptor has refused it, by a configuration that it follows itself; or
+                    # has a vote floor there, which it says when it is asked.
                     self._voting_part.note_ahead(through)
                 self._go_on(now_ns, effects)
                 self._tell_status(sender, effects)
