@@ -34,11 +34,14 @@ from ray_paxos.actors.query_outcomes import QueriesFuture, QueryFuture
 from ray_paxos.actors.query_sender import QuerySender
 from ray_paxos.actors.quorum_reader import QuorumReadTurn
 from ray_paxos.actors.reader import Reader
+from ray_paxos.actors.role_actors import FoundRoles
 from ray_paxos.actors.roster import roster_of
-from ray_paxos.actors.sender import ActorProposers, CommandSender, check_name
+from ray_paxos.actors.sender import CommandSender, check_name
 from ray_paxos.actors.spec import decode_spec
+from ray_paxos.actors.wait_sender import WaitSender
 from ray_paxos.core.client_errors import outcome_unknown
 from ray_paxos.core.client_messages import Consistency
+from ray_paxos.core.client_waits import ClientWaits
 from ray_paxos.core.query_batches import QueryBatches
 from ray_paxos.core.query_calls import ReadTerms
 from ray_paxos.core.requests import ClientRequests
@@ -75,7 +78,10 @@ class Client:
         self._group = group
         self._names = roster.names
         self._has_lease = decoded.proposer.lease_ns > 0
+        self._roster = roster
+        self._actors = FoundRoles(roster, is_fused=decoded.is_fused)
         self._query_sender: QuerySender | None = None
+        self._wait_sender: WaitSender | None = None
         self._starting = threading.Lock()
         self._is_closed = False
         # Of the latest read: making them anew for each of very many costs as much as the rest.
@@ -98,7 +104,7 @@ class Client:
             requests=requests,
             client_id=client_id,
             settings=settings,
-            proposers=ActorProposers(roster, is_fused=decoded.is_fused),
+            actors=self._actors,
         )
         # A client that is dropped without `close` leaves the thread, too.
         self._finalizer = weakref.finalize(self, self._sender.drop)
@@ -429,6 +435,98 @@ class Client:
         self._queries.submit(terms, requests, future, timeout_s)
         return future.result()
 
+    # Reads that wait.
+
+    def wait_for(
+        self,
+        request: bytes,
+        machine: str = "kv",
+        *,
+        at_least: int | None = None,
+        timeout_s: float = 60.0,
+    ) -> Result:
+        """Read from a machine's state as soon as there is an answer.
+
+        For queries that have none yet: the machine raises `NotYetError` for them, and says in
+        `apply` what has happened. Meanwhile a learner holds the query; nothing is polled, and all
+        that one process waits for at one learner costs a call every few seconds.
+
+        Args:
+            request: For the machine.
+            machine: Its name in the group.
+            at_least: The state holds everything up to this instance; by default what this client
+                was acknowledged.
+            timeout_s: How long to wait.
+
+        Returns:
+            The machine's answer as `value`, and the instance that it is as of. It holds as of some
+            instance since the call at or above `at_least`; whether it still does is for commands
+            to say.
+
+        Raises:
+            NotYetError: There was none in time.
+            QueryError: The machine refused the request, or no member could be asked.
+            OverloadedError: Too many wait.
+            ClientClosedError: The client is closed.
+            ConfigurationError: An argument means nothing.
+        """
+        self._check_may_wait()
+        future = self.wait_for_async(request, machine, at_least=at_least, timeout_s=timeout_s)
+        try:
+            return future.result()
+        finally:
+            # Where the caller was interrupted nobody waits any more.
+            future.cancel()
+
+    def wait_for_async(
+        self,
+        request: bytes,
+        machine: str = "kv",
+        *,
+        at_least: int | None = None,
+        timeout_s: float = 60.0,
+    ) -> Future[Result]:
+        """As `wait_for`, and go on; the future is cancelled by `cancel` until there is an answer.
+
+        Raises:
+            OverloadedError: Too many wait.
+            ClientClosedError: The client is closed.
+            ConfigurationError: An argument means nothing.
+        """
+        future = CommandFuture(deadline_of(timeout_s))
+        terms = read_terms(machine, "follower", at_least, None)
+        if type(request) is not bytes:
+            raise no_bytes("request", request)
+        if terms.at_least is None:
+            at_least = self._sender.last_instance
+        self._waits.add(machine, request, at_least or 0, future)
+        return future
+
+    @property
+    def _waits(self) -> WaitSender:
+        """What this client waits for; joins the thread of all clients with the first wait."""
+        if self._wait_sender is None:
+            with self._starting:
+                if self._wait_sender is None:
+                    self._wait_sender = self._start_waits()
+        return self._wait_sender
+
+    def _start_waits(self) -> WaitSender:
+        # Not this object itself, or it would never be dropped.
+        sender = self._sender
+        waits = WaitSender(
+            genesis=self._roster.genesis.hash(),
+            group=self._group,
+            waits=ClientWaits(self._names, lambda: sender.guessed_master, random.Random()),
+            client_id=secrets.randbits(63) | 1,
+            actors=self._actors,
+            clock=time.monotonic_ns,
+        )
+        weakref.finalize(self, waits.drop)
+        if self._is_closed:
+            waits.close()
+        return waits
+
     @property
     def _queries(self) -> QuerySender:
         """The reads that go together; their thread is started with the first one."""
@@ -473,6 +571,8 @@ class Client:
             self._is_closed = True
         if self._query_sender is not None:
             self._query_sender.close()
+        if self._wait_sender is not None:
+            self._wait_sender.close()
         self._sender.close(timeout_s)
 
 

@@ -33,8 +33,12 @@ PaxosError
 │   ├── OutcomeUnknownError   may have been applied; asking again by its number tells
 │   ├── SessionExpiredError   the client's session is gone; says whether it may have been applied
 │   └── QueryError            a read failed; reads change nothing
+│       ├── CompactedError    what a watch would go on from is not remembered any more
+│       ├── NotYetError       a machine has no answer yet; who waits for it gets one later
 │       ├── LeaseError        no master held a lease
 │       └── StaleReadError    no member was fresh enough
+├── WaitTimeoutError          what was waited for did not come in time; nothing is held
+├── LeaseLostError            a lock, a permit or a lead is not known to be held any more
 ├── ApplyStoppedError         a state machine failed: one group stops applying on one member
 ├── WireFormatError           bytes of another format or version
 └── InvariantViolationError   our own bug: the group stops on that member
@@ -125,6 +129,18 @@ class CommandError(PaxosError):
     """
 
     may_have_applied = True
+
+
+class WaitTimeoutError(PaxosError, TimeoutError):
+    """What was waited for did not come in time. Nothing is held, and nothing waits any more."""
+
+
+class LeaseLostError(PaxosError):
+    """A lease is not known to be held any more: somebody else may hold what it was for.
+
+    What was begun under it may have been done, also after it was over; a store that checks fencing
+    tokens refuses that. Acquire it anew.
+    """
 
 
 class ApplyStoppedError(PaxosError):
@@ -256,6 +272,38 @@ class SessionExpiredError(RequestError):
 
 class QueryError(RequestError):
     """A read failed. Reads change nothing; asking again is safe."""
+
+
+class NotYetError(QueryError):
+    """A machine has no answer to a query yet: what the query waits for has not happened.
+
+    Raised by `StateMachine.query`. A client that waits gets the answer once there is one; for any
+    other it is the answer.
+
+    Attributes:
+        topic: What has to change first; a later `ApplyContext.notify` names it.
+    """
+
+    def __init__(self, topic: str, message: str = "") -> None:
+        """Name what has to change, and for a person what is missing."""
+        super().__init__(message or "there is no answer yet")
+        self.topic = topic
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (NotYetError, (self.topic, self.args[0]), self.__dict__)
+
+
+class CompactedError(QueryError):
+    """What came after a position is not remembered any more: read the state as it is, and go on.
+
+    Attributes:
+        instance_id: From which on changes are remembered now.
+    """
+
+    def __init__(self, message: str = "", instance_id: int = 0) -> None:
+        """Say what is missing."""
+        super().__init__(message)
+        self.instance_id = instance_id
 
 
 class LeaseError(QueryError):

@@ -1,7 +1,7 @@
 """The thread of all clients of one cluster in this process: takes answers in, and sends.
 
 ```
- user's threads          this thread, in rounds                       proposers
+ user's threads          this thread, in rounds                       roles
   submit ──wake──▶  answers, times ─▶ settle ─▶ next requests ─▶ lines ──▶
   callbacks ◀──────────────────────────┘                           ◀── answers
 ```
@@ -35,14 +35,15 @@ from typing import Any, Protocol
 
 from ray_paxos.actors.feeds import carried_bytes_max
 from ray_paxos.actors.outcomes import deliver, run_callbacks_here
-from ray_paxos.actors.proposer_line import (
+from ray_paxos.actors.role_line import (
     Caller,
     Event,
-    ProposerLine,
-    Proposers,
+    RoleActors,
+    RoleLine,
     unreachable,
 )
 from ray_paxos.core.client_calls import Call
+from ray_paxos.core.messages import RoleName
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.errors import ConfigurationError
 
@@ -81,18 +82,18 @@ class CommandThread:
     been removed, is guarded by the lock of all threads.
     """
 
-    def __init__(self, genesis: bytes, proposers: Proposers) -> None:
+    def __init__(self, genesis: bytes, actors: RoleActors) -> None:
         """Not started yet.
 
         Args:
             genesis: Hash of the cluster's genesis.
-            proposers: How the members are reached.
+            actors: How the members are reached.
         """
         self._genesis = genesis
-        self._proposers = proposers
+        self._actors = actors
         self._lookup = ThreadPoolExecutor(1, thread_name_prefix="ray_paxos-lookup")
         self._events: queue.SimpleQueue[Event | Sender] = queue.SimpleQueue()
-        self._lines: dict[int, ProposerLine] = {}
+        self._lines: dict[tuple[int, RoleName], RoleLine] = {}
         self._due_ns: dict[Sender, int] = {}
         self._touched: dict[Sender, None] = {}
         self._clients: set[Sender] = set()
@@ -141,7 +142,7 @@ class CommandThread:
 
     def proposer_of(self, member_id: int) -> Any:
         """The member's proposer, for a call of the caller's own; None where it is not known."""
-        line = self._lines.get(member_id)
+        line = self._lines.get((member_id, RoleName.PROPOSER))
         return line.handle if line is not None else None
 
     def on_lone_failed(
@@ -150,9 +151,9 @@ class CommandThread:
         """A caller's own call over a handle has failed, or could not even be made."""
 
         def event(outcomes: Outcomes) -> None:
-            self._line_to(call.member_id).note_failure(error, proposer)
+            self._line_to(call.member_id, call.role).note_failure(error, proposer)
             tell = sender.on_lost if was_made else sender.on_not_taken
-            tell(call, unreachable(error))
+            tell(call, unreachable(error, call.role))
 
         self.post(event)
 
@@ -167,7 +168,7 @@ class CommandThread:
             members = done.result() if error is None else ()
             self.post(lambda outcomes: self._on_members(sender, members, outcomes))
 
-        self._lookup.submit(self._proposers.look).add_done_callback(post)
+        self._lookup.submit(self._actors.look).add_done_callback(post)
 
     def join(self, sender: Sender) -> None:
         """One client more; with the lock of all threads, see `join_thread`."""
@@ -247,27 +248,32 @@ class CommandThread:
         return max(due_ns - time.monotonic_ns(), 0) / 1e9
 
     def _send(self) -> None:
-        """Give the lines what the clients have to send, and the proposers what the lines have."""
+        """Give the lines what the clients have to send, and the roles what the lines have."""
         touched, self._touched = self._touched, {}
         for sender in touched:
             if sender not in self._due_ns:
+                with _joining:
+                    if sender in self._clients:
+                        # Made in a callback, by this thread, and woken: it is known in a moment.
+                        self._touched[sender] = None
                 continue
             now_ns = time.monotonic_ns()
             while (request := sender.next_request(now_ns)) is not None:
                 call, envelope = request
-                self._line_to(call.member_id).put(sender, call, envelope)
+                self._line_to(call.member_id, call.role).put(sender, call, envelope)
             due_ns = sender.due_ns(now_ns)
             self._due_ns[sender] = NEVER_NS if due_ns is None else due_ns
         for line in self._lines.values():
             line.flush()
 
-    def _line_to(self, member_id: int) -> ProposerLine:
-        line = self._lines.get(member_id)
+    def _line_to(self, member_id: int, role: RoleName) -> RoleLine:
+        line = self._lines.get((member_id, role))
         if line is None:
-            line = self._lines[member_id] = ProposerLine(
+            line = self._lines[member_id, role] = RoleLine(
                 member_id,
+                role,
                 secrets.randbits(63),
-                proposers=self._proposers,
+                actors=self._actors,
                 lookup=self._lookup,
                 post=self.post,
                 clock=time.monotonic,
@@ -289,8 +295,8 @@ class CommandThread:
 
         Who has to be looked up only once he leads cannot be called as long as the GCS is away.
         """
-        for member_id in self._proposers.known():
-            self._line_to(member_id).look_up()
+        for member_id in self._actors.known():
+            self._line_to(member_id, RoleName.PROPOSER).look_up()
 
     def _remove(self, sender: Sender, is_told: threading.Event | None, outcomes: Outcomes) -> None:
         if is_told is not None:
@@ -315,19 +321,19 @@ _joining = threading.Lock()
 _threads: dict[bytes, CommandThread] = {}
 
 
-def join_thread(sender: Sender, genesis: bytes, proposers: Proposers) -> CommandThread:
+def join_thread(sender: Sender, genesis: bytes, actors: RoleActors) -> CommandThread:
     """Have a client run by the thread of its cluster, which is started where there is none.
 
     Args:
         sender: The client; may be called by the thread from here on.
         genesis: Hash of the cluster's genesis.
-        proposers: How the members' proposers are reached.
+        actors: How the members' roles are reached.
     """
     with _joining:
         thread = _threads.get(genesis)
         is_new = thread is None
         if thread is None:
-            thread = _threads[genesis] = CommandThread(genesis, proposers)
+            thread = _threads[genesis] = CommandThread(genesis, actors)
         thread.join(sender)
         if is_new:
             try:

@@ -4,6 +4,9 @@ While a machine works on a read, everything else waits for the turn, and further
 queue, which has no bound, and clients that wait no longer ask again. So the learner measures how
 long reads wait, and refuses one that nobody can be waiting for any more without executing it: the
 queue is emptied faster than it fills (R10).
+
+Queries that wait for something come by lines (`line_exchange`), which all those of one process
+share: they take no turn while they wait, and a thread for each process.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ from typing import Any
 
 from ray_paxos.actors.call_delay import CallDelay
 from ray_paxos.actors.errands import Delivery, Errand
+from ray_paxos.actors.line_exchange import LineExchange
 from ray_paxos.actors.log_shell import LogShell
 from ray_paxos.actors.shell import Arrival
 from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.core.client_messages import Query, QueryFailed, QueryMany, QueryProblem
 from ray_paxos.core.genesis import SYSTEM_GROUP, Genesis
+from ray_paxos.core.held_queries import WAIT_MS_MAX
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.member_roles import PartsKeeper
 from ray_paxos.core.messages import Address, Envelope, RoleName
@@ -34,6 +39,8 @@ from ray_paxos.storage.identity import Identity
 from ray_paxos.storage.opening import OpenedRole, open_learner
 
 _READS = (Query, QueryMany)
+HELD_S = WAIT_MS_MAX / 1_000 + 10.0
+"""So long after it came nobody waits for the answer to a query of a line."""
 QUERY_WAIT_MAX_MS = 5_000
 """A read that has waited for longer is refused, whatever it says."""
 GROUPS_SEALED = 10
@@ -132,6 +139,39 @@ class LearnerShell(LogShell):
             "knows": (THIS_RELEASE.oldest, THIS_RELEASE.newest),
         }
 
+    def exchange_queries(self, line: int, batch: bytes) -> bytes:
+        """Take queries of a line in that may wait, and return with what is there for the line.
+
+        Args:
+            line: Number of the line.
+            batch: Encoded envelopes with one `Query` each, of any clients; may be empty.
+
+        Returns:
+            As of `LineExchange.exchange`; or this role's state: nothing was taken in.
+        """
+        if self.serving_role() is None:
+            return self.not_serving()
+        return self._exchange.exchange(line, batch)
+
+    def _refusal(self, envelope: Envelope) -> Envelope | None:
+        """The answer to a query of a group that is not here."""
+        opened = self._opened
+        assert opened is not None, "it serves"
+        assert isinstance(opened.role, GroupRouter)
+        if envelope.group in opened.role.roles:
+            return None
+        query = envelope.message
+        assert isinstance(query, Query)
+        what = f"group {envelope.group} is not at this member"
+        return _answer_to(envelope, QueryFailed(query.request_id, 0, what, QueryProblem.NO_GROUP))
+
+    def _started(self, opened: OpenedRole) -> None:
+        super()._started(opened)
+        self._exchange = LineExchange((Query,), self._refusal, self._bring, HELD_S)
+
+    def _answer_client(self, to: Address, envelope: Envelope) -> None:
+        self._exchange.answer(to, envelope)
+
     def _learner(self, group: int) -> Learner:
         opened = self.serving_role()
         if opened is None:
@@ -147,6 +187,7 @@ class LearnerShell(LogShell):
         self, opened: OpenedRole, brought: Sequence[Delivery | Arrival], errand: Errand
     ) -> None:
         super()._handle(opened, self._refuse_late(brought), errand)
+        self._exchange.open_answered()
 
     def _refuse_late(self, brought: Sequence[Delivery | Arrival]) -> Sequence[Delivery | Arrival]:
         """Answer reads that waited too long with that; what is left is to be handled."""
@@ -165,9 +206,7 @@ class LearnerShell(LogShell):
                 continue
             what = f"reads wait for {waited_ms} ms at this member"
             failed = QueryFailed(query.request_id, 0, what, QueryProblem.OVERLOADED)
-            sender = Address(0, RoleName.LEARNER)
-            refusal = Envelope(envelope.genesis, envelope.group, sender, 0, 0, 0, failed)
-            each.errand.replies.append((RoleName.CLIENT, refusal))
+            each.errand.replies.append((RoleName.CLIENT, _answer_to(envelope, failed)))
         return left
 
     def _open_folder(
@@ -214,6 +253,12 @@ class LearnerShell(LogShell):
 
 def _is_query(brought: Delivery | Arrival) -> bool:
     return isinstance(brought, Delivery) and isinstance(brought.envelope.message, _READS)
+
+
+def _answer_to(query: Envelope, failed: QueryFailed) -> Envelope:
+    """An answer that no group's learner gives."""
+    sender = Address(0, RoleName.LEARNER)
+    return Envelope(query.genesis, query.group, sender, 0, 0, 0, failed)
 
 
 def _patience_ms(query: Query | QueryMany) -> int:

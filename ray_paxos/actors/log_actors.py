@@ -8,7 +8,16 @@ import ray
 
 from ray_paxos.actors.checkpointer_shell import CheckpointerShell
 from ray_paxos.actors.learner_shell import LearnerShell
-from ray_paxos.actors.role import CONTROL, GROUPS, READS, RoleActor, own_handle, own_node_id
+from ray_paxos.actors.role import (
+    CONTROL,
+    GROUPS,
+    READS,
+    WAITER_THREADS,
+    WAITERS,
+    RoleActor,
+    own_handle,
+    own_node_id,
+)
 from ray_paxos.actors.shell import Clock, boot_time_ns
 
 
@@ -18,7 +27,11 @@ class LearnerActor(RoleActor[LearnerShell]):
     shell_class = LearnerShell
     # One thread for reads: they share the turn anyway, and the own call that measures how long they
     # wait has to wait behind them.
-    concurrency_groups: ClassVar[dict[str, int]] = {**GROUPS, READS: 1}
+    concurrency_groups: ClassVar[dict[str, int]] = {
+        **GROUPS,
+        READS: 1,
+        WAITERS: WAITER_THREADS,
+    }
 
     def __init__(self, spec: bytes, member: str, clock: Clock = boot_time_ns) -> None:
         """As of every role; it also measures how long its reads wait."""
@@ -29,6 +42,11 @@ class LearnerActor(RoleActor[LearnerShell]):
     def query(self, batch: bytes) -> bytes:
         """Answer a client's reads; as `deliver`."""
         return self._switchboard.deliver(self._shell.role, batch)
+
+    @ray.method(concurrency_group=WAITERS)
+    def exchange_queries(self, line: int, batch: bytes) -> bytes:
+        """Take queries that may wait, as `LearnerShell.exchange_queries`."""
+        return self._shell.exchange_queries(line, batch)
 
     @ray.method(concurrency_group=READS)
     def came_back(self) -> None:

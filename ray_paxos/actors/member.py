@@ -42,6 +42,8 @@ from ray_paxos.actors.role import (
     CONTROL,
     PEERS,
     READS,
+    WAITER_THREADS,
+    WAITERS,
     WATCHERS,
     own_handle,
     own_node_id,
@@ -65,6 +67,7 @@ class MemberActor:
         READS: 1,
         QUORUM_READS: 2,
         WATCHERS: WATCHERS_MAX + 2,
+        WAITERS: WAITER_THREADS,
         CONTROL: 8,
     }
 
@@ -124,6 +127,11 @@ class MemberActor:
     def query(self, batch: bytes) -> bytes:
         """Answer a client's reads from what the learner has applied."""
         return self._switchboard.deliver(RoleName.LEARNER, batch)
+
+    @ray.method(concurrency_group=WAITERS)
+    def exchange_queries(self, line: int, batch: bytes) -> bytes:
+        """Take queries that may wait, as `LearnerShell.exchange_queries`."""
+        return self._learner.exchange_queries(line, batch)
 
     @ray.method(concurrency_group=READS)
     def came_back(self) -> None:

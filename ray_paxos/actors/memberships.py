@@ -19,7 +19,7 @@ from typing import Any
 
 from ray_paxos.actors.administration import Administration, ask_all
 from ray_paxos.actors.orders import PAUSE_S, give_order
-from ray_paxos.core.client_messages import Redirected, Refused
+from ray_paxos.core.client_messages import Redirected, RefusalCode, Refused
 from ray_paxos.core.membership_messages import ChangeMembership, MembershipChanged
 from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.core.values import MembershipEntry, MembershipKind
@@ -131,6 +131,9 @@ class Memberships:
             match reply:
                 case MembershipChanged(configuration=configuration):
                     return self._wait_for(group, configuration.config_id, deadline)
+                case Refused(code=RefusalCode.UNKNOWN_GROUP, message=message):
+                    # It has the group no more, or not yet; others of them have.
+                    problem = f"member {asked}: {message}"
                 case Refused(message=message, retry_after_ms=retry_after_ms):
                     after = self.latest(group)
                     if after is not None and after.version > before.version:

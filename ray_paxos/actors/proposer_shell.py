@@ -1,22 +1,17 @@
 """The proposer's shell: peers' messages and clients' requests, answered when they are applied.
 
-A call stays in its thread until the master's own learner has applied the commands, whichever way
-they came: a lone call waits for the answers to what it brought, calls of a line for any answer.
-
 ```
  client ── submit ────▶ proposer ── accepts ──▶ acceptors;  chosen ──▶ learner
  line   ── exchange ──▶          ◀─ votes, results ──
         ◀── results ──  mailbox
 ```
 
-Whoever brings what completes an answer, any thread of the process, lays it into the mailbox that
-the call waits at. The mailbox is opened at the end of the turn, so that what is answered together
-leaves together.
+A call waits until the master's own learner has applied the commands, whichever way they came; how
+the answers find it is said in `line_exchange`.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Sequence
@@ -26,11 +21,9 @@ from typing import Any
 
 from ray_paxos.actors.errands import Delivery, Errand
 from ray_paxos.actors.feeds import carried_bytes_max
-from ray_paxos.actors.line_answers import encode_answers
-from ray_paxos.actors.mailbox import LineMailboxes, Mailbox, RequestKey
+from ray_paxos.actors.line_exchange import LineExchange
 from ray_paxos.actors.shell import Arrival, Shell
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
-from ray_paxos.actors.waiting_calls import WaitingCalls
 from ray_paxos.core.client_messages import (
     OpenSession,
     ReadIndex,
@@ -39,7 +32,7 @@ from ray_paxos.core.client_messages import (
     Submit,
     TransferMaster,
 )
-from ray_paxos.core.driver import Action, Driver, Observe, Run, Transmit, Write
+from ray_paxos.core.driver import Action, Observe, Run, Transmit, Write
 from ray_paxos.core.events import MasterChanged
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.membership_messages import ChangeMembership
@@ -47,7 +40,6 @@ from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.role import GroupRouter
 from ray_paxos.core.tasks import Task
-from ray_paxos.core.wire import decode_envelopes, encode_envelopes, version_of
 from ray_paxos.storage.disk import LocalDisk
 from ray_paxos.storage.opening import OpenedRole, open_proposer
 
@@ -55,9 +47,6 @@ REQUESTS = (Submit, OpenSession, ReadIndex, TransferMaster, ChangeMembership)
 WATCHERS_MAX = 64
 """So many calls wait for another master at once; more are told at once who leads now."""
 WATCH_TIMEOUT_S = 60.0
-REPLY_TIMEOUT_S = 10.0
-"""A call that is not answered by then returns with nothing, and what it brought is not waited for
-any more. Clients send again sooner, and give a call up later (`proposer_line.CALL_TIMEOUT_S`)."""
 
 
 class ProposerShell(Shell):
@@ -77,22 +66,7 @@ class ProposerShell(Shell):
         opened = self.serving_role()
         if opened is None:
             return self.not_serving()
-        mailbox = Mailbox()
-        deadline = time.monotonic() + REPLY_TIMEOUT_S
-        asked, refused = self._sort(opened, batch)
-        replies = [answer for _, answer in refused]
-        keys = {_key(envelope) for envelope in asked}
-        count = len(keys) + len(replies)
-        try:
-            self._bring_for(mailbox, asked)
-            while len(replies) < count and time.monotonic() < deadline:
-                taken = mailbox.take(deadline - time.monotonic())
-                replies += [envelope for _, _, envelope in taken]
-        finally:
-            mailbox.is_left = True
-            for key in keys:
-                self._calls.leave(key, mailbox)
-        return encode_envelopes(replies, version_of(batch))
+        return self._exchange.submit(batch)
 
     def exchange(self, line: int, batch: bytes) -> bytes:
         """Take requests of a line in, and return with what is there for the line.
@@ -109,57 +83,17 @@ class ProposerShell(Shell):
         opened = self.serving_role()
         if opened is None:
             return self.not_serving()
-        now = time.monotonic()
-        mailbox, dropped = self._lines.of(line, now)
-        for each in dropped:
-            each.is_left = True
-            self._forget(each, math.inf)
-        self._forget(mailbox, now)
-        asked, refused = self._sort(opened, batch)
-        for key, answer in refused:
-            mailbox.put(key, answer)
-        self._bring_for(mailbox, asked)
-        return encode_answers(mailbox.take(REPLY_TIMEOUT_S), version_of(batch))
+        return self._exchange.exchange(line, batch)
 
-    def _forget(self, mailbox: Mailbox, now: float) -> None:
-        """What a mailbox has waited for until then is not waited for any more."""
-        for key in mailbox.overdue(now):
-            self._calls.leave(key, mailbox)
-
-    def _sort(
-        self, opened: OpenedRole, batch: bytes
-    ) -> tuple[list[Envelope], list[tuple[RequestKey, Envelope]]]:
-        """What can be asked here of what a call brought, and the refusals of the rest."""
-        asked: list[Envelope] = []
-        refused: list[tuple[RequestKey, Envelope]] = []
-        for envelope in decode_envelopes(batch):
-            message = envelope.message
-            if not isinstance(message, REQUESTS):
-                continue
-            if self._has_group(opened, envelope.group):
-                asked.append(envelope)
-            else:
-                refused.append((_key(envelope), self._unknown_group(envelope, message.request_id)))
-        return asked, refused
-
-    def _bring_for(self, mailbox: Mailbox, asked: Sequence[Envelope]) -> None:
-        """Have requests handled, and their answers laid into a mailbox."""
-        if not asked:
-            return
-        errand = Errand()
-        for envelope in asked:
-            self.hand(partial(self._take_in, mailbox, envelope))
-        self.serve(errand)
-        self._switchboard.settle(errand)
-
-    def _take_in(
-        self, mailbox: Mailbox, envelope: Envelope, driver: Driver, now_ns: int
-    ) -> list[Action]:
-        """Have the role handle a request; in its turn."""
-        key = _key(envelope)
-        mailbox.expect(key, time.monotonic() + REPLY_TIMEOUT_S)
-        self._calls.join(key, mailbox)
-        return driver.receive(envelope, now_ns)
+    def _refusal(self, envelope: Envelope) -> Envelope | None:
+        """The answer to a request for a group that is not here."""
+        opened = self._opened
+        assert opened is not None, "it serves"
+        if self._has_group(opened, envelope.group):
+            return None
+        message = envelope.message
+        assert isinstance(message, REQUESTS)
+        return self._unknown_group(envelope, message.request_id)
 
     def watch_master(self, group: int, known_version: int, timeout_s: float) -> tuple[int, int]:
         """Return once a later master record than the known one is applied here, or in time.
@@ -192,9 +126,7 @@ class ProposerShell(Shell):
 
     def _started(self, opened: OpenedRole) -> None:
         self._genesis_hash = decode_spec(self._encoded_spec).decoded_genesis().hash()
-        self._calls = WaitingCalls()
-        self._lines = LineMailboxes()
-        self._answered: list[Mailbox] = []
+        self._exchange = LineExchange(REQUESTS, self._refusal, self._bring)
         self._changed = threading.Condition()
         self._watchers = 0
         self._is_ending = False
@@ -208,9 +140,7 @@ class ProposerShell(Shell):
         self, opened: OpenedRole, brought: Sequence[Delivery | Arrival], errand: Errand
     ) -> None:
         super()._handle(opened, brought, errand)
-        answered, self._answered = self._answered, []
-        for mailbox in answered:
-            mailbox.open()
+        self._exchange.open_answered()
 
     def _execute(self, actions: Sequence[Action], present: Sequence[Errand]) -> None:
         for action in actions:
@@ -236,11 +166,7 @@ class ProposerShell(Shell):
         self.arrive(lambda driver, now_ns: driver.on_outcome(task, outcome, now_ns))
 
     def _answer_client(self, to: Address, envelope: Envelope) -> None:
-        request_id = getattr(envelope.message, "request_id", None)
-        if request_id is not None:
-            for mailbox in self._calls.answer((to, request_id), envelope):
-                if mailbox not in self._answered:
-                    self._answered.append(mailbox)
+        self._exchange.answer(to, envelope)
 
     @staticmethod
     def _has_group(opened: OpenedRole, group: int) -> bool:
@@ -290,10 +216,3 @@ class ProposerShell(Shell):
                 "read_rounds": proposer.read_counts[1],
             }
         return described
-
-
-def _key(envelope: Envelope) -> RequestKey:
-    """Which client's request of which number."""
-    message = envelope.message
-    assert isinstance(message, REQUESTS)
-    return envelope.sender, message.request_id

@@ -31,11 +31,8 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.command_thread import join_thread
-from ray_paxos.actors.found_actor import FoundActor
-from ray_paxos.actors.names import actor_name
 from ray_paxos.actors.outcomes import deliver
-from ray_paxos.actors.proposer_line import NOT_MADE, Proposers
-from ray_paxos.actors.roster import Roster
+from ray_paxos.actors.role_line import NOT_MADE, RoleActors
 from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.pending import Outcomes, Receiver
@@ -51,42 +48,6 @@ from ray_paxos.errors import (
 
 WAIT_MAX_S = 1e6
 """As good as for ever, which locks do not take."""
-
-
-class ActorProposers:
-    """The proposer actors of a cluster."""
-
-    def __init__(self, roster: Roster, *, is_fused: bool) -> None:
-        """Call those of the members that are known.
-
-        Args:
-            roster: Knows the members.
-            is_fused: Whether the roles of a member are one actor.
-        """
-        self._roster = roster
-        self._is_fused = is_fused
-
-    def known(self) -> tuple[int, ...]:
-        """Those of the roster."""
-        return tuple(self._roster.names)
-
-    def find(self, member_id: int) -> FoundActor:
-        """Look the actor up."""
-        cluster, member = self._roster.genesis.cluster, self._roster.names[member_id]
-        return FoundActor(actor_name(cluster, member, RoleName.PROPOSER, is_fused=self._is_fused))
-
-    def look(self) -> tuple[int, ...]:
-        """Look for further members, too; waits for Ray."""
-        self._roster.look()
-        return self.known()
-
-    def call(self, proposer: FoundActor, batch: bytes) -> Any:
-        """Call the actor's `submit`."""
-        return proposer.call("submit", batch)
-
-    def exchange(self, proposer: FoundActor, line: int, batch: bytes) -> Any:
-        """Call the actor's `exchange`."""
-        return proposer.call("exchange", line, batch)
 
 
 class _LoneCall(NamedTuple):
@@ -114,7 +75,7 @@ class CommandSender:
         requests: ClientRequests,
         client_id: int,
         settings: ClientSettings,
-        proposers: Proposers,
+        actors: RoleActors,
     ) -> None:
         """Send to one group.
 
@@ -124,7 +85,7 @@ class CommandSender:
             requests: What to send; owned from here on.
             client_id: Random; the address that replies are for.
             settings: Bounds and times.
-            proposers: How they are reached.
+            actors: How the members' roles are reached.
         """
         self._genesis = genesis
         self._group = group
@@ -134,14 +95,14 @@ class CommandSender:
         self.client_id = client_id
         self._address = Address(client_id, RoleName.CLIENT)
         self._settings = settings
-        self._proposers = proposers
+        self._actors = actors
         self._checked_machine = ""
         # Apart, since entering a lock is several times cheaper than entering its condition.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._is_awake = False
         self._is_closed = False
-        self._thread = join_thread(self, genesis, proposers)
+        self._thread = join_thread(self, genesis, actors)
 
     # The user's side.
 
@@ -290,6 +251,12 @@ class CommandSender:
         with self._lock:
             return self._requests.last_instance
 
+    @property
+    def guessed_master(self) -> int:
+        """The member that this client takes for the master."""
+        with self._lock:
+            return self._requests.guess.member_id
+
     def close(self, timeout_s: float) -> None:
         """Refuse new commands, wait for what is on its way, and give up the rest.
 
@@ -311,7 +278,7 @@ class CommandSender:
         if call is not None and proposer is not None:
             # Nobody waits for the answer: if this is lost, the group forgets the session later.
             with contextlib.suppress(RayError):
-                self._proposers.call(proposer, encode_envelopes((self._envelope(call),)))
+                self._actors.call(proposer, encode_envelopes((self._envelope(call),)))
         is_told = threading.Event()
         self._thread.leave(self, is_told)
         if may_wait:
@@ -432,7 +399,7 @@ class CommandSender:
         """Make the call in the caller's thread; None where it fails at once."""
         try:
             batch = encode_envelopes((self._envelope(call),))
-            return _LoneCall(call, proposer, self._proposers.call(proposer, batch))
+            return _LoneCall(call, proposer, self._actors.call(proposer, batch))
         except RayError as error:
             was_made = not isinstance(error, NOT_MADE)
             self._thread.on_lone_failed(self, call, error, proposer, was_made=was_made)

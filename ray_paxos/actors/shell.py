@@ -228,6 +228,14 @@ class Shell:
             # thread, whose answer would wait meanwhile.
             self.wake()
 
+    def _bring(self, arrivals: Sequence[Arrival]) -> None:
+        """Have these handled by the calling thread, or by who has the turn; waits for neither."""
+        errand = Errand()
+        for arrival in arrivals:
+            self.hand(arrival)
+        self.serve(errand)
+        self._switchboard.settle(errand)
+
     def wake(self) -> None:
         """Have the background thread handle what is in the inbox, and look at the time."""
         # The flag is cleared before the inbox is looked at: a race makes one turn too many, never

@@ -42,6 +42,9 @@ class Applying:
         stopped: Why applying has stopped; empty while it goes on.
         result_chains: After each applied instance that is not sealed.
         result_bytes: Of the latest instance's encoded results.
+        topics: What machines have notified since they were taken, by (machine, topic); kept only
+            while `keeps_topics`.
+        keeps_topics: Whether somebody holds queries that wait for some.
     """
 
     def __init__(self, group: int, log: ChosenLog, host: MachineHost, base: Cut | None) -> None:
@@ -55,6 +58,8 @@ class Applying:
         """
         self.stopped = ""
         self.result_bytes = 0
+        self.topics: set[tuple[str, str]] = set()
+        self.keeps_topics = False
         self._group = group
         self._log = log
         self.install(host, base)
@@ -101,6 +106,8 @@ class Applying:
             self.stop(f"instance {instance_id}: {error}", effects)
             return None
         self.applied_through = instance_id
+        if self.keeps_topics and self.host.topics:
+            self.topics |= self.host.topics
         encoded = encode_results(results)
         self.result_bytes = len(encoded)
         self._result_chain = extend_chain(self._result_chain, encoded)

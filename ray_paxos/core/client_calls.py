@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ray_paxos.core.client_messages import OpenSession, Submit
+from ray_paxos.core.client_messages import OpenSession, Query, Submit
+from ray_paxos.core.messages import RoleName
 from ray_paxos.core.settings import MILLISECOND_NS
 
 
@@ -46,14 +47,16 @@ class Call:
 
     Attributes:
         message: The request.
-        member_id: Whose proposer it is for.
+        member_id: Whose role it is for.
         epoch: In which it was made.
         sent_ns: When.
         patience_ns: How long an answer is waited for.
+        role: Which of the member's roles it is for.
     """
 
-    message: Submit | OpenSession
+    message: Submit | OpenSession | Query
     member_id: int
     epoch: int
     sent_ns: int
     patience_ns: int
+    role: RoleName = RoleName.PROPOSER

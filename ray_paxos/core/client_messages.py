@@ -155,6 +155,8 @@ class Query(msgspec.Struct, frozen=True, array_like=True, tag="query"):
             lease of the learner's own member; without one, a `ReadIndex` says what to ask for.
         max_staleness_ms: With FOLLOWER, how old the answer may be; None for any age.
         timeout_ms: How long after it left somebody waits for the answer; 0 where that is not known.
+        wait_ms: How long the learner holds it where it has not applied enough, or the machine has
+            no answer yet (`core.held_queries`); 0 for not at all.
     """
 
     request_id: int
@@ -164,6 +166,7 @@ class Query(msgspec.Struct, frozen=True, array_like=True, tag="query"):
     consistency: Consistency = Consistency.STALE
     max_staleness_ms: int | None = None
     timeout_ms: int = 0
+    wait_ms: int = 0
 
 
 class QueryMany(msgspec.Struct, frozen=True, array_like=True, tag="query_many"):
@@ -300,6 +303,8 @@ class QueryProblem(enum.IntEnum):
     """Too many reads wait here."""
     NO_GROUP = 8
     """This member has not the group; others have."""
+    NOT_YET = 9
+    """The machine has no answer yet, and the time to wait for it is over."""
 
 
 class QueryFailed(msgspec.Struct, frozen=True, array_like=True, tag="query_failed"):

@@ -5,6 +5,7 @@
                       ├─ LearnerCatchUp       what was missed, here and elsewhere
                       ├─ LearnerCheckpoints   fetched, installed, saved
                       ├─ LearnerSegments      sealed, merged, mended, cut off
+                      ├─ LearnerAnswers       reads, at once or once there is an answer
                       ├─ VoteFloor            of the own acceptor
                       └─ VotingPart           what the own acceptor votes as
 ```
@@ -19,7 +20,8 @@ Rules:
 4. It raises its acceptor's vote floor only over what is contiguous, durable here, and by the
    master's word durable at a majority. What that one votes as, and under which configuration, it
    tells it as the log has it (`voting_part`).
-5. It answers reads, as fresh as they ask for, from what it has applied (`learner_reads`).
+5. It answers reads, as fresh as they ask for, from what it has applied, and holds those that wait
+   for something (`learner_answers`).
 6. A machine that fails, or chains that differ from the master's, stop *applying*, with an alarm;
    learning and sealing go on (R12).
 7. While too much waits to be sealed (the disk is full) it takes nothing more in, and asks for
@@ -45,6 +47,7 @@ from ray_paxos.core.client_messages import Flush, Query, QueryMany
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import MessageRefused
 from ray_paxos.core.genesis import Configuration
+from ray_paxos.core.learner_answers import LearnerAnswers
 from ray_paxos.core.learner_catch_up import LearnerCatchUp
 from ray_paxos.core.learner_checkpoints import LearnerCheckpoints
 from ray_paxos.core.learner_messages import (
@@ -149,6 +152,7 @@ class Learner:
         self._catch_up = LearnerCatchUp(self._state, self._checkpoints, random)
         self._vote_floor = VoteFloor(settings)
         self._voting_part = VotingPart(member_id, settings)
+        self._answers = LearnerAnswers(self._state)
         self._look_ns = now_ns
         self._looked = 0
         self._alarms = self._state.replay(sealed)
@@ -248,6 +252,7 @@ class Learner:
             self._segments.due_ns,
             self._vote_floor.due_ns,
             self._voting_part.due_ns,
+            self._answers.due_ns,
         )
         return min((each for each in due if each is not None), default=None)
 
@@ -272,7 +277,7 @@ class Learner:
             case Heartbeat():
                 self._on_heartbeat(envelope, message, now_ns, effects)
             case Query() | QueryMany():
-                self._on_query(sender, message, now_ns, effects)
+                self._answers.on_query(sender, message, now_ns, effects)
             case LeaseNotice():
                 self._on_lease_notice(envelope, message, effects)
             case RevokeLease(ballot=ballot) if sender == self._proposer:
@@ -443,20 +448,6 @@ class Learner:
         else:
             self._refuse("a notice of another's lease", effects)
 
-    def _on_query(
-        self, sender: Address, query: Query | QueryMany, now_ns: int, effects: Effects
-    ) -> None:
-        reply = self._state.reads.answer(
-            query,
-            self.host,
-            stopped=self.stopped,
-            applied_through=self.applied_through,
-            now_ns=now_ns,
-            config_id=self._state.lease_config_id,
-            learned=self._state.ballot,
-        )
-        self._state.send(sender, reply, effects)
-
     # What is due.
 
     def _go_on(self, now_ns: int, effects: Effects) -> None:
@@ -465,6 +456,7 @@ class Learner:
         self._alarms = []
         cut = self._checkpoints.switch_if_loaded(effects)
         if cut is not None:
+            self._answers.state_replaced()
             self._catch_up.drop_chunk()
             self._segments.left_behind(cut.instance_id + 1)
         self._checkpoints.go_on(now_ns, effects)
@@ -479,6 +471,7 @@ class Learner:
         self._raise_floor(now_ns, effects)
         self._segments.clean_if_due(now_ns, effects)
         self._segments.tell(effects)
+        self._answers.go_on(now_ns, effects)
 
     def _raise_floor(self, now_ns: int, effects: Effects) -> None:
         if not self._state.replica_id:

@@ -33,7 +33,8 @@ from ray_paxos.core.client_messages import (
 from ray_paxos.core.lease import LeaseView, Notice
 from ray_paxos.core.messages import Envelope, Heartbeat, LeaseNotice
 from ray_paxos.core.settings import MILLISECOND_NS
-from ray_paxos.errors import QueryError
+from ray_paxos.errors import NotYetError, QueryError
+from ray_paxos.machines.batches import encodable
 from ray_paxos.machines.host import MachineHost
 
 ROUNDS_MAX = 256
@@ -138,6 +139,9 @@ class LearnerReads:
             now_ns: As `refusal`.
             config_id: As `refusal`.
             learned: As `refusal`.
+
+        Raises:
+            NotYetError: A query that may wait has no answer yet.
         """
         request_id = query.request_id
         if stopped:
@@ -159,8 +163,12 @@ class LearnerReads:
             return QueryAnswers(request_id, applied_through, results, refusals, learned)
         try:
             result = host.query(query.machine, query.request)
+        except NotYetError as error:
+            if query.wait_ms:
+                raise
+            return QueryFailed(request_id, applied_through, encodable(str(error)), QueryProblem.REFUSED)
         except QueryError as error:
-            return QueryFailed(request_id, applied_through, str(error), QueryProblem.REFUSED)
+            return QueryFailed(request_id, applied_through, encodable(str(error)), QueryProblem.REFUSED)
         return QueryResult(request_id, applied_through, result, learned)
 
     def refusal(
@@ -211,7 +219,7 @@ def _execute(
         try:
             result = ask(machine, request)
         except QueryError as error:
-            refusal = refusals[len(results)] = str(error)
+            refusal = refusals[len(results)] = encodable(str(error))
             results.append(None)
             left -= len(refusal)
         else:

@@ -12,7 +12,10 @@ commands in the same order, so they hold the same state *as long as `apply` is d
   members. Any other exception is a failure of this member: applying stops there, with an alarm,
   while the group goes on on the others.
 - What ends by itself, such as a lease, ends by log time: see `due_ns`.
-- `query` runs on one member only and changes nothing.
+- `query` runs on one member only and changes nothing. One that has no answer yet raises
+  `NotYetError` with a topic; `apply` and `on_due` name the topics under which something has
+  happened (`ApplyContext.notify`), and what waits is asked again then. So a wait costs nothing
+  while nothing happens, and the state holds nothing of who waits for an answer.
 
 Differences are found, not prevented: members compare a chain over all results, and their digests.
 """
@@ -45,9 +48,10 @@ class ApplyContext:
         log_time_ns: The group's own time, in nanoseconds since its first entry. Never falls.
         session: Whose command it is.
         number: The command's number in its session, from 1.
+        topics: What `notify` named in this instance; the host's.
     """
 
-    __slots__ = ("index", "instance_id", "log_time_ns", "number", "session")
+    __slots__ = ("index", "instance_id", "log_time_ns", "number", "session", "topics")
 
     def __init__(
         self,
@@ -63,6 +67,22 @@ class ApplyContext:
         self.log_time_ns = log_time_ns
         self.session = session if session is not None else SessionId(0, 0)
         self.number = number
+        self.topics: set[str] = set()
+
+    def notify(self, topic: str) -> None:
+        """Something has happened under a topic: queries that wait for it are asked again.
+
+        Once the instance is applied, on each member. It is no part of the state, and may be called
+        more often than is needed; where a query waits for a topic that nothing names, it waits
+        until its time is over.
+
+        Raises:
+            TypeError: The topic is no `str`.
+        """
+        if type(topic) is not str:
+            # Queries that are held are found by their topics, in the order of these.
+            raise TypeError(f"a topic is a str, not {type(topic).__qualname__}")
+        self.topics.add(topic)
 
 
 class StateMachine(ABC):
@@ -155,6 +175,7 @@ class StateMachine(ABC):
             The answer; bound its size (page what can grow).
 
         Raises:
+            NotYetError: There is no answer until something has happened under its topic.
             QueryError: The request is malformed, or cannot be answered.
         """
 
@@ -168,10 +189,17 @@ class StateMachine(ABC):
 
         Args:
             directory: Exists, is empty, and belongs to this machine.
+
+        Raises:
+            TypeError: An attribute cannot be pickled; says which.
         """
         import cloudpickle  # for machines without their own format only; slow to import
 
-        (directory / _STATE_FILE).write_bytes(cloudpickle.dumps(vars(self)))
+        try:
+            state = cloudpickle.dumps(vars(self))
+        except Exception as error:
+            raise TypeError(_unpicklable(self, error)) from error
+        (directory / _STATE_FILE).write_bytes(state)
 
     def load(self, directory: Path) -> None:
         """Replace the whole state by what `save` wrote.
@@ -201,3 +229,19 @@ class StateMachine(ABC):
         """
         state = canonical_bytes(vars(self))
         return hashlib.blake2b(state, digest_size=DIGEST_BYTES).digest()
+
+
+def _unpicklable(machine: StateMachine, error: Exception) -> str:
+    import cloudpickle
+
+    where = type(machine).__qualname__
+    for name, value in vars(machine).items():
+        try:
+            cloudpickle.dumps(value)
+        except Exception as of_value:
+            where, error = f"{where}.{name}", of_value
+            break
+    return (
+        f"{where} cannot be pickled ({error}): keep plain data in the state, and make what is none "
+        "where it is used, or define `save` and `load`"
+    )

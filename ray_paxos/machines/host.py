@@ -39,6 +39,7 @@ from ray_paxos.core.values import (
 from ray_paxos.errors import (
     ApplyStoppedError,
     InvariantViolationError,
+    NotYetError,
     QueryError,
 )
 from ray_paxos.machines.base import DIGEST_BYTES, ApplyContext, StateMachine
@@ -50,6 +51,7 @@ from ray_paxos.machines.batches import (
     execute,
     fresh_notes,
     type_name,
+    wrong_result,
 )
 from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.machines.sessions import (
@@ -97,6 +99,8 @@ class MachineHost:
     Attributes:
         configuration: Who has the group and who votes, after `applied_through`.
         due_ns: At which log time something is due in a machine; None for nothing.
+        topics: (machine, topic) of what the instance applied last has notified; for those who hold
+            queries, and no part of the state.
     """
 
     def __init__(
@@ -128,6 +132,7 @@ class MachineHost:
         self.master_version = 0
         self.configuration = configuration
         self.due_ns: int | None = None
+        self.topics: set[tuple[str, str]] = set()
         # Machines in which something can be due at all.
         self._timed: dict[str, StateMachine] = {}
 
@@ -176,6 +181,8 @@ class MachineHost:
         # Before the first entry: were this call cut short by whatever it be, the instance could not
         # be applied a second time over what it has changed.
         self.applied_through = instance_id
+        if self.topics:
+            self.topics = set()
         if value.log_time_ns > self.log_time_ns:
             self.log_time_ns = value.log_time_ns
         if self.due_ns is not None and self.log_time_ns >= self.due_ns:
@@ -212,6 +219,7 @@ class MachineHost:
         """Let a machine answer a read, as of `applied_through`.
 
         Raises:
+            NotYetError: The machine has no answer until something has happened under a topic.
             QueryError: The machine is not mounted, refused the request or failed on it; or
                 applying has stopped here. The state is as before.
         """
@@ -222,6 +230,12 @@ class MachineHost:
             raise QueryError(f"group {self._group} has no machine {machine!r}")
         try:
             result = mounted.query(request)
+        except NotYetError as error:
+            if type(error.topic) is not str:
+                # As in `ApplyContext.notify`.
+                kind = type_name(error.topic)
+                raise QueryError(f"machine {machine!r} waits for a topic of {kind}") from error
+            raise
         except QueryError:
             raise
         except (Exception, SystemExit) as error:
@@ -230,7 +244,8 @@ class MachineHost:
                 f"machine {machine!r} failed on a query: {exception_text(error)}"
             ) from error
         if type(result) is not bytes:
-            raise QueryError(f"machine {machine!r} answered a query with {type_name(result)}")
+            wrong = wrong_result(result, "bytes")
+            raise QueryError(f"machine {machine!r} answered a query with {wrong}")
         return result
 
     def machine_digest(self) -> bytes:
@@ -395,6 +410,8 @@ class MachineHost:
             except (Exception, SystemExit) as error:
                 # R12, as in `_run`.
                 raise self._stop(name, instance_id, exception_text(error)) from error
+            if context.topics:
+                self._note_topics(name, context)
 
     def _look_for_due(self, instance_id: int) -> None:
         """See when the next thing is due."""
@@ -487,8 +504,14 @@ class MachineHost:
             # R12, and the one place for it: machines are the users' code, and whatever goes wrong
             # in one is this group's matter on this member. `exit()` would end all its groups.
             raise self._stop(batch.machine, instance_id, exception_text(error)) from error
+        if context.topics:
+            self._note_topics(batch.machine, context)
         byte_count += len(results) * RESULT_OVERHEAD_BYTES
         return KeptRun(number, instance_id, index, tuple(results), errors, byte_count)
+
+    def _note_topics(self, machine: str, context: ApplyContext) -> None:
+        self.topics.update((machine, topic) for topic in context.topics)
+        context.topics.clear()
 
     def _stop(self, machine: str, instance_id: int, cause: str) -> ApplyStoppedError:
         """Answer nothing any more; for the caller to raise."""

@@ -19,8 +19,12 @@ Rules:
 4. Who finds no room waits in line, if it wants to, for up to `wait_ms` of log time. What becomes
    free goes to the first in line; while that one does not fit nobody behind it is served, so that
    who wants much is not overtaken for ever. Its lease begins when it is granted.
-5. Holders are named by whoever asks. To ask again by the same name changes nothing: a holder is
-   told its token, one in line its place. To release ends whichever of the two it is; once.
+5. Holders are named by whoever asks. Who asks again by the same name is told what there is: a
+   holder its token, one in line its place, where it waits for `wait_ms` from then. To release ends
+   whichever of the two it is; once.
+6. Who is in line hears of its grant, or that its wait is over, by an `Await`, which has an answer
+   only then; and it alone is asked again for it, however many are in line. The answer says what the
+   log says, not for how long that is true still: see rule 2.
 
 Commands, results, queries and answers are msgpack arrays that start with their name.
 """
@@ -34,7 +38,7 @@ from typing import ClassVar, TypeAlias
 
 import msgspec
 
-from ray_paxos.errors import CommandError, QueryError
+from ray_paxos.errors import CommandError, NotYetError, QueryError
 from ray_paxos.machines.base import DIGEST_BYTES, ApplyContext, StateMachine
 from ray_paxos.machines.times_to_live import TimesToLive
 
@@ -93,6 +97,30 @@ class Look(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     """Query: who holds a resource, and who waits for it."""
 
     name: str
+
+
+class Await(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="await"):
+    """Query of one in line: `Granted` once it holds what it asked for.
+
+    `Lost` where it neither holds anything nor waits: its wait is over, or its lease already.
+    """
+
+    name: str
+    holder: str
+
+
+class AwaitChange(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="await_change"
+):
+    """Query: who holds a resource, once that is another one than is known.
+
+    Attributes:
+        name: Of the resource.
+        known_token: The highest token that anybody held it by, as far as is known; 0 for nobody.
+    """
+
+    name: str
+    known_token: int
 
 
 class Granted(msgspec.Struct, frozen=True, array_like=True, tag="granted"):
@@ -171,13 +199,14 @@ class _State(msgspec.Struct, array_like=True):
 
 
 PermitCommand: TypeAlias = Acquire | Renew | Release
+PermitQuery: TypeAlias = Look | Await | AwaitChange
 PermitResult: TypeAlias = Granted | Waiting | Busy | Released | Lost
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 _encode = msgspec.msgpack.Encoder().encode
 _decode_command: Callable[[bytes], PermitCommand] = msgspec.msgpack.Decoder(PermitCommand).decode
 _decode_result: Callable[[bytes], PermitResult] = msgspec.msgpack.Decoder(PermitResult).decode
-_decode_look = msgspec.msgpack.Decoder(Look).decode
+_decode_query: Callable[[bytes], PermitQuery] = msgspec.msgpack.Decoder(PermitQuery).decode
 _decode_resource = msgspec.msgpack.Decoder(Resource).decode
 _decode_state = msgspec.msgpack.Decoder(_State).decode
 
@@ -204,8 +233,18 @@ def encode_look(name: str) -> bytes:
     return _encode(Look(name))
 
 
+def encode_await(name: str, holder: str) -> bytes:
+    """The query of one in line; has an answer once it is there no more."""
+    return _encode(Await(name, holder))
+
+
+def encode_await_change(name: str, known_token: int) -> bytes:
+    """The query for who holds a resource; has an answer once that is another one."""
+    return _encode(AwaitChange(name, known_token))
+
+
 def decode_result(data: bytes) -> PermitResult:
-    """Read the result of a command.
+    """Read the result of a command, or the answer to an `Await`.
 
     Raises:
         msgspec.DecodeError: Not a result of this machine.
@@ -214,7 +253,7 @@ def decode_result(data: bytes) -> PermitResult:
 
 
 def decode_resource(data: bytes) -> Resource:
-    """Read the answer to a look.
+    """Read the answer to a `Look` or an `AwaitChange`.
 
     Raises:
         msgspec.DecodeError: Not an answer of this machine.
@@ -252,14 +291,13 @@ class PermitsMachine(StateMachine):
             decoded = _decode_command(command)
         except _UNREADABLE:
             raise CommandError("not a command of the permits machine") from None
-        log_time_ns = context.log_time_ns
         match decoded:
             case Acquire():
-                return _encode(self._acquire(decoded, log_time_ns))
+                return _encode(self._acquire(decoded, context))
             case Renew():
-                return _encode(self._renew(decoded, log_time_ns))
+                return _encode(self._renew(decoded, context.log_time_ns))
             case Release():
-                return _encode(Released(self._end(decoded.name, decoded.holder, log_time_ns)))
+                return _encode(Released(self._end(decoded.name, decoded.holder, context)))
 
     @property
     def due_ns(self) -> int | None:
@@ -274,19 +312,33 @@ class PermitsMachine(StateMachine):
             if not due:
                 return
             ((name, holder),) = due
-            self._end(name, holder, context.log_time_ns)
+            self._end(name, holder, context)
 
     def query(self, request: bytes) -> bytes:
-        """Answer a `Look` with a `Resource`.
+        """Answer a `PermitQuery`: a `Resource`, and to an `Await` a `PermitResult`.
 
         Raises:
+            NotYetError: What is awaited has not happened.
             QueryError: It is none.
         """
         try:
-            look = _decode_look(request)
+            decoded = _decode_query(request)
         except _UNREADABLE as error:
             raise QueryError(f"not a query of the permits machine: {error}") from error
-        return _encode(self._resources.get(look.name, Resource(0)))
+        resource = self._resources.get(decoded.name, Resource(0))
+        match decoded:
+            case Look():
+                return _encode(resource)
+            case Await(holder=holder):
+                if holder in resource.line:
+                    raise NotYetError(_place_of(decoded.name, holder), "it is in line still")
+                holding = resource.holdings.get(holder)
+                return _encode(Granted(holding.token) if holding is not None else Lost())
+            case AwaitChange(known_token=known_token):
+                tokens = [each.token for each in resource.holdings.values()]
+                if max(tokens, default=0) == known_token:
+                    raise NotYetError(_holders_of(decoded.name), "nobody else holds it yet")
+                return _encode(resource)
 
     def save(self, directory: Path) -> None:
         """Write all into one file."""
@@ -313,7 +365,7 @@ class PermitsMachine(StateMachine):
 
     # Commands.
 
-    def _acquire(self, acquire: Acquire, log_time_ns: int) -> PermitResult:
+    def _acquire(self, acquire: Acquire, context: ApplyContext) -> PermitResult:
         _check(acquire)
         resource = self._resources.get(acquire.name)
         if resource is None:
@@ -328,23 +380,28 @@ class PermitsMachine(StateMachine):
         if holding is not None:
             return Granted(holding.token)
         if holder in resource.line:
+            self._wait(acquire, resource.line[holder], context)
             return Waiting(list(resource.line).index(holder))
         if not resource.line and _room(resource) >= acquire.units:
             return Granted(
-                self._grant(acquire.name, holder, acquire.units, acquire.ttl_ms, log_time_ns)
+                self._grant(acquire.name, holder, acquire.units, acquire.ttl_ms, context)
             )
         if not acquire.wait_ms or len(resource.line) >= LINE_MAX:
             return Busy()
-        ends_ns = log_time_ns + acquire.wait_ms * _MILLISECOND_NS
-        resource.line[holder] = Place(acquire.units, acquire.ttl_ms, ends_ns)
-        self._ends.note((acquire.name, holder), ends_ns)
+        place = resource.line[holder] = Place(acquire.units, acquire.ttl_ms, 0)
+        self._wait(acquire, place, context)
         return Waiting(len(resource.line) - 1)
 
-    def _grant(self, name: str, holder: str, units: int, ttl_ms: int, log_time_ns: int) -> int:
+    def _wait(self, acquire: Acquire, place: Place, context: ApplyContext) -> None:
+        place.ends_ns = context.log_time_ns + acquire.wait_ms * _MILLISECOND_NS
+        self._ends.note((acquire.name, acquire.holder), place.ends_ns)
+
+    def _grant(self, name: str, holder: str, units: int, ttl_ms: int, context: ApplyContext) -> int:
         self._last_token += 1
-        ends_ns = log_time_ns + ttl_ms * _MILLISECOND_NS
+        ends_ns = context.log_time_ns + ttl_ms * _MILLISECOND_NS
         self._resources[name].holdings[holder] = Holding(units, self._last_token, ends_ns)
         self._ends.note((name, holder), ends_ns)
+        context.notify(_holders_of(name))
         return self._last_token
 
     def _renew(self, renew: Renew, log_time_ns: int) -> PermitResult:
@@ -357,24 +414,38 @@ class PermitsMachine(StateMachine):
         self._ends.note((renew.name, renew.holder), holding.ends_ns)
         return Granted(holding.token)
 
-    def _end(self, name: str, holder: str, log_time_ns: int) -> bool:
+    def _end(self, name: str, holder: str, context: ApplyContext) -> bool:
         """End a holding or a place in line, and serve who is next; whether it was a holding."""
         resource = self._resources.get(name)
         if resource is None:
             return False
         self._ends.forget((name, holder))
         was_held = resource.holdings.pop(holder, None) is not None
-        resource.line.pop(holder, None)
+        if was_held:
+            context.notify(_holders_of(name))
+        if resource.line.pop(holder, None) is not None:
+            context.notify(_place_of(name, holder))
         while resource.line:
             first, place = next(iter(resource.line.items()))
             if place.units > _room(resource):
                 break
             del resource.line[first]
-            self._grant(name, first, place.units, place.ttl_ms, log_time_ns)
+            self._grant(name, first, place.units, place.ttl_ms, context)
+            context.notify(_place_of(name, first))
         if not resource.holdings:
             assert not resource.line, "the first in line fits where nobody holds anything"
             del self._resources[name]
         return was_held
+
+
+def _place_of(name: str, holder: str) -> str:
+    """The topic of one in line. Two may share one: then one is asked again in vain."""
+    return f"place {name} {holder}"
+
+
+def _holders_of(name: str) -> str:
+    """The topic of who holds a resource."""
+    return f"holders {name}"
 
 
 def _room(resource: Resource) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from typing import Generic, TypeVar
 
-K = TypeVar("K", str, tuple[str, str])
+K = TypeVar("K", str, int, tuple[str, str])
 
 STALE_MIN = 1_000
 """So much of the heap may always be stale."""
@@ -54,7 +54,7 @@ class TimesToLive(Generic[K]):
             count_max: So many at most.
 
         Returns:
-            They, the longest due first, of one time in the order of their code points.
+            They, the longest due first, of one time in the order of the keys.
         """
         taken: list[K] = []
         while self._heap and self._heap[0][0] <= log_time_ns and len(taken) < count_max:

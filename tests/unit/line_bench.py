@@ -8,10 +8,10 @@ from typing import Any
 
 from ray_paxos.actors.answers import RolePhase, RoleState, encode_state
 from ray_paxos.actors.line_answers import encode_answers
-from ray_paxos.actors.proposer_line import Event, ProposerLine
+from ray_paxos.actors.role_line import Event, RoleLine
 from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.client_messages import Submit, Submitted
-from ray_paxos.core.messages import Envelope
+from ray_paxos.core.messages import Envelope, RoleName
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.wire import decode_envelopes, encode_envelope
 from tests.unit.core_helpers import client, envelope, proposer_of, submit
@@ -101,7 +101,8 @@ class Proposers:
     def look(self) -> Sequence[int]:
         raise AssertionError("nobody looks for members here")
 
-    def find(self, member_id: int) -> Any:
+    def find(self, member_id: int, role: RoleName) -> Any:
+        assert role is RoleName.PROPOSER
         assert len(self.finds) < 100, "it is looked up in a loop"
         self.finds.append(member_id)
         if self.missing is not None:
@@ -111,7 +112,8 @@ class Proposers:
     def call(self, proposer: Any, batch: bytes) -> Any:
         raise AssertionError("a line makes no lone calls")
 
-    def exchange(self, proposer: Any, line: int, batch: bytes) -> Any:
+    def exchange(self, proposer: Any, role: RoleName, line: int, batch: bytes) -> Any:
+        assert role is RoleName.PROPOSER
         if self.refusing is not None:
             self.refused += 1
             assert self.refused < 100, "calls are made in a loop"
@@ -124,7 +126,7 @@ class Proposers:
 class Writer:
     """A client that writes down what its line tells it: what, and of which call."""
 
-    def __init__(self, line: ProposerLine, client_id: int) -> None:
+    def __init__(self, line: RoleLine, client_id: int) -> None:
         self.client_id = client_id
         self.told: list[tuple[str, Call]] = []
         self.whys: list[str] = []
@@ -168,10 +170,11 @@ class Harness:
         self.proposers = Proposers()
         self.lookup = Lookup()
         self._events: list[Event] = []
-        self.line = ProposerLine(
+        self.line = RoleLine(
             1,
+            RoleName.PROPOSER,
             LINE,
-            proposers=self.proposers,
+            actors=self.proposers,
             lookup=self.lookup,
             post=self._events.append,
             clock=lambda: self.now,

@@ -11,8 +11,9 @@ from typing import Any
 
 from ray_paxos.actors.errands import Errand
 from ray_paxos.actors.line_answers import decode_answers
+from ray_paxos.actors.line_exchange import LineExchange
 from ray_paxos.actors.mailbox import LineMailboxes
-from ray_paxos.actors.proposer_shell import ProposerShell
+from ray_paxos.actors.proposer_shell import REQUESTS, ProposerShell
 from ray_paxos.actors.shell import Arrival
 from ray_paxos.actors.switchboard import Switchboard
 from ray_paxos.actors.waiting_calls import WaitingCalls
@@ -51,9 +52,7 @@ class PlayedProposer(ProposerShell):
     def __init__(self) -> None:
         super().__init__(b"", "m1", Switchboard())
         self._genesis_hash = b""
-        self._calls = WaitingCalls()
-        self._lines = LineMailboxes()
-        self._answered = []
+        self._exchange = LineExchange(REQUESTS, self._refusal, self._bring)
         self._changed = threading.Condition()
         self._watchers = 0
         self._is_ending = False
@@ -67,6 +66,14 @@ class PlayedProposer(ProposerShell):
 
     def _proposer(self, opened: Any, group: int) -> Any:  # type: ignore[override]
         return SimpleNamespace(master_record=self.record)
+
+    @property
+    def waiting_calls(self) -> WaitingCalls:
+        return self._exchange._calls
+
+    @property
+    def lines(self) -> LineMailboxes:
+        return self._exchange._lines
 
     def end(self) -> None:
         self.threads.shutdown()
@@ -107,7 +114,7 @@ class PlayedProposer(ProposerShell):
 
     def wait_for_line(self, *, line: int = 1, but_not: object = None) -> object:
         """Until a call of a line waits, which is another one than that; gives it."""
-        waiting = self._lines.of(line, time.monotonic())[0]._waiting
+        waiting = self.lines.of(line, time.monotonic())[0]._waiting
         self.wait_until(lambda: bool(waiting) and waiting[-1] is not but_not)
         return waiting[-1]
 

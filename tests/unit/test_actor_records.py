@@ -18,6 +18,7 @@ from ray_paxos.actors.client_arguments import client_settings
 from ray_paxos.actors.feeds import FeedLimits, carried_bytes_max, inline_bytes_max
 from ray_paxos.actors.folders import CARRIED, error_fields, raise_error
 from ray_paxos.actors.learner_shell import LearnerShell
+from ray_paxos.actors.line_exchange import LineExchange
 from ray_paxos.actors.names import (
     ROLE_NAMES,
     actor_name,
@@ -43,6 +44,7 @@ from ray_paxos.core.settings import MILLISECOND_NS as MS
 from ray_paxos.core.tasks import CutLog, LogCut, Outcome, Task
 from ray_paxos.core.wanted_changes import wanted_of_genesis
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
+from ray_paxos.machines.registry import MachineRegistry
 
 
 def test_names_are_read_back() -> None:
@@ -121,7 +123,9 @@ def test_a_genesis_has_random_ids_and_a_replica_of_its_own_for_every_voter() -> 
         assert sorted(voter.replica_id for voter in group.voters) == [1, 2, 3, 4, 5]
         assert group.voters == tuple(sorted(group.voters))
     assert [machine.kind for machine in first.groups[0].machines] == ["system"]
-    assert {m.kind for m in first.groups[1].machines} == {"kv", "log"}
+    assert {m.kind for m in first.groups[1].machines} == {
+        kind for kind, _ in MachineRegistry().kinds if kind != "system"
+    }
     assert first.cluster_id != second.cluster_id
     assert not {m.member_id for m in first.members} & {m.member_id for m in second.members}
 
@@ -240,6 +244,7 @@ class PlayedLearner(LearnerShell):
         self.background.close()
         switchboard._shells[self.role] = self
         self.deliver = partial(switchboard.deliver, self.role)
+        self._exchange = LineExchange((Query,), self._refusal, self._bring)
         self.measure_by(self._call_self)
         self._opened: Any = SimpleNamespace(driver=self)
 

@@ -98,7 +98,7 @@ class Group:
     def look(self) -> tuple[int, ...]:
         return ()
 
-    def find(self, member_id: int) -> Any:
+    def find(self, member_id: int, role: RoleName) -> Any:
         return member_id
 
     def call(self, proposer: Any, batch: bytes) -> Reference:
@@ -107,7 +107,7 @@ class Group:
             self._take_in(proposer, batch, reference)
         return reference
 
-    def exchange(self, proposer: Any, line: int, batch: bytes) -> Reference:
+    def exchange(self, proposer: Any, role: RoleName, line: int, batch: bytes) -> Reference:
         reference = Reference()
         with self._lock:
             waiting = self._lines.setdefault((proposer, line), Line())
@@ -175,7 +175,7 @@ class FakeRay:
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Group:
     group = Group()
-    monkeypatch.setattr(client_module, "ActorProposers", lambda roster, is_fused: group)
+    monkeypatch.setattr(client_module, "FoundRoles", lambda roster, is_fused: group)
     monkeypatch.setattr(sender, "ray", FakeRay)
     return group
 

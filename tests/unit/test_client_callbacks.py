@@ -118,6 +118,12 @@ def test_a_callback_may_go_on_with_any_client(clients: Clients) -> None:
     assert [result.value for result in many.result(10)] == [b"fe"]
 
 
+def test_a_callback_may_make_a_client_whose_command_leaves_at_once(clients: Clients) -> None:
+    proposed: list[Future[Any]] = []
+    in_a_callback(clients.open(), lambda: proposed.append(clients.make().propose_async(b"cd")))
+    assert proposed[0].result(10).value == b"dc"
+
+
 def test_what_callbacks_go_on_with_leaves_before_many_are_all_settled(
     clients: Clients, group: Group
 ) -> None:

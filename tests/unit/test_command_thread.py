@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 from ray.exceptions import ActorDiedError
 
-from ray_paxos.actors import command_thread, proposer_line
+from ray_paxos.actors import command_thread, role_line
 from ray_paxos.actors.command_thread import CommandThread, join_thread
 from ray_paxos.core.client_calls import Call
 from ray_paxos.core.pending import Outcomes
@@ -381,11 +381,11 @@ def test_a_command_fails_in_time_though_nothing_else_happens(
 def test_a_call_that_takes_too_long_is_abandoned_though_nothing_else_happens(
     joined: Joined, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proposer_line, "CALL_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(role_line, "CALL_TIMEOUT_S", 0.02)
     group.is_keeping = True
     fake = FakeSender(1, 7)
     thread = joined.join(fake)
     thread.wake(fake)
-    for _ in range(proposer_line.ABANDONED_MAX):
+    for _ in range(role_line.ABANDONED_MAX):
         assert group.calls.acquire(timeout=10)
     assert [len(call) for call in group.carried] == [1, 0, 0, 0], "the others only ask for it"

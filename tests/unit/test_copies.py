@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ray_paxos.actors.proposer_line import Event, ProposerLine
+from ray_paxos.actors.role_line import Event, RoleLine
 from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.client_messages import OpenSession, RefusalCode, Submit, Submitted
 from ray_paxos.core.driver import Action
 from ray_paxos.core.intake import Intake, Request
-from ray_paxos.core.messages import Envelope
+from ray_paxos.core.messages import Envelope, RoleName
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.requests import ClientRequests
 from ray_paxos.core.settings import ProposerSettings
@@ -58,10 +58,11 @@ class Pair:
         self.sent: list[Call] = []
         self.taken = 0
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._line = ProposerLine(
+        self._line = RoleLine(
             1,
+            RoleName.PROPOSER,
             77,
-            proposers=self,
+            actors=self,
             lookup=Lookup(),
             post=self._events.put,
             clock=lambda: self.now_ns / 1e9,
@@ -121,13 +122,13 @@ class Pair:
     def look(self) -> Sequence[int]:
         raise AssertionError("nobody looks for members here")
 
-    def find(self, member_id: int) -> Any:
+    def find(self, member_id: int, role: RoleName) -> Any:
         return self.shell
 
     def call(self, proposer: Any, batch: bytes) -> Any:
         raise AssertionError("a line makes no lone calls")
 
-    def exchange(self, proposer: Any, line: int, batch: bytes) -> Reference:
+    def exchange(self, proposer: Any, role: RoleName, line: int, batch: bytes) -> Reference:
         return Reference(self.shell.threads.submit(self.shell.exchange, line, batch))
 
     # The role.

@@ -10,7 +10,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
 from ray_paxos.actors import found_actor
 from ray_paxos.actors.found_actor import CallFailedError, FoundActor, NotConnectedError
-from ray_paxos.actors.proposer_line import NOT_MADE
+from ray_paxos.actors.role_line import NOT_MADE
 
 
 class FakeRay:

@@ -8,7 +8,7 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RaySystemError
 
 from ray_paxos.actors.found_actor import CallFailedError, NotConnectedError
-from ray_paxos.actors.proposer_line import CALLS_MAX, OWED_S
+from ray_paxos.actors.role_line import CALLS_MAX, OWED_S
 from tests.unit.line_bench import Exchange, Harness
 
 

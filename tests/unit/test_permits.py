@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_paxos.errors import CommandError, QueryError
+from ray_paxos.errors import CommandError, NotYetError, QueryError
 from ray_paxos.machines import permits
 from ray_paxos.machines.base import ApplyContext
 from ray_paxos.machines.permits import (
@@ -29,11 +29,20 @@ MS = 1_000_000
 
 
 class Group:
-    """A machine, and its log time in milliseconds."""
+    """A machine, and its log time in milliseconds.
+
+    Attributes:
+        topics: What was notified since `notified` was last called.
+    """
 
     def __init__(self) -> None:
         self.machine = PermitsMachine()
         self.now_ms = 0
+        self.topics: set[str] = set()
+
+    def notified(self) -> set[str]:
+        topics, self.topics = self.topics, set()
+        return topics
 
     def at(self, milliseconds: int) -> Group:
         """Let log time come so far, as the host does."""
@@ -41,10 +50,13 @@ class Group:
         context = ApplyContext(1, 0, milliseconds * MS)
         while (due_ns := self.machine.due_ns) is not None and due_ns <= milliseconds * MS:
             self.machine.on_due(context)
+        self.topics |= context.topics
         return self
 
     def apply(self, command: bytes) -> PermitResult:
-        result = self.machine.apply(command, ApplyContext(1, 0, self.now_ms * MS))
+        context = ApplyContext(1, 0, self.now_ms * MS)
+        result = self.machine.apply(command, context)
+        self.topics |= context.topics
         assert result is not None
         return permits.decode_result(result)
 
@@ -60,6 +72,22 @@ class Group:
 
     def look(self, name: str = "r") -> Resource:
         return permits.decode_resource(self.machine.query(permits.encode_look(name)))
+
+    def wait(self, holder: str, name: str = "r") -> PermitResult | str:
+        """What one in line is told, or the topic that it waits for."""
+        try:
+            answer = self.machine.query(permits.encode_await(name, holder))
+        except NotYetError as error:
+            return error.topic
+        return permits.decode_result(answer)
+
+    def wait_for_change(self, known_token: int, name: str = "r") -> Resource | str:
+        """Who holds a resource, or the topic that has to come first."""
+        try:
+            answer = self.machine.query(permits.encode_await_change(name, known_token))
+        except NotYetError as error:
+            return error.topic
+        return permits.decode_resource(answer)
 
     @property
     def holders(self) -> list[str]:
@@ -90,14 +118,16 @@ def test_one_holds_a_lock_and_the_next_one_has_it_after(group: Group) -> None:
     assert group.machine.due_ns is None
 
 
-def test_to_ask_again_changes_nothing(group: Group) -> None:
-    assert group.acquire("a") == Granted(1)
+def test_who_asks_again_keeps_its_lease_as_it_is_and_its_place_for_longer(group: Group) -> None:
+    assert group.acquire("a", ttl_ms=200) == Granted(1)
     group.acquire("b", wait_ms=50)
+    group.acquire("c", wait_ms=900)
     group.at(40)
     assert group.acquire("a", ttl_ms=900) == Granted(1)
-    assert group.acquire("b", wait_ms=900) == Waiting(0)
-    assert group.at(50).line == [], "it waits no longer than it said first"
-    assert group.at(100).holders == []
+    assert group.acquire("b", wait_ms=50) == Waiting(0)
+    assert group.at(89).line == ["b", "c"]
+    assert group.at(90).line == ["c"]
+    assert group.at(200).holders == ["c"]
 
 
 def test_to_release_twice_is_to_release_once(group: Group) -> None:
@@ -268,6 +298,141 @@ def test_a_saved_state_goes_on_as_the_other(group: Group, tmp_path: Path) -> Non
     assert loaded.machine.digest() == group.machine.digest()
 
 
+# Queries that wait, and the topics under which something happens.
+
+HOLDERS_TOPIC = "holders r"
+
+
+def place_of(holder: str) -> str:
+    """The topic of one in line."""
+    return f"place r {holder}"
+
+
+def test_one_in_line_is_told_once_it_holds(group: Group) -> None:
+    group.acquire("a")
+    group.acquire("b", wait_ms=50)
+    group.acquire("c", wait_ms=50)
+    assert group.wait("a") == Granted(1)
+    assert (group.wait("b"), group.wait("c")) == (place_of("b"), place_of("c"))
+    group.release("a")
+    assert (group.wait("a"), group.wait("b"), group.wait("c")) == (
+        Lost(),
+        Granted(2),
+        place_of("c"),
+    )
+
+
+def test_one_that_does_not_wait_any_more_is_told_that(group: Group) -> None:
+    assert group.wait("b", "nothing") == Lost()
+    group.acquire("a", ttl_ms=100)
+    group.acquire("b", wait_ms=50)
+    group.acquire("c", ttl_ms=10, wait_ms=500)
+    assert group.at(50).wait("b") == Lost(), "its wait is over"
+    group.at(100)
+    assert group.wait("c") == Granted(2)
+    assert group.at(110).wait("c") == Lost(), "its lease is"
+
+
+def test_a_change_is_told_once_another_one_holds(group: Group) -> None:
+    assert group.wait_for_change(0) == HOLDERS_TOPIC
+    group.acquire("a")
+    assert group.wait_for_change(0) == group.look()
+    assert group.wait_for_change(1) == HOLDERS_TOPIC
+    group.renew("a", 1)
+    group.acquire("b", wait_ms=50)
+    assert group.wait_for_change(1) == HOLDERS_TOPIC, "the same one holds"
+    group.release("a")
+    changed = group.wait_for_change(1)
+    assert isinstance(changed, Resource)
+    assert [each.token for each in changed.holdings.values()] == [2]
+    group.release("b")
+    assert group.wait_for_change(2) == Resource(0), "nobody does"
+    assert group.wait_for_change(0) == HOLDERS_TOPIC
+
+
+def test_a_grant_and_its_end_are_told_to_those_who_look_at_the_holders(group: Group) -> None:
+    group.acquire("a")
+    assert group.notified() == {HOLDERS_TOPIC}
+    group.renew("a", 1)
+    group.acquire("a")
+    group.acquire("b")
+    group.renew("b", 9)
+    group.release("b")
+    assert group.notified() == set(), "nothing has changed"
+    group.release("a")
+    assert group.notified() == {HOLDERS_TOPIC}
+    group.release("a")
+    assert group.notified() == set()
+
+
+def test_of_a_line_only_who_is_served_is_told(group: Group) -> None:
+    group.acquire("a")
+    group.notified()
+    for holder in "bcd":
+        group.acquire(holder, wait_ms=500)
+    assert group.notified() == set(), "who stands behind others concerns nobody"
+    group.release("a")
+    assert group.notified() == {HOLDERS_TOPIC, place_of("b")}
+
+
+def test_who_leaves_the_line_is_told_and_nobody_else(group: Group) -> None:
+    group.acquire("a", ttl_ms=900)
+    group.acquire("b", wait_ms=50)
+    group.acquire("c", wait_ms=60)
+    group.notified()
+    group.release("b")
+    assert group.notified() == {place_of("b")}
+    group.at(60)
+    assert group.notified() == {place_of("c")}
+
+
+def test_all_that_are_served_at_once_are_told(group: Group) -> None:
+    four: dict[str, Any] = {"capacity": 4, "wait_ms": 500}
+    group.acquire("a", units=4, **four)
+    for holder in "bcde":
+        group.acquire(holder, units=2, **four)
+    group.notified()
+    group.release("a")
+    assert group.notified() == {HOLDERS_TOPIC, place_of("b"), place_of("c")}
+
+
+def test_who_was_in_the_way_of_others_has_them_told_as_it_leaves(group: Group) -> None:
+    four: dict[str, Any] = {"capacity": 4, "ttl_ms": 900}
+    group.acquire("a", units=2, **four)
+    group.acquire("writer", units=4, wait_ms=50, **four)
+    group.acquire("b", units=2, wait_ms=500, **four)
+    group.notified()
+    group.at(50)
+    assert group.notified() == {place_of("writer"), place_of("b"), HOLDERS_TOPIC}
+
+
+def test_a_lease_that_ends_is_told_with_who_is_served(group: Group) -> None:
+    group.acquire("a", ttl_ms=100)
+    group.acquire("b", wait_ms=500)
+    group.notified()
+    group.at(99)
+    assert group.notified() == set()
+    group.at(100)
+    assert group.notified() == {HOLDERS_TOPIC, place_of("b")}
+
+
+def test_topics_are_those_of_the_resource(group: Group) -> None:
+    group.acquire("a", "other")
+    assert group.notified() == {"holders other"}
+    group.acquire("b", "other", wait_ms=500)
+    assert group.wait("b", "other") == "place other b"
+    group.release("a", "other")
+    assert group.notified() == {"holders other", "place other b"}
+
+
+def test_a_refused_command_tells_nobody(group: Group) -> None:
+    group.acquire("a", capacity=2)
+    group.notified()
+    with pytest.raises(CommandError):
+        group.acquire("b", capacity=3)
+    assert group.notified() == set()
+
+
 # Against the obvious implementation.
 
 
@@ -309,6 +474,7 @@ class Plain:
                 return Granted(each[2])
         for place, waiting in enumerate(self.line):
             if waiting[0] == holder:
+                self.line[place] = (*waiting[:3], now_ms + wait_ms)
                 return Waiting(place)
         self.line.append((holder, units, ttl_ms, now_ms + wait_ms))
         self.serve(now_ms)
@@ -339,6 +505,7 @@ STEPS = st.lists(
 def test_it_does_what_plain_lists_do(steps: list[tuple[Any, ...]]) -> None:
     group, plain = Group(), Plain()
     tokens: list[int] = []
+    before = group.look()
     for step in steps:
         match step:
             case ("acquire", holder, units, ttl_ms, wait_ms):
@@ -361,6 +528,8 @@ def test_it_does_what_plain_lists_do(steps: list[tuple[Any, ...]]) -> None:
                 group.at(group.now_ms + milliseconds)
                 plain.pass_to(group.now_ms)
         seen = group.look()
+        check_waiting(group, before, seen)
+        before = seen
         assert [(h, e.units, e.token, e.ends_ns // MS) for h, e in seen.holdings.items()] == (
             plain.held
         )
@@ -370,3 +539,22 @@ def test_it_does_what_plain_lists_do(steps: list[tuple[Any, ...]]) -> None:
         assert sum(each.units for each in seen.holdings.values()) <= 4
         tokens += [e.token for e in seen.holdings.values() if e.token not in tokens]
     assert tokens == sorted(tokens)
+
+
+def check_waiting(group: Group, before: Resource, after: Resource) -> None:
+    """Exactly those whom a step concerns are told, and whoever is told finds an answer."""
+    told = {place_of(holder) for holder in before.line if holder not in after.line}
+    held = [[each.token for each in seen.holdings.values()] for seen in (before, after)]
+    if held[0] != held[1]:
+        told.add(HOLDERS_TOPIC)
+    assert group.notified() == told
+    for holder in "abcde":
+        if holder in after.line:
+            assert group.wait(holder) == place_of(holder)
+        elif holder in after.holdings:
+            assert group.wait(holder) == Granted(after.holdings[holder].token)
+        else:
+            assert group.wait(holder) == Lost()
+    latest = max(held[1], default=0)
+    assert group.wait_for_change(latest) == HOLDERS_TOPIC
+    assert group.wait_for_change(latest + 1) == after

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from ray_paxos.actors import line_exchange, proposer_shell
 from ray_paxos.actors import mailbox as mailbox_module
-from ray_paxos.actors import proposer_shell
 from ray_paxos.actors.answers import RolePhase, state_of
 from ray_paxos.actors.line_answers import decode_answers
 from ray_paxos.actors.mailbox import Mailbox
@@ -34,16 +34,16 @@ def test_two_calls_with_one_request_are_answered_together(played: PlayedProposer
     played.wait_for_requests(2)
     played.answer(7)
     assert [call.result(5) for call in calls] == [[7], [7]]
-    assert len(played._calls) == 0
+    assert len(played.waiting_calls) == 0
 
 
 def test_a_call_that_gives_up_takes_the_answer_from_no_other(
     played: PlayedProposer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proposer_shell, "REPLY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(line_exchange, "REPLY_TIMEOUT_S", 0.2)
     first = played.call(7)
     played.wait_for_requests(1)
-    monkeypatch.setattr(proposer_shell, "REPLY_TIMEOUT_S", 10.0)
+    monkeypatch.setattr(line_exchange, "REPLY_TIMEOUT_S", 10.0)
     second = played.call(7)
     played.wait_for_requests(2)
     assert first.result(5) == []
@@ -55,12 +55,12 @@ def test_a_call_that_gives_up_takes_the_answer_from_no_other(
 def test_a_call_that_gave_up_is_forgotten(
     played: PlayedProposer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proposer_shell, "REPLY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(line_exchange, "REPLY_TIMEOUT_S", 0.01)
     assert played.call(7).result(5) == []
-    assert len(played._calls) == 0
+    assert len(played.waiting_calls) == 0
     # A late answer is for nobody, and not for the next call with that number.
     played.answer(7)
-    monkeypatch.setattr(proposer_shell, "REPLY_TIMEOUT_S", 10.0)
+    monkeypatch.setattr(line_exchange, "REPLY_TIMEOUT_S", 10.0)
     again = played.call(7)
     played.wait_for_requests(2)
     assert not again.done()
@@ -71,11 +71,11 @@ def test_a_call_that_gave_up_is_forgotten(
 def test_who_was_answered_takes_nothing_from_who_comes_later(played: PlayedProposer) -> None:
     key = (client(), 7)
     first, later = Mailbox(), Mailbox()
-    played._calls.join(key, first)
+    played.waiting_calls.join(key, first)
     played.answer(7)
     assert len(first.take(0)) == 1
-    played._calls.join(key, later)
-    played._calls.leave(key, first)
+    played.waiting_calls.join(key, later)
+    played.waiting_calls.leave(key, first)
     played.answer(7)
     assert len(later.take(0)) == 1
 
@@ -85,17 +85,17 @@ def test_a_mailbox_that_waits_for_several_copies_gets_one_answer_for_all(
 ) -> None:
     mailbox, other = Mailbox(), Mailbox()
     for each in (mailbox, other, mailbox):
-        played._calls.join((client(), 7), each)
+        played.waiting_calls.join((client(), 7), each)
     played.answer(7)
     assert [[copies for _, copies, _ in each.take(0)] for each in (mailbox, other)] == [[2], [1]]
-    assert len(played._calls) == 0
+    assert len(played.waiting_calls) == 0
 
 
 def test_a_mailbox_that_leaves_takes_all_its_copies_along(played: PlayedProposer) -> None:
     mailbox, other = Mailbox(), Mailbox()
     for each in (mailbox, other, mailbox):
-        played._calls.join((client(), 7), each)
-    played._calls.leave((client(), 7), mailbox)
+        played.waiting_calls.join((client(), 7), each)
+    played.waiting_calls.leave((client(), 7), mailbox)
     played.answer(7)
     assert mailbox.take(0) == []
     assert len(other.take(0)) == 1
@@ -106,7 +106,7 @@ def test_a_call_with_a_request_twice_is_answered_once(played: PlayedProposer) ->
     played.wait_for_requests(2)
     played.answer(7)
     assert call.result(5) == [7]
-    assert len(played._calls) == 0
+    assert len(played.waiting_calls) == 0
 
 
 def test_an_answer_reaches_no_copy_that_is_handled_later(played: PlayedProposer) -> None:
@@ -123,7 +123,7 @@ def test_an_answer_reaches_no_copy_that_is_handled_later(played: PlayedProposer)
     (refusal,) = decode_envelopes(alone.result(5))
     assert isinstance(refusal.message, Refused)
     played.wait_for_line()
-    assert played._lines.of(1, time.monotonic())[0]._answers == []
+    assert played.lines.of(1, time.monotonic())[0]._answers == []
     played.answer(7)
     ((_, copies, reply),) = decode_answers(of_line.result(5))
     assert isinstance(reply.message, Submitted)
@@ -165,7 +165,7 @@ def test_copies_that_are_held_are_answered_together(played: PlayedProposer) -> N
 def test_a_lone_call_returns_when_all_of_it_is_answered(played: PlayedProposer) -> None:
     call = played.call(7, 8)
     played.wait_for_requests(2)
-    (mailbox,) = played._calls._waiting[(client(), 8)]
+    (mailbox,) = played.waiting_calls._waiting[(client(), 8)]
     played.answer(7)
     played.answer(9)
     played.wait_until(lambda: not mailbox._answers)
@@ -188,7 +188,7 @@ def test_an_answer_comes_with_whichever_call_of_the_line_returns(played: PlayedP
     played.wait_for_line()
     played.answer(8)
     assert third.result(5) == [8]
-    assert len(played._calls) == 0
+    assert len(played.waiting_calls) == 0
 
 
 def test_an_answer_waits_for_the_next_call_of_the_line(played: PlayedProposer) -> None:
@@ -261,11 +261,11 @@ def test_a_group_that_is_not_here_is_refused_at_once(played: PlayedProposer) -> 
 def test_what_is_not_answered_in_time_is_forgotten_when_the_line_calls_next(
     played: PlayedProposer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proposer_shell, "REPLY_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(line_exchange, "REPLY_TIMEOUT_S", 0.02)
     assert played.call_of_line(7).result(5) == [], "nothing came in time"
-    assert len(played._calls) == 1
+    assert len(played.waiting_calls) == 1
     assert played.call_of_line().result(5) == []
-    assert len(played._calls) == 0
+    assert len(played.waiting_calls) == 0
     played.answer(7)
     assert played.call_of_line().result(5) == [], "a late answer is for nobody"
 
@@ -274,33 +274,33 @@ def test_requests_of_a_line_whose_mailbox_had_to_go_are_forgotten(
     played: PlayedProposer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mailbox_module, "LINES_MAX", 1)
-    monkeypatch.setattr(proposer_shell, "REPLY_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(line_exchange, "REPLY_TIMEOUT_S", 0.02)
     assert played.call_of_line(7, line=1).result(5) == []
     assert played.call_of_line(8, line=2).result(5) == []
-    assert list(played._calls._waiting) == [(client(), 8)]
+    assert list(played.waiting_calls._waiting) == [(client(), 8)]
 
 
 def test_a_line_that_is_idle_for_long_is_forgotten_when_another_one_calls(
     played: PlayedProposer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mailbox_module, "LINE_IDLE_S", 0.05)
-    monkeypatch.setattr(proposer_shell, "REPLY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(line_exchange, "REPLY_TIMEOUT_S", 0.1)
     assert played.call_of_line(7, line=1).result(5) == []
-    assert len(played._calls) == 1
+    assert len(played.waiting_calls) == 1
     assert played.call_of_line(line=2).result(5) == []
-    assert len(played._calls) == 0
-    assert list(played._lines._mailboxes) == [2]
+    assert len(played.waiting_calls) == 0
+    assert list(played.lines._mailboxes) == [2]
 
 
 def test_what_is_sent_again_has_its_time_anew(
     played: PlayedProposer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proposer_shell, "REPLY_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(line_exchange, "REPLY_TIMEOUT_S", 0.02)
     assert played.call_of_line(7).result(5) == []
-    monkeypatch.setattr(proposer_shell, "REPLY_TIMEOUT_S", 10.0)
+    monkeypatch.setattr(line_exchange, "REPLY_TIMEOUT_S", 10.0)
     again = played.call_of_line(7)
     played.wait_for_line()
-    assert len(played._calls) == 1
+    assert len(played.waiting_calls) == 1
     played.answer(7)
     assert again.result(5) == [7]
 

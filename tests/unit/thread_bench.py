@@ -87,7 +87,7 @@ class Group:
         self.members = list(self.looked)
         return self.looked
 
-    def find(self, member_id: int) -> Any:
+    def find(self, member_id: int, role: RoleName) -> Any:
         self.finds += 1
         self.found.append(member_id)
         return member_id
@@ -104,7 +104,7 @@ class Group:
             reference.set_result(encode_envelopes(replies))
         return reference
 
-    def exchange(self, proposer: Any, line: int, batch: bytes) -> Reference:
+    def exchange(self, proposer: Any, role: RoleName, line: int, batch: bytes) -> Reference:
         if self.refusing is not None:
             raise self.refusing
         if self.refusing_once is not None:
@@ -313,7 +313,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 def clients_of(group: Group, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
     """Clients of a group in this process; all are closed and their threads over in the end."""
-    monkeypatch.setattr(client_module, "ActorProposers", lambda roster, is_fused: group)
+    monkeypatch.setattr(client_module, "FoundRoles", lambda roster, is_fused: group)
     monkeypatch.setattr(sender, "ray", FakeRay)
     clients = Clients(group)
     yield clients

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ray_paxos.actors.proposer_line import (
+from ray_paxos.actors.role_line import (
     ABANDONED_MAX,
     CALL_TIMEOUT_S,
     CALLS_MAX,

@@ -1,17 +1,18 @@
-"""The way of one process to one member's proposer: requests of all its clients, in shared calls.
+"""The way of one process to one role of a member: requests of all its clients, in shared calls.
 
 ```
- clients of any groups        line                                    proposer
+ clients of any groups        line                                    proposer, or learner
    request, request ──▶ waiting ── exchange ─▶ (next requests) ─────▶  mailbox of the line
    answer ◀── by client and number ◀────────── (whatever answers there are) ◀──┘
 ```
 
-What waits goes in one call, up to what a call carries, and a few calls may be on their way at once.
-The proposer keeps the last of them until it has answers; as long as answers are owed one is always
-there. An answer is told by its client and its request's number, whichever call brings it, and says
-how many copies of the request it is for. A call that fails may have had any answer in it: all that
-is owed is then lost, and its clients ask again. With a proposer that is gone all is lost that it
-owed; what its calls come to later means nothing to the next one.
+Commands go to proposers, queries that wait for something to learners. What is there to send goes in
+one call, up to what a call carries, and a few calls may be on their way at once. The role keeps the
+last of them until it has answers; as long as answers are owed one is always there. An answer is
+told by its client and its request's number, whichever call brings it, and says how many copies of
+the request it is for. A call that fails may have had any answer in it: all that is owed is then
+lost, and its clients ask again. With a role that is gone all is lost that it owed; what its calls
+come to later means nothing to the next one.
 
 A call that takes too long is abandoned and remembered for a while. A member that owes too many gets
 no more, so that a stopped process costs a bounded amount (R10).
@@ -32,8 +33,9 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.found_actor import NotConnectedError
 from ray_paxos.actors.line_answers import decode_answers
+from ray_paxos.actors.names import ROLE_NAMES
 from ray_paxos.core.client_calls import Call
-from ray_paxos.core.messages import Envelope
+from ray_paxos.core.messages import Envelope, RoleName
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.wire import join_envelopes
 from ray_paxos.errors import WireFormatError
@@ -46,15 +48,17 @@ Key: TypeAlias = tuple[int, int]
 """Id of a client, number of its request."""
 
 CALLS_MAX = 4
-"""Calls on their way at once; the proposer lets all go but the last."""
+"""Calls on their way at once; the role lets all go but the last."""
 CALL_TIMEOUT_S = 15.0
-"""After which a call is abandoned; the proposer holds none for longer than ten."""
+"""After which a call is abandoned; no role holds one for longer than ten."""
 ABANDONED_MAX = 4
 """Abandoned calls after which the member gets no more of them,"""
 FORGET_S = 60.0
 """until they are answered or are this old."""
 OWED_S = 15.0
-"""A request without an answer is given up after this; the proposer waits no longer than ten."""
+"""A command without an answer is given up after this; no proposer waits longer than ten."""
+QUERY_OWED_S = 75.0
+"""A query that waits, after this; no learner holds one for longer than sixty."""
 
 
 NOT_MADE = (NotConnectedError, ActorDiedError)
@@ -68,23 +72,23 @@ class Caller(Protocol):
     client_id: int
 
     def on_answer(self, call: Call, envelope: Envelope, outcomes: Outcomes) -> None:
-        """The proposer has answered."""
+        """The role has answered."""
 
     def on_not_taken(self, call: Call, what: str) -> None:
-        """The proposer has certainly not seen the request."""
+        """The role has certainly not seen the request."""
 
     def on_lost(self, call: Call, what: str) -> None:
         """No answer will come, whatever became of the request."""
 
 
-class Proposers(Protocol):
-    """How the members' proposers are reached."""
+class RoleActors(Protocol):
+    """How the members' roles are reached."""
 
     def known(self) -> Sequence[int]:
         """Ids of the members that are known by now; waits for nothing."""
 
-    def find(self, member_id: int) -> Any:
-        """The member's proposer; waits for the GCS. Raises ValueError where there is none."""
+    def find(self, member_id: int, role: RoleName) -> Any:
+        """A member's role; waits for the GCS. Raises ValueError where there is none."""
 
     def look(self) -> Sequence[int]:
         """Ids of all members, after a look for further ones; waits for the GCS."""
@@ -92,8 +96,8 @@ class Proposers(Protocol):
     def call(self, proposer: Any, batch: bytes) -> Any:
         """Hand a lone client's request over; gives the reference of its answer."""
 
-    def exchange(self, proposer: Any, line: int, batch: bytes) -> Any:
-        """Hand a line's requests over; gives the reference of answers."""
+    def exchange(self, found: Any, role: RoleName, line: int, batch: bytes) -> Any:
+        """Hand a line's requests over to a role; gives the reference of answers."""
 
 
 @dataclass(slots=True, eq=False)
@@ -115,34 +119,36 @@ class _Owed:
     since: float
 
 
-class ProposerLine:
-    """The line to one proposer. Not for several threads: all is the thread's of the clients.
+class RoleLine:
+    """The line to one role of a member. Not for several threads: all is the clients' thread's.
 
     Invariants: a request is owed from when its call is made until it is answered, lost or given
     up; while any is owed a call is on its way, or one is made by the next `flush`, unless the
     member owes too many.
 
     Attributes:
-        handle: The proposer, once it has been looked up; read by other threads, too.
+        handle: The role, once it has been looked up; read by other threads, too.
     """
 
     def __init__(
         self,
         member_id: int,
+        role: RoleName,
         number: int,
         *,
-        proposers: Proposers,
+        actors: RoleActors,
         lookup: Executor,
         post: Callable[[Event], None],
         clock: Callable[[], float],
         call_bytes_max: int,
     ) -> None:
-        """Know no proposer yet.
+        """Have looked up nobody yet.
 
         Args:
             member_id: Whose.
+            role: Which of its roles.
             number: Of the line, at random.
-            proposers: How it is reached.
+            actors: How it is reached.
             lookup: Where it is looked up, since that waits for the GCS.
             post: Has an event taken in by the thread of the clients.
             clock: Seconds, never falling.
@@ -150,12 +156,15 @@ class ProposerLine:
         """
         self.handle: Any = None
         self._member_id = member_id
+        self._role = role
+        self._role_text = ROLE_NAMES[role]
         self._number = number
-        self._proposers = proposers
+        self._actors = actors
         self._lookup = lookup
         self._post = post
         self._clock = clock
         self._call_bytes_max = call_bytes_max
+        self._owed_s = QUERY_OWED_S if role is RoleName.LEARNER else OWED_S
         self._waiting: dict[Key, tuple[Caller, Call, bytes]] = {}
         self._owed: dict[Key, _Owed] = {}
         self._exchanges: set[_Exchange] = set()
@@ -220,9 +229,9 @@ class ProposerLine:
         self._in_flight += 1
         try:
             batch = join_envelopes(taken)
-            reference = self._proposers.exchange(self.handle, self._number, batch)
+            reference = self._actors.exchange(self.handle, self._role, self._number, batch)
         except NOT_MADE as error:
-            self._give_back(exchange, unreachable(error))
+            self._give_back(exchange, self._unreachable(error))
             self._on_failed(exchange, error)
             return False
         except RayError as error:
@@ -236,7 +245,7 @@ class ProposerLine:
         return True
 
     def look_up(self) -> None:
-        """Have the proposer looked up, where it is not known and nobody is at it."""
+        """Have the role looked up, where it is not known and nobody is at it."""
         if self.handle is not None or self._is_looking:
             return
         self._is_looking = True
@@ -244,7 +253,8 @@ class ProposerLine:
         def post(done: Future[Any]) -> None:
             self._post(partial(self._on_looked_up, done))
 
-        self._lookup.submit(self._proposers.find, self._member_id).add_done_callback(post)
+        found = self._lookup.submit(self._actors.find, self._member_id, self._role)
+        found.add_done_callback(post)
 
     # What comes back.
 
@@ -256,7 +266,7 @@ class ProposerLine:
             return
         # ValueError: no actor of that name lives now.
         _logger.debug("member %d: %s: %s", self._member_id, type(error).__name__, error)
-        what = f"a member's proposer cannot be found ({type(error).__name__})"
+        what = f"a member's {self._role_text} cannot be found ({type(error).__name__})"
         self._refuse_waiting(what)
         self._lose_all(what)
 
@@ -293,15 +303,15 @@ class ProposerLine:
         self._end(exchange)
         self.note_failure(error, exchange.handle)
         if exchange.handle is self.handle:
-            self._lose_all(unreachable(error))
+            self._lose_all(self._unreachable(error))
 
     def note_failure(self, error: Exception, handle: Any) -> None:
-        """A call over a handle, of the line or a lone one, has failed: the proposer may be gone."""
+        """A call over a handle, of the line or a lone one, has failed: the role may be gone."""
         _logger.debug("member %d: %s: %s", self._member_id, type(error).__name__, error)
         is_gone = isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError)
         if is_gone and handle is self.handle:
             self.handle = None
-            self._lose_all(unreachable(error))
+            self._lose_all(self._unreachable(error))
 
     def _give_back(self, exchange: _Exchange, what: str) -> None:
         """What a call has brought, or would have, is not taken."""
@@ -335,6 +345,9 @@ class ProposerLine:
         if not exchange.is_abandoned:
             self._in_flight -= 1
 
+    def _unreachable(self, error: Exception) -> str:
+        return unreachable(error, self._role)
+
     # Time and the end.
 
     @property
@@ -342,7 +355,7 @@ class ProposerLine:
         """When `on_time` wants to be called next, on the line's clock."""
         due = [exchange.deadline for exchange in self._exchanges]
         if self._owed:
-            due.append(next(iter(self._owed.values())).since + OWED_S)
+            due.append(next(iter(self._owed.values())).since + self._owed_s)
         return min(due, default=math.inf)
 
     def on_time(self) -> None:
@@ -355,8 +368,11 @@ class ProposerLine:
                 exchange.is_abandoned = True
                 exchange.deadline = now + FORGET_S
                 self._in_flight -= 1
+                if self._role is RoleName.LEARNER and exchange.handle is self.handle:
+                    # Others hold queries as well; commands are sent again sooner.
+                    self._lose_all("a member does not answer")
         for key, owed in list(self._owed.items()):
-            if owed.since + OWED_S > now:
+            if owed.since + self._owed_s > now:
                 break
             del self._owed[key]
             self._lose(owed, "a member gave up waiting for the group's answer")
@@ -371,6 +387,6 @@ class ProposerLine:
             del self._owed[key]
 
 
-def unreachable(error: Exception) -> str:
+def unreachable(error: Exception, role: RoleName) -> str:
     """What a failed call means, for a person."""
-    return f"a member's proposer cannot be reached ({type(error).__name__})"
+    return f"a member's {ROLE_NAMES[role]} cannot be reached ({type(error).__name__})"
