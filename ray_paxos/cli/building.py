@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import random
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import click
@@ -127,6 +129,7 @@ def build_cluster(
     at: int | None,
     describe: Callable[[int, RestoredState], list[str]],
     is_confirmed: bool,
+    as_json: bool = False,
 ) -> None:
     """Build all groups' states, say what was found, ask, and make the members.
 
@@ -140,6 +143,7 @@ def build_cluster(
         at: That instance; None for the newest.
         describe: Says what became of a group.
         is_confirmed: Whether not to ask.
+        as_json: Whether standard output gets one JSON document, and a person reads standard error.
 
     Raises:
         click.Abort: The answer was no.
@@ -164,18 +168,19 @@ def build_cluster(
         # Seeded by the system: nobody may guess ids, and no two clusters may share them.
         random.SystemRandom(),
     )
+    tell = partial(click.echo, err=as_json)
     for line in itertools.chain(*(describe(group, states[group]) for group in groups)):
-        click.echo(line)
-    click.echo(
+        tell(line)
+    tell(
         f"new cluster {cluster.genesis.cluster} ({cluster.genesis.cluster_id}): "
         f"{', '.join(str(target.root / name) for name in target.members)}"
     )
     absent = sorted({g.group for g in target.configuration.groups} - set(groups))
     if absent:
         listed = ", ".join(map(str, absent))
-        click.echo(f"groups {listed} of the configuration are not made: nothing of them is here")
+        tell(f"groups {listed} of the configuration are not made: nothing of them is here")
     if not is_confirmed:
-        click.confirm("make it?", abort=True)
+        click.confirm("make it?", abort=True, err=as_json)
     builder = ClusterBuilder(target.data_dir, aside, cluster, target.members)
     for group in groups:
         builder.add_group(
@@ -184,10 +189,22 @@ def build_cluster(
     if target.genesis_file is not None and target.shared is None:
         with writing_whole(target.genesis_file, replaces=False) as file:
             file.write(cluster.encoded())
-        click.echo(f"{target.genesis_file}: for the other nodes")
-    for path in builder.publish():
-        click.echo(f"made {path}")
-    click.echo("start it with this configuration: ray_paxos.start(...) finds the members")
+        tell(f"{target.genesis_file}: for the other nodes")
+    made = builder.publish()
+    for path in made:
+        tell(f"made {path}")
+    if as_json:
+        document = {
+            "cluster": cluster.genesis.cluster,
+            "cluster_id": cluster.genesis.cluster_id,
+            "made": [str(path) for path in made],
+            "groups": [
+                {"group": group, "instance_id": states[group].through, "checkpoint": base}
+                for group, base in ((group, states[group].base) for group in groups)
+            ],
+        }
+        click.echo(json.dumps(document, indent=1))
+    tell("start it with this configuration: ray_paxos.start(...) finds the members")
 
 
 def _shared_instance(shared: NewCluster, group: int) -> int:

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ray_paxos.cli.running_cluster import address_option, connect_to, json_option
+from ray_paxos.cli.help_text import CLUSTER_FAILED, epilog
+from ray_paxos.cli.running_cluster import (
+    address_option,
+    connect_to,
+    json_option,
+    parsed_pairs,
+)
 from ray_paxos.cli.statuses import statuses
+from ray_paxos.cli.tables import show_rows
 
 if TYPE_CHECKING:
     from ray_paxos.actors.memberships import GroupMembers
@@ -25,12 +32,14 @@ timeout_option = click.option(
 )
 
 
-@click.group()
+@click.group(epilog=epilog("groups list demo", "groups move demo 1 m1 m4", failed=CLUSTER_FAILED))
 def groups() -> None:
     """Show and change which members have a group, and which of them vote."""
 
 
-@groups.command("list")
+@groups.command(
+    "list", epilog=epilog("groups list demo", "groups list demo --json", failed=CLUSTER_FAILED)
+)
 @click.argument("cluster")
 @json_option
 @address_option
@@ -47,11 +56,26 @@ def list_groups(cluster: str, as_json: bool, address: str | None) -> None:
             ]
             click.echo(json.dumps(document, indent=1))
             return
-        for number, members in found.items():
-            click.echo(f"group {number}, master {masters[number] or 'none'}: {_words(members)}")
+        show_rows(
+            ("group", "master", "voters", "followers", "since instance"),
+            [
+                (
+                    number,
+                    masters[number] or "none",
+                    ", ".join(members.voters),
+                    ", ".join(members.followers),
+                    f"{members.version:,}",
+                )
+                for number, members in found.items()
+            ],
+            [
+                f"group {number}, master {masters[number] or 'none'}: {_words(members)}"
+                for number, members in found.items()
+            ],
+        )
 
 
-@groups.command()
+@groups.command(epilog=epilog("groups move demo 1 m1 m4", failed=CLUSTER_FAILED))
 @click.argument("cluster")
 @click.argument("group", type=int)
 @click.argument("source", metavar="FROM")
@@ -77,15 +101,28 @@ def move(
         _tell(of, of.move(source, target, timeout_s=timeout_s), as_json)
 
 
-@groups.command()
+@groups.command(
+    epilog=epilog(
+        "groups create demo 9",
+        "groups create demo 10 --voters 5 --machine ledger=kv",
+        failed=CLUSTER_FAILED,
+    )
+)
 @click.argument("cluster")
 @click.argument("group", type=int)
-@click.option("--voters", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--voters",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="How many members vote in it.",
+)
 @click.option(
     "--machine",
     "machines",
     multiple=True,
     metavar="NAME=KIND",
+    callback=lambda context, parameter, machines: parsed_pairs(machines, "NAME=KIND", "--machine"),
     help="A state machine of the group; by default kv=kv and log=log. May be repeated.",
 )
 @timeout_option
@@ -95,35 +132,40 @@ def create(
     cluster: str,
     group: int,
     voters: int,
-    machines: tuple[str, ...],
+    machines: dict[str, str],
     timeout_s: float,
     as_json: bool,
     address: str | None,
 ) -> None:
     """Make a new group, under a number that no group of the cluster ever had."""
-    parsed = dict(machine.partition("=")[::2] for machine in machines)
     with statuses():
         running = connect_to(cluster, address)
         running.operations.create_group(
-            group, voters=voters, machines=parsed or None, timeout_s=timeout_s
+            group, voters=voters, machines=machines or None, timeout_s=timeout_s
         )
         of = running.group(group)
         _tell(of, of.members(), as_json)
 
 
-@groups.command()
+@groups.command(epilog=epilog("groups drop demo 9", failed=CLUSTER_FAILED))
 @click.argument("cluster")
 @click.argument("group", type=int)
 @timeout_option
+@json_option
 @address_option
-def drop(cluster: str, group: int, timeout_s: float, address: str | None) -> None:
+def drop(cluster: str, group: int, timeout_s: float, as_json: bool, address: str | None) -> None:
     """Take a group from all members, with all its data, for ever."""
     with statuses():
         connect_to(cluster, address).operations.drop_group(group, timeout_s=timeout_s)
-        click.echo(f"group {group}: dropped")
+        if as_json:
+            click.echo(json.dumps({"group": group, "dropped": True}))
+        else:
+            click.echo(f"group {group}: dropped")
 
 
-@groups.command()
+@groups.command(
+    epilog=epilog("groups place demo 1 m1 m2 m3", "groups place demo 1", failed=CLUSTER_FAILED)
+)
 @click.argument("cluster")
 @click.argument("group", type=int)
 @click.argument("placed", metavar="[MEMBER]...", nargs=-1)
@@ -149,21 +191,27 @@ def place(
         _tell(of, of.members(), as_json)
 
 
-@groups.command("spread")
+@groups.command("spread", epilog=epilog("groups spread demo", failed=CLUSTER_FAILED))
 @click.argument("cluster")
 @timeout_option
+@json_option
 @address_option
-def spread_groups(cluster: str, timeout_s: float, address: str | None) -> None:
+def spread_groups(cluster: str, timeout_s: float, as_json: bool, address: str | None) -> None:
     """Move groups until all members have equally many, to within one."""
     with statuses():
         changes = connect_to(cluster, address).operations.spread(timeout_s=timeout_s)
-        click.echo(f"spread, by {changes} changes" if changes else "spread already")
+        if as_json:
+            click.echo(json.dumps({"cluster": cluster, "changes": changes}))
+        else:
+            click.echo(f"spread, by {changes} changes" if changes else "spread already")
 
 
 def _change(name: str, summary: str) -> None:
     """Make one of the commands that change what one member is in one group."""
 
-    @groups.command(name, help=summary)
+    @groups.command(
+        name, help=summary, epilog=epilog(f"groups {name} demo 1 m4", failed=CLUSTER_FAILED)
+    )
     @click.argument("cluster")
     @click.argument("group", type=int)
     @click.argument("member")

@@ -6,27 +6,46 @@ for people, and `--json` for programs.
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from ray_paxos.cli.help_text import CLUSTER_FAILED, epilog
+from ray_paxos.cli.kv_text import (
+    key_document,
+    no_value,
+    scan_lines,
+    shown_key,
+    space_line,
+    tell_version,
+    value_argument,
+)
 from ray_paxos.cli.running_cluster import address_option, connect_to, json_option
+from ray_paxos.cli.shell import (
+    HeldConnection,
+    Shell,
+    is_asked_by_a_person,
+    only_cluster,
+    run_script,
+    run_terminal,
+    standard_lines,
+)
 from ray_paxos.cli.statuses import Damage, statuses
-from ray_paxos.machines.describing import describe_text
+from ray_paxos.cli.tables import show_rows
 
 if TYPE_CHECKING:
+    from ray_paxos.cluster import Cluster
     from ray_paxos.key_value import KeyValue
-    from ray_paxos.machines.kv import KeyEntry
 
 CONSISTENCIES = ("linearizable", "lease", "follower", "stale")
-STANDARD_INPUT = "-"
-FILE_MARK = "@"
+SHELL_OPTIONS = ("cluster", "space", "address")
 FETCHED_AT_ONCE = 1_000
+
+NO_VALUE = f"the key has no value; or {CLUSTER_FAILED}"
 
 timeout_option = click.option(
     "--timeout-s",
@@ -44,56 +63,88 @@ consistency_option = click.option(
 )
 
 
-def value_argument(command: Callable[..., None]) -> Callable[..., None]:
-    """The value that is written, as bytes."""
-    return click.argument("value", callback=lambda context, parameter, text: read_value(text))(
-        command
-    )
-
-
-def read_value(text: str) -> bytes:
-    """A value as it is given on the command line: `@FILE`, `-` for standard input, or text.
-
-    Raises:
-        click.BadParameter: The file cannot be read.
-    """
-    if text == STANDARD_INPUT:
-        return sys.stdin.buffer.read()
-    if not text.startswith(FILE_MARK):
-        # What the shell handed over, byte for byte, also where it is no UTF-8.
-        return text.encode(errors="surrogateescape")
-    try:
-        with open(text[len(FILE_MARK) :], "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise click.BadParameter(f"{error.filename}: {error.strerror}") from error
-
-
-@click.group()
-def kv() -> None:
+@click.group(
+    invoke_without_command=True,
+    epilog=epilog(
+        "kv --cluster demo --space settings",
+        "kv put demo settings color green",
+        done="done; of a script: all of its lines",
+        failed=f"{CLUSTER_FAILED}; of a script: its first line that failed ended so",
+        wrong="wrong use; of a script: its first line that failed ended so",
+    ),
+)
+@click.option(
+    "--cluster",
+    envvar="RAY_PAXOS_CLUSTER",
+    metavar="NAME",
+    help="Of the shell; else $RAY_PAXOS_CLUSTER, else the only one that runs.",
+)
+@click.option("--space", metavar="NAME", help="Of the shell; by default the cluster's only one.")
+@address_option
+@click.pass_context
+def kv(context: click.Context, cluster: str | None, space: str | None, address: str | None) -> None:
     """Read and write keys of a space, which spreads them over groups of a running cluster.
 
     A VALUE is text, @FILE, or - for standard input; a negative number, say, goes behind --.
+
+    Without a command it opens a shell for one space, with the same commands, less cluster and
+    space: `put color green`, `help`, `exit`. It has one connection and one session. Where standard
+    input is no terminal its lines are run without a prompt, also those behind one that failed, and
+    the exit status is that of the first that failed.
     """
+    if context.invoked_subcommand is not None:
+        _refuse_shell_options(context)
+        return
+    with statuses():
+
+        def connect() -> Cluster:
+            return connect_to(cluster or only_cluster(address), address)
+
+        held = HeldConnection(connect)
+        if is_asked_by_a_person():
+            run_terminal(Shell(kv.commands, held, space or held.only_space()))
+            return
+        lines = standard_lines()
+        for first in lines:
+            shell = Shell(kv.commands, held, space or held.only_space())
+            context.exit(run_script(shell, itertools.chain((first,), lines)))
 
 
-@kv.command()
+def _refuse_shell_options(context: click.Context) -> None:
+    """What stands before a command and would be ignored is a slip."""
+    for name in SHELL_OPTIONS:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"--{name} before a command is the shell's; put it, or the name, behind the command"
+            )
+
+
+@kv.command(epilog=epilog("kv spaces demo", "kv spaces demo --json", failed=CLUSTER_FAILED))
 @click.argument("cluster")
 @json_option
 @address_option
 def spaces(cluster: str, as_json: bool, address: str | None) -> None:
     """List the spaces, and the groups that hold their keys."""
     with statuses():
-        found = connect_to(cluster, address).spaces.present()
+        found = _connected(cluster, address).spaces.present()
         if as_json:
             document = [{"name": each.name, "groups": list(each.groups)} for each in found]
             click.echo(json.dumps(document, indent=1))
             return
-        for each in found:
-            click.echo(_space_line(each.name, each.groups))
+        show_rows(
+            ("space", "groups"),
+            [(each.name, ", ".join(map(str, each.groups))) for each in found],
+            [space_line(each.name, each.groups) for each in found],
+        )
 
 
-@kv.command()
+@kv.command(
+    epilog=epilog(
+        "kv create demo settings",
+        "kv create demo settings --group 1 --group 2",
+        failed=CLUSTER_FAILED,
+    )
+)
 @click.argument("cluster")
 @click.argument("space")
 @click.option(
@@ -110,25 +161,38 @@ def create(
 ) -> None:
     """Make a space, where there is none of that name; its groups never change."""
     with statuses():
-        made = connect_to(cluster, address).kv(space, groups=groups or None)
+        made = _connected(cluster, address).kv(space, groups=groups or None)
         if as_json:
             click.echo(json.dumps({"name": made.name, "groups": list(made.groups)}))
         else:
-            click.echo(_space_line(made.name, made.groups))
+            click.echo(space_line(made.name, made.groups))
 
 
-@kv.command()
+@kv.command(epilog=epilog("kv drop demo settings", failed=CLUSTER_FAILED))
 @click.argument("cluster")
 @click.argument("space")
+@json_option
 @address_option
-def drop(cluster: str, space: str, address: str | None) -> None:
+def drop(cluster: str, space: str, as_json: bool, address: str | None) -> None:
     """Drop a space for ever; its groups may be dropped then, and its keys go with them."""
     with statuses():
-        connect_to(cluster, address).spaces.drop(space)
-        click.echo(f"space {space}: dropped")
+        _connected(cluster, address).spaces.drop(space)
+        if (held := click.get_current_context().find_object(HeldConnection)) is not None:
+            held.forget(space)
+        if as_json:
+            click.echo(json.dumps({"name": space, "dropped": True}))
+        else:
+            click.echo(f"space {space}: dropped")
 
 
-@kv.command()
+@kv.command(
+    epilog=epilog(
+        "kv put demo settings color green",
+        "kv put demo settings report @report.json",
+        "kv put demo settings lease m1 --ttl-s 30",
+        failed=CLUSTER_FAILED,
+    )
+)
 @click.argument("cluster")
 @click.argument("space")
 @click.argument("key")
@@ -154,10 +218,10 @@ def put(
     """Give a key a value."""
     with statuses():
         opened = _opened(cluster, space, address)
-        _tell(key, opened.put(key, value, ttl_s=ttl_s, timeout_s=timeout_s).version, as_json)
+        tell_version(key, opened.put(key, value, ttl_s=ttl_s, timeout_s=timeout_s).version, as_json)
 
 
-@kv.command()
+@kv.command(epilog=epilog("kv renew demo settings lease 30", failed=NO_VALUE))
 @click.argument("cluster")
 @click.argument("space")
 @click.argument("key")
@@ -180,11 +244,17 @@ def renew(
     with statuses():
         outcome = _opened(cluster, space, address).renew(key, ttl_s, timeout_s=timeout_s)
         if isinstance(outcome, Conflict):
-            raise Damage(_no_value(key, outcome.version))
-        _tell(key, outcome.version, as_json)
+            raise Damage(no_value(key, outcome.version))
+        tell_version(key, outcome.version, as_json)
 
 
-@kv.command()
+@kv.command(
+    epilog=epilog(
+        "kv get demo settings color",
+        "kv get demo settings color --consistency lease --json",
+        failed=NO_VALUE,
+    )
+)
 @click.argument("cluster")
 @click.argument("space")
 @click.argument("key")
@@ -206,17 +276,18 @@ def get(
         opened = _opened(cluster, space, address)
         found = opened.read(key, consistency=consistency, timeout_s=timeout_s)
         if found.value is None:
-            raise Damage(_no_value(key, found.version))
+            raise Damage(no_value(key, found.version))
         if as_json:
-            click.echo(json.dumps(_document(key, found.value, found.version)))
+            click.echo(json.dumps(key_document(key, found.value, found.version)))
             return
         output = sys.stdout.buffer
         output.write(found.value)
-        if output.isatty():
+        if output.isatty() or click.get_current_context().find_object(HeldConnection) is not None:
             output.write(b"\n")
+        output.flush()
 
 
-@kv.command()
+@kv.command(epilog=epilog("kv delete demo settings color", failed=NO_VALUE))
 @click.argument("cluster")
 @click.argument("space")
 @click.argument("key")
@@ -231,11 +302,16 @@ def delete(
         opened = _opened(cluster, space, address)
         # Deleting is a write, also of a key that never was: do not leave a trace of a slip.
         if opened.get(key, timeout_s=timeout_s) is None:
-            raise Damage(f"key {_shown(key)} is not there")
-        _tell(key, opened.delete(key, timeout_s=timeout_s).version, as_json)
+            raise Damage(f"key {shown_key(key)} is not there")
+        tell_version(key, opened.delete(key, timeout_s=timeout_s).version, as_json)
 
 
-@kv.command()
+@kv.command(
+    epilog=epilog(
+        "kv cas demo settings color blue 1",
+        failed=f"the version is another one; or {CLUSTER_FAILED}",
+    )
+)
 @click.argument("cluster")
 @click.argument("space")
 @click.argument("key")
@@ -262,13 +338,19 @@ def cas(
         outcome = opened.cas(key, value, expected_version, timeout_s=timeout_s)
         if isinstance(outcome, Conflict):
             raise Damage(
-                f"key {_shown(key)} has version {outcome.version}, not {expected_version}; "
+                f"key {shown_key(key)} has version {outcome.version}, not {expected_version}; "
                 "nothing was written"
             )
-        _tell(key, outcome.version, as_json)
+        tell_version(key, outcome.version, as_json)
 
 
-@kv.command()
+@kv.command(
+    epilog=epilog(
+        "kv scan demo settings",
+        "kv scan demo settings user/ --limit 10 --json",
+        failed=CLUSTER_FAILED,
+    )
+)
 @click.argument("cluster")
 @click.argument("space")
 @click.argument("prefix", default="")
@@ -302,49 +384,15 @@ def scan(
             click.echo(line)
 
 
-def scan_lines(entries: Iterator[KeyEntry], *, as_json: bool) -> Iterator[str]:
-    """Entries in lines; as JSON one document, which is never held whole."""
-    if not as_json:
-        for entry in entries:
-            yield f"{_shown(entry.key)}  version {entry.version}  {describe_text(entry.value)}"
-        return
-    opening = "["
-    for entry in entries:
-        yield opening + json.dumps(_document(entry.key, entry.value, entry.version))
-        opening = ","
-    yield "]" if opening == "," else "[]"
-
-
 def _opened(cluster: str, space: str, address: str | None) -> KeyValue:
     """A space that is there: none is made by a slip."""
+    held = click.get_current_context().find_object(HeldConnection)
+    if held is not None:
+        return held.space(space)
     return connect_to(cluster, address).kv(space, creates=False)
 
 
-def _document(key: str, value: bytes, version: int) -> dict[str, Any]:
-    """A key as JSON takes it; a value that is no text is in base64."""
-    try:
-        return {"key": key, "version": version, "value": value.decode()}
-    except UnicodeDecodeError:
-        encoded = base64.b64encode(value).decode()
-        return {"key": key, "version": version, "value_base64": encoded}
-
-
-def _no_value(key: str, version: int) -> str:
-    why = f"has no value any more, at version {version}" if version else "is not there"
-    return f"key {_shown(key)} {why}"
-
-
-def _shown(key: str) -> str:
-    """A key on one line, which does not move the cursor of the one who reads it."""
-    return key if key.isprintable() else key.encode("unicode_escape").decode()
-
-
-def _tell(key: str, version: int, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps({"key": key, "version": version}))
-    else:
-        click.echo(f"key {_shown(key)}: version {version}")
-
-
-def _space_line(name: str, groups: tuple[int, ...]) -> str:
-    return f"{name}  groups {', '.join(map(str, groups))}"
+def _connected(cluster: str, address: str | None) -> Cluster:
+    """The cluster; in a shell by its connection."""
+    held = click.get_current_context().find_object(HeldConnection)
+    return connect_to(cluster, address) if held is None else held.cluster

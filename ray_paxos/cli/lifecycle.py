@@ -7,11 +7,18 @@ import logging
 
 import click
 
+from ray_paxos.cli.help_text import CLUSTER_FAILED, epilog
 from ray_paxos.cli.running_cluster import address_option, connect_to, json_option
 from ray_paxos.cli.statuses import statuses
 
 
-@click.command()
+@click.command(
+    epilog=epilog(
+        "up configs/local.yaml",
+        "up configs/three_nodes.yaml --address 10.0.0.1:6379 --json",
+        failed="Ray or the cluster could not be started; standard error says why",
+    )
+)
 @click.argument("configuration", type=click.Path(dir_okay=False))
 @json_option
 @address_option
@@ -39,7 +46,7 @@ def up(configuration: str, as_json: bool, address: str | None) -> None:
         click.echo(f"cluster {cluster.name} {what}: {', '.join(cluster.members)}")
 
 
-@click.command()
+@click.command(epilog=epilog("down demo", "down demo --delete-data --yes", failed=CLUSTER_FAILED))
 @click.argument("cluster")
 @click.option("--delete-data", is_flag=True, help="Also delete the members' folders, for good.")
 @click.option("--yes", is_flag=True, help="Do not ask whether the data may be deleted.")
@@ -53,7 +60,8 @@ def down(cluster: str, delete_data: bool, yes: bool, as_json: bool, address: str
     with statuses():
         running = connect_to(cluster, address)
         if delete_data and not yes:
-            click.confirm(f"Delete all data of cluster {cluster} for good?", abort=True)
+            question = f"Delete all data of cluster {cluster} for good?"
+            click.confirm(question, abort=True, err=as_json)
         running.stop(delete_data=delete_data, shutdown_ray=True)
         if as_json:
             click.echo(json.dumps({"cluster": cluster, "data_deleted": delete_data}, indent=1))
@@ -61,7 +69,9 @@ def down(cluster: str, delete_data: bool, yes: bool, as_json: bool, address: str
             click.echo(f"cluster {cluster}: {'stopped, deleted' if delete_data else 'stopped'}")
 
 
-@click.command()
+@click.command(
+    epilog=epilog("upgrade demo", "upgrade demo --keep-version --json", failed=CLUSTER_FAILED)
+)
 @click.argument("cluster")
 @click.option(
     "--keep-version",

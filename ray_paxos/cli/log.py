@@ -15,10 +15,12 @@ from typing import Any
 
 import click
 
+from ray_paxos.cli.help_text import FOLDER_DAMAGED, epilog
 from ray_paxos.cli.log_text import (
     document_of,
     instance_lines,
     plan_lines,
+    repair_document,
     row_document,
     state_lines,
     summary_lines,
@@ -26,6 +28,7 @@ from ray_paxos.cli.log_text import (
     verification_lines,
 )
 from ray_paxos.cli.member import FORMATS, Member, find_disk, open_member
+from ray_paxos.cli.running_cluster import json_option
 from ray_paxos.cli.statuses import DAMAGED, statuses
 from ray_paxos.core.genesis import group_spec
 from ray_paxos.core.records import SealedInstance
@@ -50,7 +53,11 @@ _Folder = click.Path(path_type=Path)
 _Instance = click.IntRange(min=1)
 
 
-@click.group()
+@click.group(
+    epilog=epilog(
+        "log show /data/demo/m1", "log verify /data/demo/m1 --json", failed=FOLDER_DAMAGED
+    )
+)
 def log() -> None:
     """Look into a member's folder, with no cluster running.
 
@@ -58,7 +65,14 @@ def log() -> None:
     """
 
 
-@log.command()
+@log.command(
+    epilog=epilog(
+        "log show /data/demo/m1",
+        "log show /data/demo/m1 --group 1 --limit 5 --json",
+        "log show /data/demo/m1 --group 1 --follow",
+        failed=FOLDER_DAMAGED,
+    )
+)
 @click.argument("folder", metavar="DIR", type=_Folder)
 @click.option("--group", type=int, help="Only this group.")
 @click.option("--from", "first", type=_Instance, help="First instance to be shown.")
@@ -130,15 +144,19 @@ def show(
             raise SystemExit(DAMAGED)
 
 
-@log.command()
+@log.command(
+    epilog=epilog(
+        "log verify /data/demo/m1",
+        "log verify /data/demo/m1 --json",
+        done="all of it is whole",
+        failed="damaged: the place of the first fault is named",
+        wrong="DIR is no member's folder, or may not be read",
+    )
+)
 @click.argument("folder", metavar="DIR", type=_Folder)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def verify(folder: Path, as_json: bool) -> None:
-    """Check every byte of a member's folder, and what the files say about each other.
-
-    Exit status 1 with the place of the first fault, 0 with what was verified, 2 where DIR is no
-    member's folder or may not be read.
-    """
+    """Check every byte of a member's folder, and what the files say about each other."""
     with statuses():
         disk = find_disk(folder)
         verification = verify_member(disk, FORMATS, running=running_roles(folder))
@@ -150,7 +168,13 @@ def verify(folder: Path, as_json: bool) -> None:
             raise SystemExit(DAMAGED)
 
 
-@log.command()
+@log.command(
+    epilog=epilog(
+        "log export /data/demo/m1 --group 1 --format parquet --output log.parquet",
+        "log export /data/demo/m1 --group 1 --format csv --from 10 --to 20 --output part.csv",
+        failed=FOLDER_DAMAGED,
+    )
+)
 @click.argument("folder", metavar="DIR", type=_Folder)
 @click.option("--group", type=int, required=True, help="Whose log.")
 @click.option(
@@ -169,6 +193,7 @@ def verify(folder: Path, as_json: bool) -> None:
 @click.option("--from", "first", type=_Instance, help="First instance; by default the log's.")
 @click.option("--to", "last", type=_Instance, help="Last instance; by default the log's.")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@json_option
 def export(
     folder: Path,
     group: int,
@@ -177,6 +202,7 @@ def export(
     first: int | None,
     last: int | None,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Write a part of a group's log, one row a command, for other programs."""
     with statuses():
@@ -191,10 +217,20 @@ def export(
                 )
         with writing_whole(output, replaces=force, outside=folder) as file:
             rows = EXPORT_FORMATS[format_name](view.instances(first, last), file)
-        click.echo(f"{output}: {rows:,} rows of instances {first} to {last}")
+        if as_json:
+            document = {"file": str(output), "rows": rows, "first": first, "last": last}
+            click.echo(json.dumps(document, indent=1))
+        else:
+            click.echo(f"{output}: {rows:,} rows of instances {first} to {last}")
 
 
-@log.command()
+@log.command(
+    epilog=epilog(
+        "log state /data/demo/m1 --at 12000",
+        "log state /data/demo/m1 --at 12000 --group 1 --output state.json",
+        failed=FOLDER_DAMAGED + ", or results differ from the log's",
+    )
+)
 @click.argument("folder", metavar="DIR", type=_Folder)
 @click.option(
     "--at", "instance_id", type=_Instance, required=True, help="As of this instance, applied."
@@ -247,10 +283,18 @@ def state(
             _echo(state_lines(document, limit))
 
 
-@log.command()
+@log.command(
+    epilog=epilog(
+        "log repair /data/demo/m1",
+        "log repair /data/demo/m1 --yes",
+        done="nothing has to be repaired, or it was",
+        failed="damaged, and nothing was changed",
+    )
+)
 @click.argument("folder", metavar="DIR", type=_Folder)
 @click.option("--yes", is_flag=True, help="Do it; without this it is only said.")
-def repair(folder: Path, yes: bool) -> None:
+@json_option
+def repair(folder: Path, yes: bool, as_json: bool) -> None:
     """Take damaged files out of the way, so that the member fetches again what they held.
 
     Nothing is deleted: what goes is kept in DIR/replaced/<n>/. The member must not run. Promises
@@ -260,16 +304,17 @@ def repair(folder: Path, yes: bool) -> None:
         disk = find_disk(folder)
         verification = verify_member(disk, FORMATS, running=running_roles(folder))
         plan = plan_repair(disk, FORMATS, verification)
-        _echo(plan_lines(disk, verification, plan))
-        if not plan.moves:
-            if not verification.is_whole:
-                raise SystemExit(DAMAGED)
-            return
-        if not yes:
+        if not as_json:
+            _echo(plan_lines(disk, verification, plan))
+        kept = disk.where(carry_out(disk, plan)) if plan.moves and yes else None
+        if as_json:
+            click.echo(json.dumps(repair_document(plan, verification, kept), indent=1))
+        elif kept is not None:
+            click.echo(f"done; what was replaced is in {kept}")
+        elif plan.moves:
             click.echo("nothing was changed; --yes does it")
+        if kept is None and (plan.moves or not verification.is_whole):
             raise SystemExit(DAMAGED)
-        kept = carry_out(disk, plan)
-        click.echo(f"done; what was replaced is in {disk.where(kept)}")
 
 
 def _echo(lines: Iterator[str]) -> None:

@@ -163,6 +163,26 @@ def state_lines(document: dict[str, Any], limit: int) -> Iterator[str]:
             yield f"  ... {len(content) - limit:,} more; --json or --output give all"
 
 
+def repair_document(
+    plan: RepairPlan, verification: Verification, kept: str | None
+) -> dict[str, Any]:
+    """What a repair did, or would do, as JSON takes it.
+
+    Args:
+        plan: Of the repair.
+        verification: That it was made from.
+        kept: The folder with what was set aside; None where nothing was done.
+    """
+    return {
+        "was_whole": verification.is_whole,
+        "faults": [fault.problem for fault in verification.findings.faults],
+        "moves": [{"path": move.path, "why": move.why} for move in plan.moves],
+        "beyond_repair": [fault.problem for fault in plan.beyond_repair],
+        "fetches_from": {str(group): first for group, first in plan.fetches_from.items()},
+        "kept": kept,
+    }
+
+
 def plan_lines(disk: Disk, verification: Verification, plan: RepairPlan) -> Iterator[str]:
     """What a repair would do."""
     if plan.beyond_repair:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import click
 
 from ray_paxos.cli.adopt import adopt
+from ray_paxos.cli.completion import completion
+from ray_paxos.cli.doctor import doctor
 from ray_paxos.cli.groups import groups
+from ray_paxos.cli.help_text import epilog
 from ray_paxos.cli.kv import kv
 from ray_paxos.cli.lifecycle import down, up, upgrade
 from ray_paxos.cli.log import log
@@ -15,9 +18,23 @@ from ray_paxos.cli.restore import restore
 from ray_paxos.cli.running_cluster import checkpoint, status
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=epilog(
+        "doctor configs/local.yaml",
+        "up configs/local.yaml",
+        "status demo",
+        "kv put demo settings color green",
+        done="what the command promises was done",
+        failed="something was found to be wrong, or the cluster refused or did not answer in time",
+    ),
+)
 def main() -> None:
-    """Multi-Paxos for Ray: run a cluster, ask it, look into its files, and mend them."""
+    """Multi-Paxos for Ray: run a cluster, ask it, look into its files, and mend them.
+
+    Each command has examples in its own help, and --json for programs. Colours are for terminals,
+    and not where $NO_COLOR is set.
+    """
 
 
 log.add_command(adopt)
@@ -32,3 +49,5 @@ main.add_command(checkpoint)
 main.add_command(groups)
 main.add_command(members)
 main.add_command(kv)
+main.add_command(doctor)
+main.add_command(completion)

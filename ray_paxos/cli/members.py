@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ray_paxos.cli.running_cluster import address_option, connect_to, json_option
+from ray_paxos.cli.help_text import CLUSTER_FAILED, epilog
+from ray_paxos.cli.running_cluster import (
+    address_option,
+    connect_to,
+    json_option,
+    parsed_pairs,
+)
 from ray_paxos.cli.statuses import statuses
+from ray_paxos.cli.tables import show_rows
 
 if TYPE_CHECKING:
     from ray_paxos.cluster import Cluster
@@ -31,7 +38,7 @@ _NODE_OPTIONS = (
         "labels",
         multiple=True,
         metavar="KEY=VALUE",
-        callback=lambda context, parameter, labels: _parsed(labels),
+        callback=lambda context, parameter, labels: parsed_pairs(labels, "KEY=VALUE", "--label"),
         help="Label of the Ray node that has its disk: it comes back with it. May be repeated.",
     ),
     click.option("--resource", default="", metavar="NAME", help="Custom resource of that node."),
@@ -48,12 +55,16 @@ def node_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.group()
+@click.group(
+    epilog=epilog("members list demo", "members replace demo m2 m4", failed=CLUSTER_FAILED)
+)
 def members() -> None:
     """Show the members of a running cluster, add some, and take some away."""
 
 
-@members.command("list")
+@members.command(
+    "list", epilog=epilog("members list demo", "members list demo --json", failed=CLUSTER_FAILED)
+)
 @click.argument("cluster")
 @json_option
 @address_option
@@ -65,13 +76,28 @@ def list_members(cluster: str, as_json: bool, address: str | None) -> None:
         if as_json:
             click.echo(json.dumps(document, indent=1))
             return
-        for each in document:
-            groups = ", ".join(map(str, each["groups"])) or "none"
-            serves = "serves" if each["serves"] else "does not serve"
-            click.echo(f"{each['name']}  {each['state']}, {serves}; groups {groups}")
+        rows = [
+            (
+                each["name"],
+                each["state"],
+                "serves" if each["serves"] else "does not serve",
+                ", ".join(map(str, each["groups"])) or "none",
+            )
+            for each in document
+        ]
+        lines = [
+            f"{name}  {state}, {serves}; groups {groups}" for name, state, serves, groups in rows
+        ]
+        show_rows(("member", "wanted", "now", "groups"), rows, lines)
 
 
-@members.command()
+@members.command(
+    epilog=epilog(
+        "members add demo m4",
+        "members add demo m4 --label ray_paxos/member=m4",
+        failed=CLUSTER_FAILED,
+    )
+)
 @click.argument("cluster")
 @click.argument("member")
 @node_options
@@ -102,7 +128,7 @@ def add(
         _tell(running, member, as_json)
 
 
-@members.command()
+@members.command(epilog=epilog("members remove demo m4", failed=CLUSTER_FAILED))
 @click.argument("cluster")
 @click.argument("member")
 @timeout_option
@@ -116,7 +142,13 @@ def remove(cluster: str, member: str, timeout_s: float, as_json: bool, address: 
         _tell(running, member, as_json)
 
 
-@members.command()
+@members.command(
+    epilog=epilog(
+        "members replace demo m2 m4",
+        "members replace demo m2 m4 --resource paxos_disk",
+        failed=CLUSTER_FAILED,
+    )
+)
 @click.argument("cluster")
 @click.argument("member")
 @click.argument("successor")
@@ -149,7 +181,7 @@ def replace(
         _tell(running, successor, as_json)
 
 
-@members.command()
+@members.command(epilog=epilog("members drain demo m2", failed=CLUSTER_FAILED))
 @click.argument("cluster")
 @click.argument("member")
 @timeout_option
@@ -163,7 +195,7 @@ def drain(cluster: str, member: str, timeout_s: float, as_json: bool, address: s
         _tell(running, member, as_json)
 
 
-@members.command()
+@members.command(epilog=epilog("members keep demo m2", failed=CLUSTER_FAILED))
 @click.argument("cluster")
 @click.argument("member")
 @json_option
@@ -176,7 +208,7 @@ def keep(cluster: str, member: str, as_json: bool, address: str | None) -> None:
         _tell(running, member, as_json)
 
 
-@members.command()
+@members.command(epilog=epilog("members restart demo m1 m2 m3", failed=CLUSTER_FAILED))
 @click.argument("cluster")
 @click.argument("names", metavar="MEMBER...", nargs=-1, required=True)
 @timeout_option
@@ -194,16 +226,6 @@ def restart(
                 click.echo(f"member {name}: restarted")
         if as_json:
             click.echo(json.dumps({"restarted": list(names)}, indent=1))
-
-
-def _parsed(labels: tuple[str, ...]) -> dict[str, str]:
-    parsed = {}
-    for label in labels:
-        key, equals, value = label.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"{label!r} is no KEY=VALUE", param_hint="--label")
-        parsed[key] = value
-    return parsed
 
 
 def _described(running: Cluster) -> list[dict[str, Any]]:

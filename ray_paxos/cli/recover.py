@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from ray_paxos.cli.building import build_cluster, find_target, state_line
+from ray_paxos.cli.help_text import epilog
 from ray_paxos.cli.member import FORMATS
+from ray_paxos.cli.running_cluster import json_option
 from ray_paxos.cli.statuses import statuses
 from ray_paxos.core.genesis import SYSTEM_GROUP
 from ray_paxos.machines.host import MachineHost
@@ -19,7 +21,15 @@ from ray_paxos.storage.restore_state import RestoredState, StateRestorer, go_on_
 from ray_paxos.storage.restore_survey import LeftMembers, find_left_members
 
 
-@click.command("unsafe-recover")
+@click.command(
+    "unsafe-recover",
+    epilog=epilog(
+        "unsafe-recover /data/demo/m3 --config again.yaml",
+        "unsafe-recover /data/demo/m3 /data/demo/m4 --config again.yaml --yes",
+        failed="it cannot be made: something is missing or damaged, or you said no",
+        wrong="wrong use, or what is to be made is there already; nothing was made",
+    ),
+)
 @click.argument(
     "folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
@@ -36,8 +46,14 @@ from ray_paxos.storage.restore_survey import LeftMembers, find_left_members
     help="File that the nodes share: the first one writes it, the others read it.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
 def unsafe_recover(
-    folders: tuple[Path, ...], config: Path, member: str | None, genesis: Path | None, yes: bool
+    folders: tuple[Path, ...],
+    config: Path,
+    member: str | None,
+    genesis: Path | None,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Make a new cluster from the folders of members that are left, though they are too few.
 
@@ -50,10 +66,11 @@ def unsafe_recover(
         groups = sorted(left.specs.keys() - {SYSTEM_GROUP})
         click.echo(
             f"cluster {left.genesis.cluster} ({left.genesis.cluster_id}): given are "
-            f"{', '.join(left.members)}; missing are {', '.join(left.missing) or 'none'}"
+            f"{', '.join(left.members)}; missing are {', '.join(left.missing) or 'none'}",
+            err=as_json,
         )
         for problem in left.problems:
-            click.echo(f"  {problem}")
+            click.echo(f"  {problem}", err=as_json)
         with target.aside() as aside:
             build_cluster(
                 target,
@@ -65,6 +82,7 @@ def unsafe_recover(
                 at=None,
                 describe=partial(_describe, left),
                 is_confirmed=yes,
+                as_json=as_json,
             )
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 from ray_paxos.cli.building import build_cluster, find_target, scratch_below, state_line
+from ray_paxos.cli.help_text import epilog
 from ray_paxos.cli.member import FORMATS
+from ray_paxos.cli.running_cluster import json_option
 from ray_paxos.cli.statuses import statuses
 from ray_paxos.core.genesis import SYSTEM_GROUP, GroupSpec
 from ray_paxos.core.wanted import GroupState, WantedGroup, decode_wanted
@@ -26,7 +28,14 @@ from ray_paxos.storage.restore_survey import find_archived_cluster
 _UNKNOWN_MAX = 5
 
 
-@click.command()
+@click.command(
+    epilog=epilog(
+        "restore --from /backup/demo --config again.yaml",
+        "restore --from s3://bucket/demo --group 1 --at 12000 --config again.yaml --yes",
+        failed="it cannot be made: something is missing or damaged, or you said no",
+        wrong="wrong use, or what is to be made is there already; nothing was made",
+    )
+)
 @click.option("--from", "address", required=True, metavar="URI", help="Of the archive.")
 @click.option("--at", type=click.IntRange(min=1), help="As of this instance; else the newest.")
 @click.option("--group", type=int, help="Only this group; else all of them.")
@@ -43,6 +52,7 @@ _UNKNOWN_MAX = 5
     help="File that the nodes share: the first one writes it, the others read it.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
 def restore(
     address: str,
     at: int | None,
@@ -51,6 +61,7 @@ def restore(
     member: str | None,
     genesis: Path | None,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Make a new cluster from the archive of one, as of an instance.
 
@@ -67,7 +78,7 @@ def restore(
         for path in survey.unknown[:_UNKNOWN_MAX]:
             click.echo(f"not used: {files.where(path)} is nothing of an archive", err=True)
         with target.aside() as aside:
-            specs, dropped = _group_specs(files, survey, aside)
+            specs, dropped = _group_specs(files, survey, aside, as_json)
             groups = _chosen_groups(survey, specs.keys() - dropped, specs, group, at)
             build_cluster(
                 target,
@@ -79,11 +90,12 @@ def restore(
                 at=at,
                 describe=_describe,
                 is_confirmed=yes,
+                as_json=as_json,
             )
 
 
 def _group_specs(
-    files: ArchiveFiles, survey: ArchiveSurvey, aside: Path
+    files: ArchiveFiles, survey: ArchiveSurvey, aside: Path, as_json: bool
 ) -> tuple[dict[int, GroupSpec], set[int]]:
     """What all groups began with, and those of them that were dropped.
 
@@ -101,7 +113,8 @@ def _group_specs(
     for group in survey.groups:
         specs.setdefault(group, GroupSpec(group, (), ()))
     for group in sorted(dropped):
-        click.echo(f"not restored: group {group} was dropped; --group {group} does it all the same")
+        line = f"not restored: group {group} was dropped; --group {group} does it all the same"
+        click.echo(line, err=as_json)
     return specs, dropped
 
 
