@@ -21,6 +21,8 @@ from ray_paxos.config.section import Section, name_field, refuse
 from ray_paxos.core.genesis import MachineSpec
 from ray_paxos.core.releases import NEWEST
 from ray_paxos.errors import ConfigurationError
+from ray_paxos.machines.own_classes import ALLOWED as OWN_ALLOWED
+from ray_paxos.machines.own_classes import is_own
 from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.machines.system import SYSTEM_MACHINE
 from ray_paxos.storage.archive_address import ALLOWED as ARCHIVE_ALLOWED
@@ -98,8 +100,11 @@ class GroupConfiguration(Section):
         json_schema_extra={"allowed": "a whole number from 1 to the number of members"},
     )
     machines: dict[str, str] = Field(
-        {"kv": "kv", "log": "log"},
-        description="The group's state machines: name of each, and its kind.",
+        {kind: kind for kind in _KINDS},
+        description="The group's state machines: name of each, and its kind. By default one of "
+        "each kind, under its name, which is what recipes look for; an empty one costs next to "
+        "nothing. "
+        f"Classes of your own are named as `{OWN_ALLOWED}`.",
         json_schema_extra={"allowed": "a mapping from a machine's name to its kind"},
     )
 
@@ -114,9 +119,11 @@ class GroupConfiguration(Section):
                     f"{show(name)} is no name for a machine; allowed: 1 to 63 letters, digits "
                     "and _, beginning with a letter"
                 )
-            if kind not in _KINDS:
+            if kind not in _KINDS and not is_own(kind):
                 known = ", ".join(_KINDS)
-                raise refuse(f"{name}: found {show(kind)}; allowed kinds: {known}")
+                raise refuse(
+                    f"{name}: found {show(kind)}; allowed kinds: {known}, or {OWN_ALLOWED}"
+                )
         return machines
 
     def machine_specs(self, cluster_version: int = NEWEST) -> tuple[MachineSpec, ...]:
@@ -129,9 +136,12 @@ class GroupConfiguration(Section):
             Each with the newest version of its kind that all members know then.
 
         Raises:
-            ConfigurationError: Not all of them know any version of a kind.
+            ConfigurationError: Not all of them know any version of a kind; or a class of the
+                user's cannot be imported here.
         """
         versions = _REGISTRY.newest_versions(cluster_version)
+        for kind in filter(is_own, self.machines.values()):
+            versions[kind] = _REGISTRY.own(kind).version
         unknown = sorted(set(self.machines.values()) - versions.keys())
         if unknown:
             raise ConfigurationError(

@@ -39,7 +39,9 @@ class RayConfiguration(Section):
         "fewer than this, nothing is started.",
     )
     start_timeout_ms: float = milliseconds_field(
-        60_000 * MILLISECOND_NS, "How long all roles of all members may take until they serve."
+        180_000 * MILLISECOND_NS,
+        "How long all roles of all members may take until they serve. Twelve processes of three "
+        "members took over a minute on two busy cores.",
     )
     inline_bytes_max: int = bytes_field(
         2_000_000,

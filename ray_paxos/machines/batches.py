@@ -22,7 +22,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from traceback import format_exception_only
-from types import NoneType
+from types import CoroutineType, NoneType
 
 from ray_paxos.core.results import Note, NoteCode
 from ray_paxos.errors import CommandError
@@ -69,7 +69,7 @@ def execute(
             if type(result) is bytes:
                 byte_count += len(result)
             elif result is not None:
-                raise TypeError(f"apply returned {type_name(result)}, not bytes or None")
+                raise TypeError(f"apply returned {wrong_result(result)}")
         except CommandError as error:
             result = None
             errors[row - index] = text = encodable(str(error))
@@ -154,6 +154,20 @@ def exception_text(error: BaseException) -> str:
 def type_name(result: object) -> str:
     """What a machine returned, for a message."""
     return type(result).__qualname__
+
+
+def wrong_result(result: object, allowed: str = "bytes or None") -> str:
+    """What a machine returned in place of what is allowed, and how to mend it."""
+    hint = ""
+    if isinstance(result, CoroutineType):
+        # Else Python warns, wherever it is, that nobody has awaited it.
+        result.close()
+        hint = "; make it a plain function: nobody awaits what it returns"
+    elif isinstance(result, str):
+        hint = "; encode it, as by .encode()"
+    elif isinstance(result, bytearray | memoryview):
+        hint = "; copy it, as by bytes(...)"
+    return f"{type_name(result)}, not {allowed}{hint}"
 
 
 def fresh_notes(run: KeptRun, at: int) -> dict[int, Note]:

@@ -19,6 +19,10 @@ Rules:
    order: nothing comes in between, and all of it is done or, where it is refused, none. Each
    command of the list has its result; a cas in it that fails keeps no other from being done.
 
+6. Changes are told to who watches: once a `Record` was applied, each member remembers the latest
+   ones (`kv_history`), and a `Changes` has an answer as soon as there is one after its position. Of
+   each key all changes come in order, once; or it is said that some are missing.
+
 Commands, results, queries and answers are msgpack arrays that start with their name, so other
 languages can speak them: `["put", key, value]`, `["written", version, replaced]`.
 
@@ -152,6 +156,66 @@ class Dump(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     limit: int
 
 
+class Record(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="record"
+):
+    """Command: remember changes from here on, for those who watch; changes no key."""
+
+
+class Changes(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="changes"
+):
+    """Query: the changes after a position, as soon as there is one.
+
+    Attributes:
+        prefix: Of keys that start so.
+        instance_id: The position: all changes of this instance up to
+        offset: this one, from 1, are known; 0 for none of them.
+    """
+
+    prefix: str
+    instance_id: int
+    offset: int
+
+
+class Change(msgspec.Struct, frozen=True, array_like=True):
+    """What became of a key.
+
+    Attributes:
+        instance_id: Where in the log,
+        offset: and which change there, from 1.
+        key: Which.
+        value: Its value now; None where it has none any more.
+        version: Its version now.
+    """
+
+    instance_id: int
+    offset: int
+    key: str
+    value: bytes | None
+    version: int
+
+
+class Changed(msgspec.Struct, frozen=True, array_like=True, tag="changed"):
+    """Answer to a `Changes`.
+
+    Attributes:
+        changes: In order; none where some are missing.
+        instance_id: The position to go on from: of the last of them,
+        offset: as of `Changes`.
+        is_compacted: This member does not remember all that came after the position.
+    """
+
+    changes: tuple[Change, ...]
+    instance_id: int
+    offset: int
+    is_compacted: bool = False
+
+
+class Recorded(msgspec.Struct, frozen=True, array_like=True, tag="recorded"):
+    """Result of a record: changes of later instances are remembered by who applied it."""
+
+
 class Written(msgspec.Struct, frozen=True, array_like=True, tag="written"):
     """Result of a put, a delete, or a cas that succeeded.
 
@@ -233,13 +297,14 @@ class Page(msgspec.Struct, frozen=True, array_like=True, tag="page"):
     next_after: str | None
 
 
-KvCommand: TypeAlias = KeyCommand | Txn
-KvResult: TypeAlias = KeyResult | TxnDone
-KvQuery: TypeAlias = Get | Dump
+KvCommand: TypeAlias = KeyCommand | Txn | Record
+KvResult: TypeAlias = KeyResult | TxnDone | Recorded
+KvQuery: TypeAlias = Get | Dump | Changes
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_result: Callable[[bytes], KvResult] = msgspec.msgpack.Decoder(KvResult).decode
 _decode_page = msgspec.msgpack.Decoder(Page).decode
+_decode_changed = msgspec.msgpack.Decoder(Changed).decode
 
 
 def encode_put(key: str, value: bytes) -> bytes:
@@ -286,6 +351,25 @@ def encode_dump(
 ) -> bytes:
     """The query for a page of live keys."""
     return _encode(Dump(prefix, after_key, limit))
+
+
+def encode_record() -> bytes:
+    """The command that has changes remembered."""
+    return _encode(Record())
+
+
+def encode_changes(prefix: str, instance_id: int, offset: int = 0) -> bytes:
+    """The query for the changes after a position; has an answer once there is one."""
+    return _encode(Changes(prefix, instance_id, offset))
+
+
+def decode_changed(data: bytes) -> Changed:
+    """Read the answer to a query for changes.
+
+    Raises:
+        msgspec.DecodeError: Not one of this machine.
+    """
+    return _decode_changed(data)
 
 
 def decode_result(data: bytes) -> KvResult:

@@ -25,13 +25,15 @@ from typing import ClassVar
 
 import msgspec
 
-from ray_paxos.errors import CommandError, QueryError
+from ray_paxos.errors import CommandError, NotYetError, QueryError
 from ray_paxos.machines.base import DIGEST_BYTES, ApplyContext
 from ray_paxos.machines.kv import (
     PAGE_KEYS_MAX,
     TTL_MS_MAX,
     TXN_COMMANDS_MAX,
     Cas,
+    Changed,
+    Changes,
     Condition,
     Conflict,
     Delete,
@@ -48,12 +50,15 @@ from ray_paxos.machines.kv import (
     Put,
     PutFor,
     Read,
+    Record,
+    Recorded,
     Renew,
     Renewed,
     Txn,
     TxnDone,
     Written,
 )
+from ray_paxos.machines.kv_history import ANY, History, topic_of_key, topic_of_prefix
 from ray_paxos.machines.table import Column, Row, TableMachine
 from ray_paxos.machines.times_to_live import TimesToLive
 
@@ -68,6 +73,8 @@ TXN_READ_BYTES_MAX = 1_000_000
 WRITTEN_BYTES_MAX = 19
 """The longest encoded `Written`."""
 VERSIONS = 1_024
+NO_OFFSET = 1 << 30
+"""Above any: what the instance of a `Record` has changed before it is not remembered."""
 _CHUNK_KEYS = 1_000
 _MILLISECOND_NS = 1_000_000
 
@@ -82,7 +89,7 @@ _REPLACED = tuple(_encode(Written(version, True)) for version in range(VERSIONS)
 
 
 class KeyValueMachine(TableMachine):
-    """Keys (text) to values (bytes), each with a version.
+    """Keys (text) to values (bytes), each with a version; and the latest changes, if recorded.
 
     A checkpoint holds it as a table: one row a key in ascending order, tombstones without a value.
 
@@ -106,6 +113,7 @@ class KeyValueMachine(TableMachine):
         self._sorted_keys: list[str] = []
         self._new_keys: list[str] = []
         self._ends = TimesToLive[str]()
+        self._history: History | None = None
 
     def apply(self, command: bytes, context: ApplyContext) -> bytes | None:
         """Execute a `KvCommand`.
@@ -124,8 +132,8 @@ class KeyValueMachine(TableMachine):
         if type(decoded) is Put:
             # The usual one.
             entry = self._entries.get(decoded.key)
-            return _encode(self._write(decoded.key, entry, decoded.value))
-        return _encode(self._execute(decoded, context.log_time_ns))
+            return _encode(self._write(decoded.key, entry, decoded.value, context))
+        return _encode(self._execute(decoded, context))
 
     def apply_many(
         self, commands: Sequence[bytes], context: ApplyContext, bytes_max: int
@@ -138,6 +146,7 @@ class KeyValueMachine(TableMachine):
         entries, replaced, results = self._entries, _REPLACED, list[bytes]()
         ends = self._ends.by_key
         find, append = entries.get, results.append
+        is_recorded = self._history is not None
         for command in commands:
             try:
                 decoded = _decode_command(command)
@@ -146,8 +155,8 @@ class KeyValueMachine(TableMachine):
             if type(decoded) is Put:
                 key = decoded.key
                 entry = find(key)
-                if entry is None:
-                    append(_encode(self._write(key, entry, decoded.value)))
+                if entry is None or is_recorded:
+                    append(_encode(self._write(key, entry, decoded.value, context)))
                     continue
                 if ends:
                     self._ends.forget(key)
@@ -159,22 +168,27 @@ class KeyValueMachine(TableMachine):
                     append(_encode(Written(version, entry[0] is not None)))
                 continue
             try:
-                result = _encode(self._execute(decoded, context.log_time_ns))
+                result = _encode(self._execute(decoded, context))
             except CommandError:
                 break
+            is_recorded = self._history is not None
             append(result)
             left -= len(result)
             if left < 0:
                 break
         return results
 
-    def _execute(self, command: KvCommand, log_time_ns: int) -> KvResult:
+    def _execute(self, command: KvCommand, context: ApplyContext) -> KvResult:
         if isinstance(command, Txn):
-            return self._execute_txn(command, log_time_ns)
+            return self._execute_txn(command, context)
+        if isinstance(command, Record):
+            if self._history is None:
+                self._history = History((context.instance_id, NO_OFFSET))
+            return Recorded()
         _check_ttl(command)
-        return self._execute_one(command, log_time_ns)
+        return self._execute_one(command, context)
 
-    def _execute_txn(self, txn: Txn, log_time_ns: int) -> TxnDone:
+    def _execute_txn(self, txn: Txn, context: ApplyContext) -> TxnDone:
         count = len(txn.conditions) + len(txn.then) + len(txn.otherwise)
         if count > TXN_COMMANDS_MAX:
             raise CommandError(
@@ -194,7 +208,7 @@ class KeyValueMachine(TableMachine):
             raise CommandError(
                 f"a txn reads at most {TXN_READ_BYTES_MAX} bytes of values, not {read_bytes}"
             )
-        results = tuple(self._execute_one(command, log_time_ns) for command in commands)
+        results = tuple(self._execute_one(command, context) for command in commands)
         return TxnDone(held, results)
 
     def _holds(self, condition: Condition) -> bool:
@@ -203,24 +217,24 @@ class KeyValueMachine(TableMachine):
             return condition.version == version
         return condition.value == value
 
-    def _execute_one(self, command: KeyCommand, log_time_ns: int) -> KeyResult:
+    def _execute_one(self, command: KeyCommand, context: ApplyContext) -> KeyResult:
         key = command.key
         entry = self._entries.get(key)
         match command:
             case Put():
-                return self._write(key, entry, command.value)
+                return self._write(key, entry, command.value, context)
             case Get():
                 return _read(entry)
             case Delete():
-                return self._write(key, entry, None)
+                return self._write(key, entry, None, context)
             case Cas():
-                return self._cas(command, entry)
+                return self._cas(command, entry, context)
             case PutFor():
-                written = self._write(key, entry, command.value)
-                self._ends.note(key, log_time_ns + command.ttl_ms * _MILLISECOND_NS)
+                written = self._write(key, entry, command.value, context)
+                self._ends.note(key, context.log_time_ns + command.ttl_ms * _MILLISECOND_NS)
                 return written
             case Renew():
-                return self._renew(command, entry, log_time_ns)
+                return self._renew(command, entry, context.log_time_ns)
 
     @property
     def due_ns(self) -> int | None:
@@ -230,13 +244,14 @@ class KeyValueMachine(TableMachine):
     def on_due(self, context: ApplyContext) -> None:
         """Let end what has come to its end, so many keys at a time."""
         for key in self._ends.take(context.log_time_ns, ENDS_MAX):
-            self._write(key, self._entries[key], None)
+            self._write(key, self._entries[key], None, context)
 
     def query(self, request: bytes) -> bytes:
-        """Answer a `Get` (with a `Read`) or a `Dump` (with a `Page`).
+        """Answer a `Get` with a `Read`, a `Dump` with a `Page`, a `Changes` with a `Changed`.
 
         Raises:
-            QueryError: Neither of them, or a limit below 1.
+            NotYetError: Nothing has changed after the position.
+            QueryError: None of them, or a limit below 1.
         """
         try:
             query = _decode_query(request)
@@ -244,6 +259,8 @@ class KeyValueMachine(TableMachine):
             raise QueryError(f"not a query of the kv machine: {error}") from error
         if isinstance(query, Get):
             return _encode(_read(self._entries.get(query.key)))
+        if isinstance(query, Changes):
+            return _encode(self._changed(query))
         if query.limit < 1:
             raise QueryError(f"limit {query.limit}: a page holds at least 1 key")
         return _encode(self._page(query))
@@ -274,6 +291,7 @@ class KeyValueMachine(TableMachine):
     def restore(self, rows: Iterable[Row]) -> None:
         """Replace the whole state by saved rows."""
         self._entries, self._ends = {}, TimesToLive[str]()
+        self._history = None
         for key, version, value, ends_ns in rows:
             self._entries[key] = (value, version)
             if ends_ns is not None:
@@ -281,25 +299,43 @@ class KeyValueMachine(TableMachine):
         self._sorted_keys = []
         self._new_keys = list(self._entries)
 
+    def _changed(self, query: Changes) -> Changed:
+        if self._history is None:
+            return Changed((), query.instance_id, query.offset, is_compacted=True)
+        changed = self._history.changes(query)
+        if changed is None:
+            raise NotYetError(topic_of_prefix(query.prefix), "nothing has changed yet")
+        return changed
+
     def _write(
-        self, key: str, entry: tuple[bytes | None, int] | None, value: bytes | None
+        self,
+        key: str,
+        entry: tuple[bytes | None, int] | None,
+        value: bytes | None,
+        context: ApplyContext,
     ) -> Written:
         """Store a value, or None for a tombstone, at the next version, without an end."""
         if self._ends.by_key:
             self._ends.forget(key)
+        version = 1 if entry is None else entry[1] + 1
+        if self._history is not None:
+            self._history.add(context.instance_id, key, value, version)
+            context.notify(topic_of_key(key))
+            context.notify(ANY)
         if entry is None:
             self._new_keys.append(key)
             self._entries[key] = (value, 1)
             return Written(1, False)
-        version = entry[1] + 1
         self._entries[key] = (value, version)
         return Written(version, entry[0] is not None)
 
-    def _cas(self, cas: Cas, entry: tuple[bytes | None, int] | None) -> Written | Conflict:
+    def _cas(
+        self, cas: Cas, entry: tuple[bytes | None, int] | None, context: ApplyContext
+    ) -> Written | Conflict:
         version = entry[1] if entry is not None else 0
         if cas.expected_version != version:
             return Conflict(version)
-        return self._write(cas.key, entry, cas.value)
+        return self._write(cas.key, entry, cas.value, context)
 
     def _renew(
         self, renew: Renew, entry: tuple[bytes | None, int] | None, log_time_ns: int

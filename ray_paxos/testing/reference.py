@@ -35,6 +35,8 @@ from ray_paxos.machines.kv import (
     Put,
     PutFor,
     Read,
+    Record,
+    Recorded,
     Renew,
     Renewed,
     Txn,
@@ -184,6 +186,8 @@ class ReferenceGroup:
             decoded = _decode_kv(command)
         except msgspec.DecodeError:
             return None, True
+        if isinstance(decoded, Record):
+            return _encode(Recorded()), False
         if not isinstance(decoded, Txn):
             return _encode(self._execute_kv(instance_id, decoded)), False
         held = all(self._holds(condition) for condition in decoded.conditions)

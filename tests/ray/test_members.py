@@ -84,7 +84,7 @@ def test_what_cannot_be_is_refused_by_name(growing: ray_paxos.Cluster, home: Pat
         operations.drop_group(99)
     with pytest.raises(ConfigurationError, match="group: Input should be greater"):
         operations.create_group(-1)
-    with pytest.raises(ConfigurationError, match=r"machines: .*allowed kinds: kv, log"):
+    with pytest.raises(ConfigurationError, match=r"machines: .*allowed kinds: barriers, "):
         operations.create_group(9, machines={"own": "system"})
     operations.place_group(1, ["m1", "m2", "m3"])
     with pytest.raises(MembershipError, match="group 1 is placed at member m1"):

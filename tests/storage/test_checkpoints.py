@@ -421,7 +421,9 @@ def test_a_machine_of_another_version_is_not_taken_for_it():
     _, place = empty_place()
     folder = save(place, 9)
     with pytest.raises(CheckpointError, match=r"'map' is of kind 'kv' version 1"):
-        folder.load(9, MachineRegistry((NewerMap, *BUILT_IN[1:])))
+        folder.load(
+            9, MachineRegistry((NewerMap, *(each for each in BUILT_IN if each.kind != "kv")))
+        )
 
 
 def test_a_host_that_stopped_or_stands_elsewhere_is_not_saved(faulty):

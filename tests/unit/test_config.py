@@ -41,6 +41,10 @@ def refusal(text: str) -> str:
     return str(caught.value)
 
 
+KINDS = ["barriers", "counters", "kv", "ledgers", "log", "objects", "permits", "queues"]
+"""What a group has, where nobody says otherwise."""
+
+
 # What a file can say
 
 
@@ -48,9 +52,8 @@ def test_a_name_is_enough() -> None:
     configuration = parse("cluster: demo")
     assert [member.name for member in configuration.members] == ["m1", "m2", "m3"]
     assert [group.group for group in configuration.groups] == [1]
-    assert configuration.groups[0].machine_specs() == (
-        MachineSpec("kv", "kv", 1),
-        MachineSpec("log", "log", 1),
+    assert configuration.groups[0].machine_specs() == tuple(
+        MachineSpec(kind, kind, 1) for kind in KINDS
     )
     assert configuration.data_dir is None
     assert configuration.ray.address is None
@@ -96,9 +99,9 @@ members:
 @pytest.mark.parametrize(
     ("groups", "expected"),
     [
-        ("3", [(1, ["kv", "log"]), (2, ["kv", "log"]), (3, ["kv", "log"])]),
+        ("3", [(1, KINDS), (2, KINDS), (3, KINDS)]),
         ("{count: 2, machines: {a: kv}}", [(1, ["a"]), (2, ["a"])]),
-        ("[{group: 7}, {group: 3, machines: {l: log}}]", [(7, ["kv", "log"]), (3, ["l"])]),
+        ("[{group: 7}, {group: 3, machines: {l: log}}]", [(7, KINDS), (3, ["l"])]),
     ],
 )
 def test_groups_as_a_number_a_mapping_and_a_list(groups: str, expected: list[object]) -> None:
@@ -221,7 +224,9 @@ def test_an_even_number_of_voters_is_allowed_with_a_warning(members: int, surviv
         ),
         (
             "cluster: x\ngroups: {count: 3, machines: {kv: kvv}}",
-            "x.yaml:2: groups.machines: kv: found 'kvv'; allowed kinds: kv, log, permits",
+            "x.yaml:2: groups.machines: kv: found 'kvv'; allowed kinds: "
+            "barriers, counters, kv, ledgers, log, objects, permits, queues, or "
+            "package.module:Class",
         ),
         (
             "cluster: x\ngroups: [{group: 1}, {group: 1}]",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ray_paxos.machines import kv, permits
+from ray_paxos.machines import barriers, counters, kv, ledgers, permits, queue_messages
 from ray_paxos.machines.describing import TXN_MAX, describe_command
+from ray_paxos.machines.object_messages import Drop, encode
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,43 @@ def test_a_long_txn_is_shortened() -> None:
     assert len(line) == TXN_MAX + 3
     assert line.endswith("...")
     assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("kind", "command", "line"),
+    [
+        ("kv", kv.encode_record(), "record"),
+        ("counters", counters.encode_take("ids", 5), 'take name="ids" count=5'),
+        (
+            "queues",
+            queue_messages.encode_put("work", (b"a", b"\x00\xff")),
+            'put queue="work" items=["a", 2 bytes 00ff]',
+        ),
+        (
+            "queues",
+            queue_messages.encode_acknowledge("work", tuple(range(9))),
+            'acknowledge queue="work" receipts=9 of them',
+        ),
+        (
+            "ledgers",
+            ledgers.encode_begin("jobs", "k\n", "me", 50),
+            'begin ledger="jobs" key="k\\n" owner="me" lease_ms=50',
+        ),
+        (
+            "barriers",
+            barriers.encode_leave("b", "p" * 100, 2),
+            f'leave name="b" party="{"p" * 60}"... round=2',
+        ),
+        ("objects", b"\xc1", "no command of the machine: 1 bytes c1"),
+        ("objects", encode(Drop("stock")), 'drop name="stock"'),
+    ],
+)
+def test_commands_by_their_fields(kind: str, command: bytes, line: str) -> None:
+    assert describe_command(kind, command) == line
+
+
+def test_a_long_command_is_shortened() -> None:
+    command = queue_messages.encode_put("q" * 60, tuple([b"x" * 100] * 5))
+    described = describe_command("queues", command)
+    assert len(described) == 303
+    assert described.endswith("...")
