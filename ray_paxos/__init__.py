@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from ray_paxos.config import ClusterConfiguration, load_configuration
     from ray_paxos.errors import (
         CommandError,
+        CompactedError,
+        LeaseLostError,
         NotAppliedError,
         OutcomeUnknownError,
         OverloadedError,
         PaxosError,
         QueryError,
+        WaitTimeoutError,
     )
     from ray_paxos.key_value import KeyValue
     from ray_paxos.machines.base import ApplyContext, StateMachine
+    from ray_paxos.replicated import Replicated, command, query
     from ray_paxos.starting import connect, start
 
 __all__ = [
@@ -35,7 +39,9 @@ __all__ = [
     "ClusterConfiguration",
     "ClusterStatus",
     "CommandError",
+    "CompactedError",
     "KeyValue",
+    "LeaseLostError",
     "ManyResults",
     "Master",
     "MemberDigest",
@@ -44,10 +50,14 @@ __all__ = [
     "OverloadedError",
     "PaxosError",
     "QueryError",
+    "Replicated",
     "Result",
     "StateMachine",
+    "WaitTimeoutError",
+    "command",
     "connect",
     "load_configuration",
+    "query",
     "start",
 ]
 
@@ -58,7 +68,9 @@ _MODULES = {
     "ClusterConfiguration": "ray_paxos.config",
     "ClusterStatus": "ray_paxos.actors.status",
     "CommandError": "ray_paxos.errors",
+    "CompactedError": "ray_paxos.errors",
     "KeyValue": "ray_paxos.key_value",
+    "LeaseLostError": "ray_paxos.errors",
     "ManyResults": "ray_paxos.actors.outcomes",
     "Master": "ray_paxos.actors.masters",
     "MemberDigest": "ray_paxos.actors.status",
@@ -67,10 +79,14 @@ _MODULES = {
     "OverloadedError": "ray_paxos.errors",
     "PaxosError": "ray_paxos.errors",
     "QueryError": "ray_paxos.errors",
+    "Replicated": "ray_paxos.replicated",
     "Result": "ray_paxos.actors.outcomes",
     "StateMachine": "ray_paxos.machines.base",
+    "WaitTimeoutError": "ray_paxos.errors",
+    "command": "ray_paxos.replicated",
     "connect": "ray_paxos.starting",
     "load_configuration": "ray_paxos.config",
+    "query": "ray_paxos.replicated",
     "start": "ray_paxos.starting",
 }
 

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import ParamSpec, TypeVar
 
 import ray
 
@@ -38,17 +39,23 @@ from ray_paxos.errors import (
 from ray_paxos.group import Group
 from ray_paxos.group_clients import LABEL, GroupClients
 from ray_paxos.key_value import KeyValue
+from ray_paxos.object_channel import GroupChannel
 from ray_paxos.operations import Operations
+from ray_paxos.recipes.making import TTL_S, MakesRecipes
+from ray_paxos.recipes.registry import REGISTRIES, Registry
+from ray_paxos.replicated_handle import open_replicated
 from ray_paxos.spaces import Spaces
 from ray_paxos.system_group import SystemGroup
 from ray_paxos.upgrades import Upgrades
 
 LOOK_TIMEOUT_S = 1.0
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
 
-class Cluster:
+class Cluster(MakesRecipes):
     """A running cluster. Made by `start` and `connect`.
 
     Attributes:
@@ -72,6 +79,7 @@ class Cluster:
         self._turns: defaultdict[int, QuorumReadTurn] = defaultdict(QuorumReadTurn)
         self._clients = GroupClients(self._space_client, self._spec_now)
         self._spaces = Spaces(self._system, self._clients)
+        self._open_space = self._spaces.open
         self.name = self._genesis.cluster
         self.was_running = was_running
         self.started_ray = connection.has_started
@@ -127,6 +135,38 @@ class Cluster:
         """
         space = self._spaces.open(name, groups, creates=creates)
         return KeyValue(space, self._clients, owns_clients=False)
+
+    def registry(self, name: str, *, ttl_s: float = TTL_S) -> Registry:
+        """A registry of who is there; see `recipes.registry`.
+
+        Args:
+            name: Of the registry; without `/`.
+            ttl_s: After so long an entry whose process says nothing is gone.
+        """
+        return Registry(name, self.kv(REGISTRIES), ttl_s=ttl_s)
+
+    def replicated(self, cls: Callable[P, T], name: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """A replicated object; made where there is none of that name. See `ray_paxos.Replicated`.
+
+        Args:
+            cls: Its class, a `Replicated`; sent once, with the object.
+            name: Of the object. The group that has it is given by the hash of its name: objects
+                of many names are spread over all groups.
+            args: Of the constructor, which runs on the members if there is no such object.
+            kwargs: Also.
+
+        Returns:
+            A handle; for type checkers an instance of the class.
+
+        Raises:
+            ConfigurationError: The class, the name or an argument cannot be sent; nothing happened.
+            TypeError: The arguments do not fit the constructor; nothing happened.
+            CommandError: The object is of another class or version.
+            RequestError: As `Client.propose`.
+            Exception: What the constructor raised; there is no such object then.
+        """
+        group = self._group_of_name("Replicated", name)
+        return open_replicated(GroupChannel(group, self._clients), cls, name, *args, **kwargs)
 
     @property
     def spaces(self) -> Spaces:

@@ -68,3 +68,16 @@ class GroupClients:
 def arrived_clients(spec: bytes) -> GroupClients:
     """Such as have the same `spec`, in this process."""
     return GroupClients(lambda group: Client(spec, group, LABEL), lambda: spec)
+
+
+_sharing = threading.Lock()
+_shared: dict[bytes, GroupClients] = {}
+
+
+def shared_clients(spec: bytes) -> GroupClients:
+    """As `arrived_clients`, the same for all who ask in this process; never closed."""
+    with _sharing:
+        clients = _shared.get(spec)
+        if clients is None:
+            clients = _shared[spec] = arrived_clients(spec)
+        return clients

@@ -58,6 +58,7 @@ from ray_paxos.key_arguments import (
     ttl_ms_of,
 )
 from ray_paxos.key_mapping import KeyMapping, pickled
+from ray_paxos.key_watch import KeyPosition, KeyWatch
 from ray_paxos.machines import kv
 from ray_paxos.machines.kv import (
     Condition,
@@ -207,6 +208,19 @@ class KeyValue:
         result = self._propose(key, command, timeout_s)
         assert isinstance(result, Renewed | Conflict), "what the machine answers to a renew"
         return result
+
+    def renew_async(
+        self,
+        key: str,
+        ttl_s: float,
+        *,
+        expected_version: int = 0,
+        timeout_s: float = WRITE_TIMEOUT_S,
+    ) -> Future[Result]:
+        """As `renew`, and go on; the result's `value` is for `machines.kv.decode_result`."""
+        check_version(expected_version)
+        command = kv.encode_renew(self._inner(key), ttl_ms_of(ttl_s), expected_version)
+        return self._client(key).propose_async(command, SPACE_MACHINE, timeout_s=timeout_s)
 
     def delete(self, key: str, *, timeout_s: float = WRITE_TIMEOUT_S) -> Written:
         """Take a key's value away; also where it has none, which counts as a write, too.
@@ -419,6 +433,41 @@ class KeyValue:
                 f"page_keys: found {page_keys!r}; allowed: 1 to {kv.PAGE_KEYS_MAX:,}"
             )
         return self._scanned(prefix, start, page_keys, options)
+
+    def watch(
+        self,
+        prefix: str = "",
+        *,
+        position: KeyPosition | None = None,
+        initial: bool = False,
+        timeout_s: float = WRITE_TIMEOUT_S,
+    ) -> KeyWatch:
+        """Hear of every change of the keys that begin so; see `key_watch` for what is promised.
+
+        Args:
+            prefix: What they begin with; empty for all keys. A watch of the keys below one head, as
+                `ui/`, is not woken by changes of others.
+            position: Where an earlier watch of the prefix had come to; None to begin here and now.
+            initial: Whether to begin with the keys that there are.
+            timeout_s: How long to wait for the groups, to begin.
+
+        Returns:
+            The watch, to be iterated over and closed.
+
+        Raises:
+            As `put`: each group is told to remember changes, which is a command.
+        """
+        check_key(prefix, "prefix")
+        deadline_of(timeout_s)
+        return KeyWatch(
+            space_prefix=self._prefix,
+            prefix=prefix,
+            groups=self.groups,
+            clients=self._clients,
+            position=position,
+            initial=initial,
+            timeout_s=timeout_s,
+        )
 
     @overload
     def mapping(self) -> KeyMapping[Any]: ...

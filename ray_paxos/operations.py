@@ -221,7 +221,7 @@ class Operations:
         Args:
             group: Its number; one that no group of the cluster ever had.
             voters: How many members vote in it.
-            machines: Its state machines, name and kind; by default a `kv` and a `log`.
+            machines: Its state machines, name and kind; by default one of each kind.
             timeout_s: How long until it has been made.
 
         Returns:
