@@ -20,7 +20,13 @@ from ray.exceptions import RayError
 
 from ray_paxos.actors.administration import ANSWER_TIMEOUT_S, Administration, ask_all
 from ray_paxos.actors.orders import PAUSE_S, Answer, give_order
-from ray_paxos.core.client_messages import MasterTransferred, Redirected, Refused, TransferMaster
+from ray_paxos.core.client_messages import (
+    MasterTransferred,
+    Redirected,
+    RefusalCode,
+    Refused,
+    TransferMaster,
+)
 from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.errors import TransferError
 
@@ -148,6 +154,9 @@ class Masters:
             match reply:
                 case MasterTransferred(target=successor):
                     return self._roster.name(successor) if successor else None
+                case Refused(code=RefusalCode.UNKNOWN_GROUP, message=message):
+                    # Not all members have the group.
+                    problem = f"member {member}: {message}"
                 case Refused(message=message):
                     raise TransferError(f"the lead of group {group} was not handed over: {message}")
                 case Redirected(master=master) if master is not None:

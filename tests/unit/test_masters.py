@@ -134,6 +134,13 @@ def test_a_refusal_is_told() -> None:
         PlayedMasters(refused).hand_over(1, "m2", 5.0)
 
 
+def test_a_member_that_has_not_the_group_does_not_refuse_for_it() -> None:
+    lacking = Refused(1, RefusalCode.UNKNOWN_GROUP, "group 1 is not at this member", 0)
+    played = PlayedMasters(lacking, MasterTransferred(2, IDS["m2"]), latest=Master("m3", 7))
+    assert played.hand_over(1, None, 5.0) == "m2"
+    assert len(set(played.asked)) == 2
+
+
 def test_a_watch_tells_of_the_latest_master_first_and_then_of_later_ones() -> None:
     heard: list[Master] = []
     later, told = [Master("m3", 12)], threading.Event()
