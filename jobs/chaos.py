@@ -4,6 +4,7 @@
     python jobs/chaos.py --nodes 5 --config configs/five_nodes.yaml --groups --timeline run.html \
         --faults kill-node,kill-gcs,kill-member,move-group,rolling-restart --seconds 300
     python jobs/chaos.py --hosts --config configs/five_nodes.yaml --faults partition,one-way,partial
+    python jobs/chaos.py --workload lock --faults kill-role,kill-member,drop-master
 
 Starts the cluster that the configuration describes, or attaches to it where it runs. **Its
 processes are killed and stopped for real**: do not run it against a cluster that serves anybody.
@@ -88,6 +89,16 @@ these are of all groups, gaps the longest of any one; `overall_longest_gap_s` an
 `overall_longest_gap_restart_all_s` are times without an acknowledgement in any group, and `groups`
 has each by itself.
 
+`--workload` has clients use a recipe instead: `lock`, `rw-lock`, `semaphore`, `election`, `queue`,
+`ledger`, `counter`, `barrier`, `kv-txn`, `watch` or `object`; `chaos_workloads.py` says what each
+does and what has to hold of it. They are checked by `clients`, `digests_equal`, `logs_equal`,
+`gap`, `restart_all_gap` and `healed`, too, and by `read_at_the_end`; an operation is then one call
+of a recipe. The document has besides: `workload`, and `figures`: counts of what was granted, lost,
+handed out and the like; times as `p50`, `p99` and `longest` in ms: `hand_over_ms` (of locks: from a
+release until who waited has it; of queues: from a put until the item is handed out),
+`told_after_ms` (of watches: after the write was acknowledged), and `latency_ms` by operation.
+They are of one group, so not with `--groups`; `--history` is for `kv` and `kv-txn`.
+
 `--history FILE` is written as it happens (with `--groups` one file a group, its number before the
 ending); `python -m ray_paxos.testing.check FILE --model kv` checks it again. `--timeline FILE` is
 one page that shows faults, commands a second and latencies over time. Exit status 0 only if all
@@ -110,6 +121,7 @@ from chaos_nodes import own_nodes
 from chaos_options import Options, make_plan
 from chaos_plan import DEFAULT_KINDS, FaultKind
 from chaos_run import ChaosRun
+from chaos_workloads import WorkloadKind
 from job_console import JobConsole
 from job_exit import run_to_status
 from ray_paxos.config import ClusterConfiguration
@@ -162,6 +174,14 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--history", metavar="FILE", help="Write the history of the kv machine.")
 @click.option(
     "--timeline", metavar="FILE.html", help="Write faults, commands and latencies over time."
+)
+@click.option(
+    "--workload",
+    type=click.Choice([kind.value for kind in WorkloadKind]),
+    default=WorkloadKind.KV.value,
+    show_default=True,
+    metavar="NAME",
+    help=f"What clients do: {', '.join(kind.value for kind in WorkloadKind)}.",
 )
 @click.option("--group", type=int, metavar="N", help="The group; default: the lowest number.")
 @click.option("--groups", is_flag=True, help="Work on all groups of the cluster.")

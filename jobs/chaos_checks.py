@@ -10,13 +10,14 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from chaos_records import Append, FollowerRead, Write
 from ray_paxos.testing.history import Event, History, Invocation
 from ray_paxos.testing.linearizability.budget import Budget
 from ray_paxos.testing.linearizability.history_check import CheckResult, check_history
 from ray_paxos.testing.linearizability.kv import Kv
+from ray_paxos.testing.linearizability.model import Model
 from ray_paxos.testing.linearizability.report import report_lines
 from ray_paxos.testing.linearizability.search import Verdict
 
@@ -177,18 +178,26 @@ class HistoryVerdict:
     problems: tuple[str, ...]
 
 
+NO_HISTORY = HistoryVerdict(Verdict.TRUE, 0, 0, 0, 0.0, (), ())
+"""Of what has none."""
+
+
 def check_linearizability(
     history: History,
     limit_s: float,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
+    *,
+    model: Model[Any] | None = None,
 ) -> HistoryVerdict:
     """Check every key by itself, so that it is known which of them take long.
 
     Args:
-        history: Of the kv machine.
+        history: Of the kv machine, or of what the model is of.
         limit_s: For all of it. A verdict that took longer is unknown.
         clock_ns: Monotonic.
+        model: What each key's object promises; by default a key of the kv machine.
     """
+    model = Kv() if model is None else model
     started_ns = clock_ns()
     end_ns = started_ns + int(limit_s * SECOND_NS)
     parts = split_by_key(history)
@@ -198,7 +207,7 @@ def check_linearizability(
     verdict = Verdict.TRUE
     for key, part in sorted(parts.items(), key=lambda item: len(item[1].events)):
         began_ns = clock_ns()
-        result = check_history(part, Kv(), Budget(clock_ns, max(end_ns - began_ns, 0)))
+        result = check_history(part, model, Budget(clock_ns, max(end_ns - began_ns, 0)))
         took.append((key, result.operations, (clock_ns() - began_ns) / SECOND_NS))
         if result.verdict is Verdict.FALSE:
             verdict = Verdict.FALSE

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chaos_checks import (
     Digest,
@@ -21,7 +21,7 @@ from chaos_cluster import Members
 from chaos_gaps import Disturbance, Gaps, find_gaps
 from chaos_group_faults import LedCluster
 from chaos_reads import line_count, read_keys, read_lines
-from chaos_records import Records
+from chaos_records import AcknowledgedCommand, Records
 from ray_paxos.errors import PaxosError
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class GroupResult:
         gaps: Times without an acknowledgement.
         history: Of the kv machine.
         checks: Problems by check; a check without problems held.
+        figures: What else there is to tell of a workload.
     """
 
     group: int
@@ -115,6 +116,7 @@ class GroupResult:
     gaps: Gaps
     history: HistoryVerdict
     checks: Mapping[str, Sequence[str]]
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 class GroupRun:
@@ -147,7 +149,7 @@ class GroupRun:
         self._run = run
         with cluster.client(plan.group, label="chaos") as client:
             self._first_line = line_count(client, plan.log) + 1
-        self._first_instance = _applied_through(cluster, plan.group) + 1
+        self._first_instance = applied_through(cluster, plan.group) + 1
         self.workload = Workload(
             lambda name: cluster.client(plan.group, label=name),
             records,
@@ -166,14 +168,15 @@ class GroupRun:
             check_s: For the linearizability checker.
         """
         records, checks = self.records, {"clients": list(self.records.failures)}
-        having = self._having(gone)
         checks["exactly_once"] = self._check_appends()
-        checks["digests_equal"] = retried(
-            lambda: check_digests(
-                having, self._cluster.member_digests(self.group, timeout_s=DIGESTS_S)
-            )
+        checks |= check_states(
+            self._cluster,
+            self.group,
+            members,
+            gone,
+            acknowledged=records.acknowledged,
+            first=self._first_instance,
         )
-        checks["logs_equal"] = self._check_logs(members, having)
         checks["follower_reads"] = check_follower_reads(records.follower_reads, records.writes)
         self._history = check_linearizability(records.history.history(), check_s)
         checks["linearizable"] = list(self._history.problems)
@@ -197,16 +200,6 @@ class GroupRun:
             self._checks,
         )
 
-    def _having(self, gone: Sequence[str]) -> list[str]:
-        """The members that have the group in the end, but for those that are gone for good."""
-        try:
-            found = self._cluster.group(self.group).members()
-        except PaxosError:
-            # Whatever is wrong shows in the checks.
-            return [name for name in self._cluster.members if name not in gone]
-        has_it = {*found.voters, *found.followers}
-        return [name for name in self._cluster.members if name in has_it and name not in gone]
-
     def _check_appends(self) -> list[str]:
         """Read everything once more."""
         try:
@@ -219,21 +212,69 @@ class GroupRun:
         appends = self.records.appends
         return check_appends(lines, appends, first=self._first_line, prefix=prefix)
 
-    def _check_logs(self, members: Members, having: Sequence[str]) -> list[str]:
-        # Only here: nothing else of a run needs pyarrow, and wrong options should not wait for it.
-        from chaos_logs import check_logs
 
-        def seal() -> Sequence[str]:
-            self._cluster.flush(self.group)
-            return ()
+def check_states(
+    cluster: ChaosCluster,
+    group: int,
+    members: Members,
+    gone: Sequence[str],
+    *,
+    acknowledged: Sequence[AcknowledgedCommand],
+    first: int,
+) -> dict[str, list[str]]:
+    """Whether all members that have a group have the same state and the same log.
 
-        first = self._first_instance
-        sealed = retried(seal)
-        try:
-            logs = members.read_logs(self.group, first, having)
-        except PaxosError as error:
-            return [*sealed, f"the logs could not be read: {error}"]
-        return [*sealed, *check_logs(logs, self.records.acknowledged, first)]
+    Args:
+        cluster: Whose group it is.
+        group: Its number.
+        members: To read logs from.
+        gone: Names of members that are gone for good.
+        acknowledged: Commands that have to be in the log, where their results said.
+        first: The instance from which on the log is compared.
+
+    Returns:
+        Problems by check.
+    """
+    having = _having(cluster, group, gone)
+    digests = retried(
+        lambda: check_digests(having, cluster.member_digests(group, timeout_s=DIGESTS_S))
+    )
+    logs = _check_logs(cluster, group, members, having, acknowledged, first)
+    return {"digests_equal": digests, "logs_equal": logs}
+
+
+def _having(cluster: ChaosCluster, group: int, gone: Sequence[str]) -> list[str]:
+    """The members that have the group in the end, but for those that are gone for good."""
+    try:
+        found = cluster.group(group).members()
+    except PaxosError:
+        # Whatever is wrong shows in the checks.
+        return [name for name in cluster.members if name not in gone]
+    has_it = {*found.voters, *found.followers}
+    return [name for name in cluster.members if name in has_it and name not in gone]
+
+
+def _check_logs(
+    cluster: ChaosCluster,
+    group: int,
+    members: Members,
+    having: Sequence[str],
+    acknowledged: Sequence[AcknowledgedCommand],
+    first: int,
+) -> list[str]:
+    # Only here: nothing else of a run needs pyarrow, and wrong options should not wait for it.
+    from chaos_logs import check_logs
+
+    def seal() -> Sequence[str]:
+        cluster.flush(group)
+        return ()
+
+    sealed = retried(seal)
+    try:
+        logs = members.read_logs(group, first, having)
+    except PaxosError as error:
+        return [*sealed, f"the logs could not be read: {error}"]
+    return [*sealed, *check_logs(logs, acknowledged, first)]
 
 
 def retried(check: Callable[[], Sequence[str]]) -> list[str]:
@@ -252,7 +293,8 @@ def retried(check: Callable[[], Sequence[str]]) -> list[str]:
         time.sleep(RETRY_S)
 
 
-def _applied_through(cluster: ChaosCluster, group: int) -> int:
+def applied_through(cluster: ChaosCluster, group: int) -> int:
+    """The last instance of a group that any member has applied."""
     for status in cluster.status().groups:
         if status.group == group:
             return max((p.applied_through for p in status.positions.values()), default=0)

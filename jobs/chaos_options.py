@@ -20,6 +20,7 @@ from chaos_plan import (
 )
 from chaos_settings import ChaosPlan
 from chaos_timeline import check_timeline
+from chaos_workloads import WorkloadKind, WorkloadOptions, check_workload
 from hosts import missing_for_hosts
 from job_console import JobConsole
 from job_files import STANDARD_OUTPUT, check_output
@@ -61,6 +62,7 @@ class Options:
     command_timeout_s: float
     read_timeout_s: float
     check_limit_s: float
+    workload: str = WorkloadKind.KV.value
 
 
 def make_plan(options: Options, console: JobConsole) -> ChaosPlan:
@@ -108,6 +110,7 @@ def make_plan(options: Options, console: JobConsole) -> ChaosPlan:
         json=options.json,
         history=options.history,
         timeline=options.timeline,
+        workload=WorkloadKind(options.workload),
     )
 
 
@@ -162,6 +165,16 @@ def _check_options(
 def _plan_groups(options: Options, configuration: ClusterConfiguration) -> tuple[GroupPlan, ...]:
     """What is done with each group: clients are dealt to them, and each has at least two."""
     groups = [choose_group(configuration, options.group)]
+    workload = WorkloadKind(options.workload)
+    check_workload(
+        WorkloadOptions(
+            workload, options.clients, options.groups, options.history, len(configuration.groups)
+        ),
+        groups[0],
+    )
+    if workload is not WorkloadKind.KV:
+        # Recipes find their machines by themselves.
+        return (GroupPlan(groups[0].group, "", "", options.clients),)
     if options.groups:
         groups = sorted(configuration.groups, key=lambda group: group.group)
     plans = []

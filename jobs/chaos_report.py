@@ -13,6 +13,7 @@ from chaos_group import GroupResult
 from job_console import JobConsole
 
 PROBLEMS_TOLD = 10
+DEFAULT_WORKLOAD = "kv"
 
 
 @dataclass
@@ -37,6 +38,7 @@ class ChaosReport:
             `restart-all`, and within.
         checks: Problems by check; a check without problems held.
         load: Load averages of this machine at the start and at the end.
+        workload: What clients did.
     """
 
     cluster: str
@@ -55,6 +57,7 @@ class ChaosReport:
     overall: tuple[float, float | None]
     checks: Mapping[str, Sequence[str]]
     load: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    workload: str = DEFAULT_WORKLOAD
 
     @property
     def held(self) -> bool:
@@ -140,6 +143,9 @@ class ChaosReport:
             document["overall_longest_gap_s"] = round(longest_s, 3)
             document["overall_longest_gap_restart_all_s"] = _rounded(longest_restart_all_s)
             document["groups"] = [self._group(group) for group in self.groups]
+        if self.workload != DEFAULT_WORKLOAD:
+            document["workload"] = self.workload
+            document["figures"] = dict(self.groups[0].figures)
         return document
 
     def _problems(self) -> Iterator[tuple[str, str]]:
@@ -194,6 +200,7 @@ class ChaosReport:
             counts = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
             console.say(f"  {operation:<12}  {counts}")
         console.say(f"{self.acknowledged:,} commands acknowledged")
+        self._tell_figures(console)
         history = merge_verdicts([group.history for group in self.groups])
         console.say(
             f"linearizable: {history.verdict.value} ({history.operations:,} operations of "
@@ -208,6 +215,14 @@ class ChaosReport:
         verdict = "all held" if not violated else f"did not hold: {', '.join(violated)}"
         violations = sum(map(len, self.checks.values()))
         console.say(f"{self.checked:,} operations checked; violations: {violations}; {verdict}")
+
+    def _tell_figures(self, console: JobConsole) -> None:
+        figures = self.groups[0].figures if self.groups else {}
+        for name, figure in figures.items():
+            if not isinstance(figure, Mapping):
+                console.say(f"  {name}: {figure:,}")
+            elif "p50" in figure:
+                console.say(f"  {name}: p50 {figure['p50']:g}, p99 {figure['p99']:g}")
 
     def _tell_gaps(self, console: JobConsole) -> None:
         of_one = " in one group" if self.is_of_many else ""

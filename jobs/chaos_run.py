@@ -19,11 +19,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TextIO, TypeAlias
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from chaos_cluster import Members, Nodes
 from chaos_gaps import SECOND_NS, Disturbance, find_gaps
-from chaos_group import ChaosCluster, GroupResult, GroupRun
+from chaos_group import ChaosCluster, GroupPlan, GroupResult, GroupRun
 from chaos_injection import Injector
 from chaos_plan import OF_GROUPS, OF_RECONCILERS, FaultKind, check_members, plan_faults
 from chaos_records import Records, history_path, open_history
@@ -32,12 +32,16 @@ from chaos_rooms import keep_voters, make_room
 from chaos_settings import ChaosPlan, Environment
 from chaos_timeline import write_timeline
 from chaos_voters import GroupVoters
+from chaos_workloads import WorkloadKind
 from job_console import JobConsole
 from job_exit import GOOD, NOT_HELD
 from job_files import write_json
 from ray_paxos.core.genesis import SYSTEM_GROUP
 from ray_paxos.errors import ClusterError, ConfigurationError
 from ray_paxos.testing.history import Event, HistoryRecorder
+
+if TYPE_CHECKING:
+    from chaos_recipe_run import RecipeRun
 
 HEAL_S = 90.0
 SETTLE_S = 1.0
@@ -50,7 +54,6 @@ CHANGES_MAX = 4
 EXPECTED_NOTICES = ("A worker died or was killed", "has been marked dead")
 """Of processes and nodes that this run killed."""
 
-
 Sink: TypeAlias = Callable[[Event], None] | None
 """Takes a history as it happens; None for nobody."""
 
@@ -62,7 +65,7 @@ class ChaosRun:
         """Nothing happens yet."""
         self._plan = plan
         self._console = console
-        self._groups: list[GroupRun] = []
+        self._groups: list[GroupRun | RecipeRun] = []
         self._start_ns = 0
         self._told_ns = 0
         self._checks: dict[str, list[str]] = {}
@@ -168,14 +171,7 @@ class ChaosRun:
         voters = self._see_voters(cluster)
         run = secrets.token_hex(4)
         self._groups = [
-            GroupRun(
-                cluster,
-                group,
-                plan.limits,
-                Records(HistoryRecorder(sinks[group.group])),
-                f"{run}.{group.group}" if plan.is_of_many else run,
-            )
-            for group in plan.groups
+            self._group_run(cluster, group, sinks[group.group], run) for group in plan.groups
         ]
         with ThreadPoolExecutor(CHANGES_MAX, thread_name_prefix="changes") as executor:
             injector = Injector(
@@ -221,7 +217,20 @@ class ChaosRun:
             overall=self._overall(end_ns, injector.disturbances),
             checks=self._checks,
             load={**load, "end": os.getloadavg()},
+            workload=plan.workload.value,
         )
+
+    def _group_run(
+        self, cluster: ChaosCluster, group: GroupPlan, sink: Sink, run: str
+    ) -> GroupRun | RecipeRun:
+        plan = self._plan
+        if plan.workload is not WorkloadKind.KV:
+            # Recipes bring Ray with them, which wrong options should not wait for.
+            from chaos_recipe_run import RecipeRun
+
+            return RecipeRun(cluster, group, plan.limits, plan.workload, run, sink)
+        name = f"{run}.{group.group}" if plan.is_of_many else run
+        return GroupRun(cluster, group, plan.limits, Records(HistoryRecorder(sink)), name)
 
     # While it runs.
 

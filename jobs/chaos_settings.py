@@ -10,6 +10,7 @@ from typing import Protocol
 from chaos_cluster import Members, Nodes
 from chaos_group import ChaosCluster, GroupPlan, WorkLimits
 from chaos_plan import FaultKind
+from chaos_workloads import WorkloadKind
 from ray_paxos.config import ClusterConfiguration
 
 
@@ -58,6 +59,7 @@ class ChaosPlan:
         json: File of the document.
         history: File of the history.
         timeline: File of the timeline.
+        workload: What clients do.
     """
 
     configuration: ClusterConfiguration
@@ -78,3 +80,4 @@ class ChaosPlan:
     json: str | None
     history: str | None
     timeline: str | None
+    workload: WorkloadKind = WorkloadKind.KV

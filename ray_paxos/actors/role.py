@@ -28,8 +28,8 @@ GROUPS = {PEERS: 2, CONTROL: 4}
 """Threads for each kind of call. A role is called by few peers, each with a call at a time."""
 WAITER_THREADS = 256
 """So many processes may wait for something at one learner; those beyond wait in Ray's queue until
-one of these has its answer, ten seconds at most. As threads they cost next to nothing: a fused member
-had 148 MB without them, and 150 with."""
+one of these has its answer, ten seconds at most. As threads they cost next to nothing: a fused
+member had 148 MB without them, and 150 with."""
 
 
 def own_handle() -> Any:

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
-from ray_paxos.core.client_calls import Call, ClientSettings
+from ray_paxos.core.client_calls import ClientSettings
 from ray_paxos.core.client_messages import (
     QueryAnswers,
     QueryFailed,
@@ -35,18 +34,16 @@ from ray_paxos.core.settings import MILLISECOND_NS
 from ray_paxos.core.values import SessionId
 from ray_paxos.errors import OutcomeUnknownError, PaxosError
 from ray_paxos.testing.batched_reads import BatchedReads, drawn_settings
-from ray_paxos.testing.calls import call_address
 from ray_paxos.testing.client import READ_SHARE, Judge, Operation, outcome_of
 from ray_paxos.testing.clock import Scheduler
 from ray_paxos.testing.network import Transport
 from ray_paxos.testing.options import ClientOptions
 from ray_paxos.testing.reads import ClientReads
+from ray_paxos.testing.session_calls import SessionCalls
 from ray_paxos.testing.violation import Violation, expect
 from ray_paxos.testing.workload import Workload
 
 NO_SESSION = SessionId(0, 0)
-FAILING_SHARE = 0.02
-"""Of all calls, so many fail at once for the client, and arrive all the same."""
 FIRST_READ = 1 << 40
 """Reads have numbers of their own."""
 UNSETTLED_MAX = 64
@@ -145,10 +142,17 @@ class CallingClient:
         )
         first = random.randrange(len(members))
         self._requests = ClientRequests(members, label="calling", first=first, settings=settings)
-        self._members = members
-        self._calls: dict[int, Call] = {}
-        self._call_count = 0
-        self._timer_ns: int | None = None
+        self._calls = SessionCalls(
+            self._requests,
+            client_id=client_id,
+            group=group,
+            members=members,
+            genesis=genesis,
+            timeout_ns=options.timeout_ns,
+            scheduler=scheduler,
+            transport=transport,
+            random=random,
+        )
         self._unsettled = 0
         # Numbers of commands that are said to be unknown, and were not asked for yet.
         self._unknown: dict[int, Operation] = {}
@@ -222,7 +226,7 @@ class CallingClient:
             self._judge.called(operation)
         submission = _Submission(self, operations, self._draw_deadline(now_ns))
         self._requests.session.enqueue(machine, commands, submission)
-        self._go_on()
+        self._calls.go_on()
 
     def _draw_deadline(self, now_ns: int) -> int:
         """A third has none, a third a short one, in which often not much can be done."""
@@ -238,7 +242,7 @@ class CallingClient:
         ask = self._requests.abandon if withdraw else self._requests.ask
         ask(number, _Submission(self, [operation]), outcomes)
         outcomes.settle()
-        self._go_on()
+        self._calls.go_on()
 
     # What it is told.
 
@@ -280,53 +284,9 @@ class CallingClient:
 
     # Calls.
 
-    def _go_on(self) -> None:
-        now_ns = self._scheduler.now_ns
-        while (call := self._requests.next_call(now_ns)) is not None:
-            self._make(call)
-        due_ns = self._requests.due_ns(now_ns)
-        if due_ns is not None and (self._timer_ns is None or due_ns < self._timer_ns):
-            self._timer_ns = max(due_ns, now_ns + 1)
-            self._scheduler.at(self._timer_ns, partial(self._ring, self._timer_ns))
-
-    def _ring(self, timer_ns: int) -> None:
-        if self._timer_ns != timer_ns:
-            return
-        self._timer_ns = None
-        outcomes = Outcomes()
-        self._requests.on_deadline(self._scheduler.now_ns, outcomes)
-        outcomes.settle()
-        self._go_on()
-
-    def _make(self, call: Call) -> None:
-        self._call_count += 1
-        number = self._call_count
-        self._calls[number] = call
-        sender = call_address(self.address.member_id, number)
-        to = Address(call.member_id, RoleName.PROPOSER)
-        self._transport.send(sender, to, self._envelope(sender, call.message))
-        if self._random.random() < FAILING_SHARE:
-            delay_ns = self._random.randrange(self._options.timeout_ns)
-            self._scheduler.after(delay_ns, partial(self._fail, number))
-
-    def _fail(self, number: int) -> None:
-        call = self._calls.pop(number, None)
-        if call is not None:
-            self._requests.on_lost(call, self._scheduler.now_ns)
-            self._go_on()
-
     def receive_answer(self, number: int, envelope: Envelope) -> None:
-        """Take in the answer of one call; what the network repeats is no answer."""
-        call = self._calls.pop(number, None)
-        if call is None:
-            return
-        outcomes = Outcomes()
-        now_ns = self._scheduler.now_ns
-        self._requests.on_answer(call, (envelope,), now_ns, outcomes)
-        if self._requests.take_lack_of_members():
-            self._requests.meet(self._members, now_ns, outcomes)
-        outcomes.settle()
-        self._go_on()
+        """Take in the answer of one call."""
+        self._calls.receive_answer(number, envelope)
 
     def receive(self, envelope: Envelope) -> None:
         """Take in the answer to a read."""
@@ -345,7 +305,5 @@ class CallingClient:
         return self._next_read
 
     def _send(self, to: Address, message: Message) -> None:
-        self._transport.send(self.address, to, self._envelope(self.address, message))
-
-    def _envelope(self, sender: Address, message: Message) -> Envelope:
-        return Envelope(self._genesis, self.group, sender, 0, 0, 0, message)
+        envelope = Envelope(self._genesis, self.group, self.address, 0, 0, 0, message)
+        self._transport.send(self.address, to, envelope)

@@ -79,6 +79,7 @@ class SimulatedCluster:
         members: By id.
         clients: By id.
         receivers: Takes answers in, by client id.
+        callers: Takes the answers of calls in, with the call's number, by client id.
     """
 
     def __init__(self, world: World, transport: Transport) -> None:
@@ -94,6 +95,7 @@ class SimulatedCluster:
         self.members = {m: SimulatedMember(world, m, self.transport) for m in world.member_ids}
         self.clients: dict[int, SimulatedClient | CallingClient] = {}
         self.receivers: dict[int, Callable[[Envelope], None]] = {}
+        self.callers: dict[int, Callable[[int, Envelope], None]] = {}
         self._calls: set[Address] = set()
 
     @property
@@ -121,9 +123,7 @@ class SimulatedCluster:
         client_id, call = split_address(to)
         (envelope,) = decode_envelopes(data)
         if call:
-            client = self.clients[client_id]
-            assert isinstance(client, CallingClient), "only they make calls"
-            client.receive_answer(call, envelope)
+            self.callers[client_id](call, envelope)
             return
         receive = self.receivers.get(client_id)
         if receive is not None:
@@ -148,6 +148,8 @@ class SimulatedCluster:
         )
         self.clients[client_id] = client
         self.receivers[client_id] = client.receive
+        if isinstance(client, CallingClient):
+            self.callers[client_id] = client.receive_answer
         client.start()
         return client
 

@@ -126,6 +126,40 @@ SITUATIONS = (
     Situation(PART_LEFT, 0.1),
 )
 
+RECIPE_SITUATIONS = (
+    Situation("permits: granted at once", 0.2),
+    Situation("permits: granted in line", 0.15),
+    Situation("permits: waited in vain", 0.1),
+    Situation("permits: renewed", 0.15),
+    Situation("permits: lost", 0.1),
+    Situation("permits: write refused", 0.05),
+    Situation("permits: released", 0.1),
+    Situation("permits: change seen", 0.15),
+    Situation("queues: acknowledged", 0.2),
+    Situation("queues: acknowledged too late", 0.15),
+    Situation("queues: handed out in line", 0.1),
+    Situation("queues: consumer gone", 0.1),
+    Situation("queues: given back", 0.1),
+    Situation("queues: dead letter", 0.1),
+    Situation("ledgers: committed", 0.2),
+    Situation("ledgers: commit lost", 0.05),
+    Situation("ledgers: aborted", 0.1),
+    Situation("ledgers: outcome awaited", 0.1),
+    Situation("counters: added", 0.2),
+    Situation("counters: ids taken", 0.2),
+    Situation("counters: value awaited", 0.15),
+    Situation("barriers: waited", 0.2),
+    Situation("barriers: left", 0.1),
+    Situation("kv-txn: transferred", 0.2),
+    Situation("kv-txn: conflict", 0.15),
+    Situation("kv-txn: all read", 0.15),
+    Situation("kv-watch: change told", 0.2),
+    Situation("kv-watch: gap told", 0.1),
+    Situation("kv-ttl: alive", 0.2),
+    Situation("kv-ttl: ended", 0.15),
+)
+"""Of runs whose seeds play recipes, two or three of eight each."""
+
 SEEDS_MIN = 26
 """Shares are asked of runs with at least so many seeds."""
 
@@ -210,13 +244,20 @@ def name_read(read: Read) -> str:
     return LEASE_READ if read.consistency is Consistency.LEASE else STALE_READ
 
 
-def missing_shares(coverages: Sequence[SeedCoverage]) -> list[str]:
-    """Which situations too few seeds saw; empty for a run of too few seeds to ask it of."""
+def missing_shares(
+    coverages: Sequence[SeedCoverage], situations: Sequence[Situation] | None = None
+) -> list[str]:
+    """Which situations too few seeds saw; empty for a run of too few seeds to ask it of.
+
+    Args:
+        coverages: Of the seeds.
+        situations: Which; None for those that all runs must see.
+    """
     if len(coverages) < SEEDS_MIN:
         return []
     return [
         f"{situation.name}: {share:.0%} of the seeds, at least {situation.share:.0%} are needed"
-        for situation in SITUATIONS
+        for situation in (SITUATIONS if situations is None else situations)
         if (share := seen_share(coverages, situation.name)) < situation.share
     ]
 

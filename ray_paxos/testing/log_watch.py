@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import msgspec
 
 from ray_paxos.core.ballot import Ballot
@@ -18,6 +20,7 @@ from ray_paxos.core.values import (
     extend_chain,
     value_hash,
 )
+from ray_paxos.machines.base import StateMachine
 from ray_paxos.machines.host import MachineHost
 from ray_paxos.machines.kv import Get, decode_result, encode_get
 from ray_paxos.machines.log import decode_page, encode_lines
@@ -163,6 +166,15 @@ class LogWatch:
             return list(page.lines), self.reference.lines[:count]
         key = _decode_get(request).key
         return decode_result(result), self.reference.key_at(key, instance_id)
+
+    def query(self, machine: str, request: bytes) -> bytes:
+        """What machines answer that have applied all that any member has; as of `MachineHost`."""
+        return self._host.query(machine, request)
+
+    def machine(self, name: str) -> StateMachine:
+        """A copy of one of them."""
+        machines = {spec.name: machine for spec, machine in self._host.machines}
+        return copy.deepcopy(machines[name])
 
     def converged(self, member_id: int, host: MachineHost) -> None:
         """In the end: the machines of a member hold what the plain execution holds."""

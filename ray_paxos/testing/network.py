@@ -147,6 +147,10 @@ class SimulatedNetwork:
         for link in links:
             self._cuts[link] += 1
 
+    def is_cut(self, source: int, target: int) -> bool:
+        """Whether nothing passes from one place to another."""
+        return self._cuts[source, target] > 0
+
     def mend(self, links: Iterable[tuple[int, int]]) -> None:
         """Undo one `cut` of the same links."""
         for link in links:

@@ -135,6 +135,7 @@ class Options:
         journal_bytes: A journal file is rolled at this size.
         journal_files: Above so many live files the votes are copied.
         learner_saves: A machine is too big for two copies: checkpoints are the learners'.
+        recipes: What clients play beside (`recipe_games`); nothing unless a run asks for it.
     """
 
     members: int
@@ -149,6 +150,7 @@ class Options:
     journal_bytes: int = 64_000
     journal_files: int = 4
     learner_saves: bool = False
+    recipes: tuple[str, ...] = ()
     network: NetworkOptions = field(default_factory=NetworkOptions)
     disk: DiskOptions = field(default_factory=DiskOptions)
     clients: ClientOptions = field(default_factory=ClientOptions)
@@ -172,6 +174,8 @@ def _differences(options: object, defaults: object) -> str:
             continue
         elif dataclasses.is_dataclass(found):
             parts.append(f"{part.name}({_differences(found, usual)})")
+        elif part.name == "recipes":
+            parts.append("recipes=" + "+".join(found))
         elif part.name == "fault_kinds":
             parts.append("faults=" + "+".join(kind.replace(" ", "-") for kind in found))
         else:

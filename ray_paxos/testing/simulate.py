@@ -22,8 +22,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ray_paxos.testing.coverage import SITUATIONS, SeedCoverage, missing_shares, seen_share
+from ray_paxos.testing.coverage import (
+    RECIPE_SITUATIONS,
+    SITUATIONS,
+    SeedCoverage,
+    Situation,
+    missing_shares,
+    seen_share,
+)
 from ray_paxos.testing.options import FAULT_KINDS, SECOND_NS
+from ray_paxos.testing.recipe_machines import RECIPE_TITLES
 from ray_paxos.testing.violation import Violation
 from ray_paxos.testing.walk import SeedResult, Walk
 
@@ -37,6 +45,7 @@ def run_seed(
     line: Callable[[str], None] | None = None,
     *,
     always: Collection[str] = (),
+    recipes: Collection[str] | None = None,
 ) -> SeedResult:
     """Walk one seed.
 
@@ -45,11 +54,13 @@ def run_seed(
         members: How many members its cluster has.
         line: Takes readable lines of everything that happens; None for none.
         always: Kinds of faults that are played whatever the seed draws.
+        recipes: What clients play beside: these, or with none of them what the seed draws; None
+            for nothing.
 
     Returns:
         What came of it; a broken rule, and any exception in the code under test, is in it.
     """
-    walk = Walk(seed, members=members, line=line, always=always)
+    walk = Walk(seed, members=members, line=line, always=always, recipes=recipes)
     try:
         return walk.run()
     except Violation as violation:
@@ -60,16 +71,22 @@ def run_seed(
 
 
 def run_seeds(
-    seeds: Sequence[int], members: int, jobs: int = 1, *, always: Collection[str] = ()
+    seeds: Sequence[int],
+    members: int,
+    jobs: int = 1,
+    *,
+    always: Collection[str] = (),
+    recipes: Collection[str] | None = None,
 ) -> Iterator[SeedResult]:
     """Walk seeds, in their order, on so many processes; arguments as of `run_seed`."""
+    run = partial(run_seed, members=members, always=tuple(always), recipes=recipes)
     if jobs == 1:
-        yield from (run_seed(seed, members, always=always) for seed in seeds)
+        yield from map(run, seeds)
         return
     # Not forked: the caller may have threads, and each seed is to start from nothing but itself.
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
     try:
-        yield from pool.map(partial(run_seed, members=members, always=tuple(always)), seeds)
+        yield from pool.map(run, seeds)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -82,11 +99,14 @@ class Summary:
         members: Of each seed's cluster.
         results: In the order of the seeds, up to the first violation.
         always: Kinds of faults that each seed plays, whatever it draws.
+        recipes: What clients play beside: these, or with none of them what the seed draws; None
+            for nothing.
     """
 
     members: int
     results: list[SeedResult]
     always: Collection[str] = ()
+    recipes: Collection[str] | None = None
 
     @property
     def coverages(self) -> list[SeedCoverage]:
@@ -101,7 +121,17 @@ class Summary:
     @property
     def missing(self) -> list[str]:
         """Situations that too few seeds saw; how many have to is set for what seeds draw freely."""
-        return [] if self.always else missing_shares(self.coverages)
+        if self.always:
+            return []
+        missing = missing_shares(self.coverages)
+        if self.draws_recipes:
+            missing += missing_shares(self.coverages, RECIPE_SITUATIONS)
+        return missing
+
+    @property
+    def draws_recipes(self) -> bool:
+        """Whether each seed draws which recipes are played."""
+        return self.recipes is not None and not self.recipes
 
     def document(self) -> dict[str, object]:
         """For `--json`."""
@@ -119,12 +149,16 @@ class Summary:
             "faults": dict(sorted(faults.items())),
             "messages": dict(sorted(messages.items())),
             "situations": {
-                s.name: round(seen_share(self.coverages, s.name), 4) for s in SITUATIONS
+                s.name: round(seen_share(self.coverages, s.name), 4) for s in self._situations
             },
             "missing_situations": self.missing,
             "violations": 1 if violation is not None else 0,
             "violation": _document_of(violation) if violation is not None else None,
         }
+
+    @property
+    def _situations(self) -> Sequence[Situation]:
+        return (*SITUATIONS, *(() if self.recipes is None else RECIPE_SITUATIONS))
 
     def _hours(self) -> float:
         return sum(c.virtual_ns for c in self.coverages) / (3_600 * SECOND_NS)
@@ -143,9 +177,12 @@ class Summary:
         print(f"{sum(faults.values())} faults injected: {_listed(faults)}")
         print(f"network: {_listed(messages)}")
         print("seeds that saw:")
-        for situation in SITUATIONS:
+        for situation in self._situations:
             share = seen_share(self.coverages, situation.name)
-            demanded = "" if self.always else f" (at least {situation.share:.0%})"
+            is_demanded = not self.always and (
+                self.draws_recipes or situation not in RECIPE_SITUATIONS
+            )
+            demanded = f" (at least {situation.share:.0%})" if is_demanded else ""
             print(f"  {share:6.1%} {situation.name}{demanded}")
         print(f"violations: {document['violations']}")
 
@@ -154,12 +191,18 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
 
 
-def report_violation(result: SeedResult, members: int, always: Collection[str] = ()) -> None:
+def report_violation(
+    result: SeedResult,
+    members: int,
+    always: Collection[str] = (),
+    recipes: Collection[str] | None = None,
+) -> None:
     """Print a broken rule, and how to see it again; arguments as of `run_seed`."""
     print(f"SEED={result.seed} members={members} step={result.steps}", file=sys.stderr)
     print(f"options: {result.options}", file=sys.stderr)
     print(f"violation: {result.violation}", file=sys.stderr)
     replay = f"python -m ray_paxos.testing.simulate --seeds {result.seed} --members {members}"
+    replay += "".join(f" {word}" for word in ("--recipes", *recipes)) if recipes is not None else ""
     replay += "".join(f" --always {shlex.quote(kind)}" for kind in always)
     print(f"replay: {replay} --trace", file=sys.stderr)
 
@@ -207,6 +250,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KIND",
         help=f"play this kind of fault in each seed; may be repeated: {', '.join(FAULT_KINDS)}",
     )
+    parser.add_argument(
+        "--recipes",
+        nargs="*",
+        choices=RECIPE_TITLES,
+        metavar="RECIPE",
+        help="let further clients play these recipes, or without names two or three that each seed "
+        "draws; all else that a seed draws stays as it is, but its faults fall elsewhere: "
+        f"{', '.join(RECIPE_TITLES)}",
+    )
     parser.add_argument("--json", type=Path, help="write what was run to this file")
     parser.add_argument("--jobs", type=_parse_jobs, default=JOBS, help=f"processes ({JOBS})")
     parser.add_argument("-v", "--verbose", action="store_true", help="print a line for each seed")
@@ -232,16 +284,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.json is not None and not options.json.absolute().parent.is_dir():
         parser.error(f"--json {options.json}: its folder does not exist")
-    summary = Summary(options.members, [], options.always)
+    summary = Summary(options.members, [], options.always, options.recipes)
     if options.trace:
         if len(options.seeds) != 1:
             parser.error("--trace shows one seed: give it with --seeds N")
         summary.results.append(
-            run_seed(options.seeds[0], options.members, print, always=options.always)
+            run_seed(
+                options.seeds[0],
+                options.members,
+                print,
+                always=options.always,
+                recipes=options.recipes,
+            )
         )
     else:
         for result in run_seeds(
-            options.seeds, options.members, options.jobs, always=options.always
+            options.seeds,
+            options.members,
+            options.jobs,
+            always=options.always,
+            recipes=options.recipes,
         ):
             summary.results.append(result)
             if options.verbose:
@@ -252,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json is not None:
         options.json.write_text(json.dumps(summary.document(), indent=1) + "\n")
     if summary.violation is not None:
-        report_violation(summary.violation, options.members, options.always)
+        report_violation(summary.violation, options.members, options.always, options.recipes)
         return 1
     for missing in summary.missing:
         print(f"too rarely seen: {missing}", file=sys.stderr)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.genesis import Configuration
@@ -25,9 +25,11 @@ from ray_paxos.testing.coverage import ENTRY_ADOPTED, KEPT, SeedCoverage
 from ray_paxos.testing.faults import FaultInjector
 from ray_paxos.testing.network import SimulatedNetwork
 from ray_paxos.testing.options import SECOND_NS, Options
+from ray_paxos.testing.recipe_games import RecipeGames, draw_recipes
 from ray_paxos.testing.swarm import draw_options
 from ray_paxos.testing.trace import Trace, name_member
 from ray_paxos.testing.violation import Violation, expect
+from ray_paxos.testing.wait_lines import LinedNetwork
 from ray_paxos.testing.world import World
 
 SAFETY_MIN_NS = 2 * SECOND_NS
@@ -72,6 +74,7 @@ class Walk:
         line: Callable[[str], None] | None = None,
         options: Options | None = None,
         always: Collection[str] = (),
+        recipes: Collection[str] | None = None,
     ) -> None:
         """Make the world.
 
@@ -81,14 +84,27 @@ class Walk:
             line: Takes readable lines of what happens; None for none.
             options: Instead of those that the seed draws.
             always: Kinds of faults that are played whatever the seed draws.
+            recipes: What clients play beside (`recipe_games`): these, or with none of them what
+                the seed draws; None for nothing.
         """
         self.seed = seed
         # A string, since Random(-1) is Random(1); members, so that each size has worlds of its own.
         draw = random.Random(f"{seed}/{members}")
         self.options = options or draw_options(draw, members, always)
+        # Of recipes alone, so that without them nothing is drawn that would not be drawn anyway.
+        own = random.Random(f"recipes/{seed}/{members}")
+        if recipes is not None:
+            played = tuple(recipes) or draw_recipes(own)
+            self.options = replace(self.options, recipes=played)
         self.world = World.make(self.options, draw, Trace(line))
         network = SimulatedNetwork(self.world.scheduler, draw, self.options.network)
-        self.cluster = SimulatedCluster(self.world, network)
+        self.games: RecipeGames | None = None
+        if self.options.recipes:
+            lines = LinedNetwork(network, self.world.scheduler, own)
+            self.cluster = SimulatedCluster(self.world, lines)
+            self.games = RecipeGames(self.cluster, lines, own)
+        else:
+            self.cluster = SimulatedCluster(self.world, network)
         self.world.checker.coverage.messages = network.counts
         self.faults = FaultInjector(self.cluster, network)
 
@@ -122,21 +138,28 @@ class Walk:
             member.start()
         for index in range(self.options.clients.count):
             self.cluster.add_client(CLIENT_ID + index, index % self.options.groups)
+        if self.games is not None:
+            self.games.start()
         self.faults.start()
 
     def _safety_phase(self) -> None:
         coverage = self.world.checker.coverage
         while self.world.now_ns < SAFETY_MAX_NS:
             self._go_on()
-            if coverage.is_worth_it and self.world.now_ns >= SAFETY_MIN_NS:
+            has_played = self.games is None or self.games.is_worth_it
+            if coverage.is_worth_it and has_played and self.world.now_ns >= SAFETY_MIN_NS:
                 break
         while sum(coverage.faults.values()) < 5:
             self._go_on()
 
     def _liveness_phase(self) -> None:
         self.faults.heal()
+        if self.games is not None:
+            self.games.healed()
         is_damaged = any(self.world.checker.damage.values())
-        length_ns = LIVENESS_NS + (SCRUBBING_NS if is_damaged else 0)
+        # The more machines there are, the more files a checkpoint has.
+        scrubbing_ns = SCRUBBING_NS * (1 + len(self.options.recipes))
+        length_ns = LIVENESS_NS + (scrubbing_ns if is_damaged else 0)
         end_ns = self.world.now_ns + length_ns
         coverage = self.world.checker.coverage
         clients = self.cluster.clients.values()
@@ -148,6 +171,8 @@ class Walk:
                 continue
             for client in clients:
                 client.stopped = True
+            if self.games is not None:
+                self.games.stop()
             missing = self._missing()
             if not missing:
                 self._finish()
@@ -189,6 +214,8 @@ class Walk:
         for client in self.cluster.clients.values():
             if not client.is_idle:
                 return f"client {client.address.member_id} waits for an answer"
+        if self.games is not None and (missing := self.games.missing()):
+            return missing
         for process in self.cluster.processes:
             if not process.is_serving:
                 return f"{process.name} does not serve"
@@ -264,6 +291,8 @@ class Walk:
                     what = f"number {operation.number} of {operation.session} has no answer"
                     raise Violation("liveness", what)
         checker.check_histories()
+        if self.games is not None:
+            self.games.finish()
 
     def _check_checkpoints(self, member_id: int, group: int) -> None:
         """What nobody has loaded yet must be right, too."""

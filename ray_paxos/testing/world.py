@@ -18,13 +18,20 @@ from ray_paxos.machines.registry import MachineRegistry
 from ray_paxos.testing.checker import Checker
 from ray_paxos.testing.clock import Scheduler
 from ray_paxos.testing.options import Options
+from ray_paxos.testing.recipe_machines import RECIPE_CLASSES, machines_of
 from ray_paxos.testing.trace import Trace, name_member
 from ray_paxos.testing.workload import KV_MACHINE, LOG_MACHINE
 
 MACHINES = (MachineSpec(KV_MACHINE, "kv", 1), MachineSpec(LOG_MACHINE, "log", 1))
 
 
-def make_genesis(members: int, groups: int, followers: int = 0, spares: int = 0) -> Genesis:
+def make_genesis(
+    members: int,
+    groups: int,
+    followers: int = 0,
+    spares: int = 0,
+    machines: tuple[MachineSpec, ...] = MACHINES,
+) -> Genesis:
     """A cluster of members A, B, C ... (ids 1, 2, 3 ...): voters, then followers, then spares.
 
     Spares have no group; those that join later are no part of it at all (`Options.joiners`).
@@ -32,7 +39,7 @@ def make_genesis(members: int, groups: int, followers: int = 0, spares: int = 0)
     everybody = tuple(Voter(m, m) for m in range(1, members + followers + spares + 1))
     specs = tuple(MemberSpec(name_member(each.member_id), each.member_id) for each in everybody)
     group_specs = tuple(
-        GroupSpec(g, everybody[:members], MACHINES, followers=everybody[members:][:followers])
+        GroupSpec(g, everybody[:members], machines, followers=everybody[members:][:followers])
         for g in range(groups)
     )
     return Genesis(1, "simulated", "0" * 32, specs, group_specs)
@@ -69,10 +76,13 @@ class World:
     @classmethod
     def make(cls, options: Options, random: Random, trace: Trace) -> World:
         """A world where nothing has happened yet."""
-        genesis = make_genesis(options.members, options.groups, options.followers, options.spares)
+        machines = (*MACHINES, *machines_of(options.recipes))
+        genesis = make_genesis(
+            options.members, options.groups, options.followers, options.spares, machines
+        )
         scheduler = Scheduler()
         classes = (KeyValueMachine, BigLogMachine if options.learner_saves else LogMachine)
-        registry = MachineRegistry(classes)
+        registry = MachineRegistry((*classes, *(RECIPE_CLASSES if options.recipes else ())))
         members = len(genesis.members) + options.joiners
         checker = Checker(genesis, members, scheduler, options.drift_ppm, registry)
         return cls(options, random, genesis, trace, checker, scheduler, registry)
