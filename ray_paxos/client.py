@@ -242,7 +242,7 @@ class Client:
 
     # Outcomes that were not known in time.
 
-    def outcome(self, number: int, *, timeout_s: float = 30.0) -> Result:
+    def outcome(self, number: int | None, *, timeout_s: float = 30.0) -> Result:
         """What became of a command after all, of which an `OutcomeUnknownError` was told.
 
         The client goes on sending the command by itself until that is known; this waits for it.
@@ -264,7 +264,7 @@ class Client:
         """
         return self._ask(number, timeout_s, withdraw=False)
 
-    def abandon(self, number: int, *, timeout_s: float = 30.0) -> Result | None:
+    def abandon(self, number: int | None, *, timeout_s: float = 30.0) -> Result | None:
         """Give up a command of which an `OutcomeUnknownError` was told, and hear what became of it.
 
         The number is withdrawn: if the log does not have the command yet, it never will. Commands
@@ -287,7 +287,7 @@ class Client:
         except WithdrawnError:
             return None
 
-    def _ask(self, number: int, timeout_s: float, *, withdraw: bool) -> Result:
+    def _ask(self, number: int | None, timeout_s: float, *, withdraw: bool) -> Result:
         deadline_ns = deadline_of(timeout_s)
         if type(number) is not int:
             raise ConfigurationError(f"number: found {number!r}; allowed: a whole number")

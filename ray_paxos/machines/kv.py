@@ -372,13 +372,16 @@ def decode_changed(data: bytes) -> Changed:
     return _decode_changed(data)
 
 
-def decode_result(data: bytes) -> KvResult:
+def decode_result(data: bytes | None) -> KvResult:
     """Read the result of a command, or the answer to a get.
+
+    Args:
+        data: As a client got it; None is the result of no command of this machine.
 
     Raises:
         msgspec.DecodeError: Not a result of this machine.
     """
-    return _decode_result(data)
+    return _decode_result(data or b"")
 
 
 def decode_page(data: bytes) -> Page:
