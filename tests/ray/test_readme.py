@@ -31,6 +31,7 @@ ELSEWHERE = {
     "In Python": "it makes a cluster of its own",
     "Members and groups that come and go": "it needs several nodes",
     "The chosen log as a table": "it reads a folder",
+    "Testing your own machines": "it is a test",
 }
 """Sections whose blocks have tests of their own below."""
 
@@ -40,8 +41,8 @@ def blocks() -> Iterator[tuple[str, str]]:
     text = (Path(__file__).parent.parent.parent / "README.md").read_text()
     section, inside, lines = "", False, list[str]()
     for line in text.splitlines():
-        if line.startswith("## "):
-            section = line.removeprefix("## ")
+        if line.startswith(("## ", "### ")):
+            section = line.lstrip("# ")
         elif line == "```python":
             inside, lines = True, []
         elif line == "```" and inside:
@@ -122,6 +123,29 @@ def test_the_log_is_read_as_a_table(shown: ray_paxos.Cluster) -> None:
     names: dict[str, Any] = {}
     run(block, names)
     assert names["log"].num_rows > 0
+
+
+class Ledger(ray_paxos.StateMachine):
+    """Tells of a line whether it was there before."""
+
+    kind = "ledger"
+
+    def __init__(self) -> None:
+        self._lines: dict[bytes, None] = {}
+
+    def apply(self, command: bytes, context: ray_paxos.ApplyContext) -> bytes:
+        was_there = command in self._lines
+        self._lines[command] = None
+        return b"known" if was_there else b"new"
+
+    def query(self, request: bytes) -> bytes:
+        return b"%d" % len(self._lines)
+
+
+def test_the_test_of_ones_own_machine_passes(ray_paxos_cluster: Any) -> None:
+    names: dict[str, Any] = {"Ledger": Ledger}
+    run(block_of("Testing your own machines"), names)
+    names["test_ledger"](ray_paxos_cluster)
 
 
 def test_no_section_is_named_in_vain() -> None:

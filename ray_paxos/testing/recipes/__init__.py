@@ -1,0 +1,1 @@
+"""Recipes as simulated clients play them, each with the rules that its clients must find kept."""
