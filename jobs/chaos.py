@@ -97,7 +97,8 @@ of a recipe. The document has besides: `workload`, and `figures`: counts of what
 handed out and the like; times as `p50`, `p99` and `longest` in ms: `hand_over_ms` (of locks: from a
 release until who waited has it; of queues: from a put until the item is handed out),
 `told_after_ms` (of watches: after the write was acknowledged), and `latency_ms` by operation.
-They are of one group, so not with `--groups`; `--history` is for `kv` and `kv-txn`.
+They are of one group, so not with `--groups`; `linearizability` is null where there is no model of
+the recipe; `--history` is for `kv` and `kv-txn`, of which the model is `chaos_judge_keys.Bank`.
 
 `--history FILE` is written as it happens (with `--groups` one file a group, its number before the
 ending); `python -m ray_paxos.testing.check FILE --model kv` checks it again. `--timeline FILE` is

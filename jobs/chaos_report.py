@@ -131,7 +131,7 @@ class ChaosReport:
             "gap_limit_s": self.gap_limit_s,
             "restart_gap_limit_s": self.restart_gap_limit_s,
             "gaps": [self._gap(group, gap) for group, gap in self.gaps],
-            "linearizability": _history(history),
+            "linearizability": _history(history) if self._has_history else None,
             "checked": self.checked,
             "checks": {name: not problems for name, problems in self.checks.items()},
             "violations": [f"{name}: {text}" for name, text in self._problems()],
@@ -147,6 +147,11 @@ class ChaosReport:
             document["workload"] = self.workload
             document["figures"] = dict(self.groups[0].figures)
         return document
+
+    @property
+    def _has_history(self) -> bool:
+        """Whether there was one to check: not of every workload."""
+        return any("linearizable" in group.checks for group in self.groups)
 
     def _problems(self) -> Iterator[tuple[str, str]]:
         for name, problems in self.checks.items():
@@ -202,11 +207,12 @@ class ChaosReport:
         console.say(f"{self.acknowledged:,} commands acknowledged")
         self._tell_figures(console)
         history = merge_verdicts([group.history for group in self.groups])
-        console.say(
-            f"linearizable: {history.verdict.value} ({history.operations:,} operations of "
-            f"{history.keys:,} keys, at most {history.operations_max:,} of one, checked in "
-            f"{history.elapsed_s:.1f} s)"
-        )
+        if self._has_history:
+            console.say(
+                f"linearizable: {history.verdict.value} ({history.operations:,} operations of "
+                f"{history.keys:,} keys, at most {history.operations_max:,} of one, checked in "
+                f"{history.elapsed_s:.1f} s)"
+            )
         self._tell_gaps(console)
         for name, problems in self.checks.items():
             for problem in problems[:PROBLEMS_TOLD]:

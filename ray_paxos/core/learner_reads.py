@@ -166,9 +166,13 @@ class LearnerReads:
         except NotYetError as error:
             if query.wait_ms:
                 raise
-            return QueryFailed(request_id, applied_through, encodable(str(error)), QueryProblem.REFUSED)
+            return QueryFailed(
+                request_id, applied_through, encodable(str(error)), QueryProblem.REFUSED
+            )
         except QueryError as error:
-            return QueryFailed(request_id, applied_through, encodable(str(error)), QueryProblem.REFUSED)
+            return QueryFailed(
+                request_id, applied_through, encodable(str(error)), QueryProblem.REFUSED
+            )
         return QueryResult(request_id, applied_through, result, learned)
 
     def refusal(

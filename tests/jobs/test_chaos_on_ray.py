@@ -48,6 +48,7 @@ def run_chaos(
     *arguments: str,
     program: tuple[str, ...] = ("jobs/chaos.py",),
     configuration: str = CONFIGURATION,
+    has_history: bool = True,
     limit_s: float,
 ) -> dict[str, Any]:
     """Run the job, which has to find everything in order and to leave nothing running."""
@@ -57,7 +58,8 @@ def run_chaos(
         done = subprocess.run(
             [
                 *(sys.executable, *program, "--config", str(config), "--json", str(document)),
-                *("--history", str(folder / "history.jsonl"), *arguments),
+                *(("--history", str(folder / "history.jsonl")) if has_history else ()),
+                *arguments,
             ],
             # Decided here, not by what lies in ~/.ray.
             env={**box.environment, "RAY_AUTH_MODE": "disabled"},
@@ -113,6 +115,30 @@ def test_a_short_run_over_groups_that_change_their_members_holds(tmp_path: Path)
     assert [group["group"] for group in told["groups"]] == [1, 2]
     assert all(group["acknowledged"] > 50 for group in told["groups"])
     assert "Everything held." in (tmp_path / "run.html").read_text()
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "workload",
+    [
+        *("lock", "rw-lock", "semaphore", "election", "queue", "ledger", "counter", "barrier"),
+        *("kv-txn", "watch", "object"),
+    ],
+)
+def test_recipes_hold_while_roles_members_and_masters_are_killed(
+    tmp_path: Path, workload: str
+) -> None:
+    told = run_chaos(
+        tmp_path,
+        *("--workload", workload, "--faults", "kill-role,kill-member,drop-master"),
+        *("--seconds", "60"),
+        has_history=False,
+        limit_s=400,
+    )
+    assert told["workload"] == workload
+    assert sum(told["faults"].values()) >= 8
+    assert told["acknowledged"] > 200
 
 
 @pytest.mark.nightly

@@ -88,7 +88,8 @@ def test_a_configuration_may_name_it(shop: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["kv", "", "a:", ":B", "a b:C", "a..b:C", "a:B.C", "a:" + "b" * 600],
+    "kind",
+    ["kv", "", "a:", ":B", "a b:C", "a..b:C", "a:B.C", "a:" + "b" * 600],
 )
 def test_a_path_is_a_module_and_a_class(kind: str) -> None:
     assert not is_own(kind)

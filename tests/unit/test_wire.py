@@ -90,8 +90,7 @@ VERSION_1 = {
     "submitted": "request_id results",
     "redirected": "request_id master retry_after_ms untouched",
     "refused": "request_id code message retry_after_ms",
-    "query": "request_id machine request at_least consistency max_staleness_ms timeout_ms "
-    "wait_ms",
+    "query": "request_id machine request at_least consistency max_staleness_ms timeout_ms wait_ms",
     "query_many": "request_id machine requests at_least consistency max_staleness_ms timeout_ms "
     "bytes_max",
     "query_answers": "request_id applied_through results refusals learned",
