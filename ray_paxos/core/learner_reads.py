@@ -163,16 +163,11 @@ class LearnerReads:
             return QueryAnswers(request_id, applied_through, results, refusals, learned)
         try:
             result = host.query(query.machine, query.request)
-        except NotYetError as error:
-            if query.wait_ms:
-                raise
-            return QueryFailed(
-                request_id, applied_through, encodable(str(error)), QueryProblem.REFUSED
-            )
         except QueryError as error:
-            return QueryFailed(
-                request_id, applied_through, encodable(str(error)), QueryProblem.REFUSED
-            )
+            if query.wait_ms and isinstance(error, NotYetError):
+                raise
+            why = encodable(str(error))
+            return QueryFailed(request_id, applied_through, why, QueryProblem.REFUSED)
         return QueryResult(request_id, applied_through, result, learned)
 
     def refusal(

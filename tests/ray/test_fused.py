@@ -13,9 +13,10 @@ import ray
 import ray_paxos
 from ray_paxos.actors.addressed import encode_addressed
 from ray_paxos.actors.launching import live_actor_names
-from ray_paxos.actors.line_exchange import REPLY_TIMEOUT_S, WATCHERS_MAX
+from ray_paxos.actors.line_exchange import REPLY_TIMEOUT_S
 from ray_paxos.actors.names import NAMESPACE
 from ray_paxos.actors.proposer import CLIENT_THREADS
+from ray_paxos.actors.proposer_shell import WATCHERS_MAX
 from ray_paxos.config import parse_configuration
 from ray_paxos.core.wire import encode_envelopes
 from ray_paxos.errors import ConfigurationError

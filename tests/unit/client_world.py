@@ -16,6 +16,7 @@ from random import Random
 from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.client_messages import (
     OpenSession,
+    Query,
     Redirected,
     RefusalCode,
     Refused,
@@ -135,6 +136,7 @@ class World:
     def arrive(self, copy: Copy) -> None:
         """A call reaches its member."""
         message = copy.call.message
+        assert not isinstance(message, Query), "of clients that wait"
         if copy.call.member_id != self.master:
             copy.answer = Redirected(message.request_id, self.master, 50, untouched=True)
             self.answers.append(copy)
