@@ -68,7 +68,7 @@ class HeldQueries:
 
     def __init__(self) -> None:
         """Hold none."""
-        self._tickets = itertools.count(1)
+        self._last_ticket = 0
         self._held: dict[int, HeldQuery] = {}
         self._by_request: dict[tuple[Address, int], int] = {}
         self._by_topic: dict[Topic, dict[int, None]] = {}
@@ -104,7 +104,8 @@ class HeldQueries:
             return False
         if earlier is not None:
             self._forget(earlier)
-        ticket = next(self._tickets)
+        self._last_ticket += 1
+        ticket = self._last_ticket
         self._by_request[key] = ticket
         self._held[ticket] = HeldQuery(sender, query, topic)
         self._wait(ticket, topic)
