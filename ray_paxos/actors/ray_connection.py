@@ -34,6 +34,8 @@ from ray_paxos.actors.ray_head import (
 from ray_paxos.config import RayConfiguration
 from ray_paxos.errors import ClusterError
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -112,12 +114,16 @@ def connect_running_ray(address: str | None, record_folder: Path) -> Connection:
 
 def _initialise(address: str | None) -> None:
     try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            include_dashboard=None if address else False,
-        )
+        try:
+            _init_ray(address)
+        except Exception as error:
+            # A bare one says that a node of its own took longer than Ray waits, half a minute, as
+            # on a machine that is busy: once more, with what is in the machine's memory now.
+            if type(error) is not Exception or address is not None:
+                raise
+            _logger.warning("Ray took too long to start, and is started once more: %s", error)
+            ray.shutdown()
+            _init_ray(address)
     except (ConnectionError, RuntimeError, ValueError, RayError, SystemExit) as error:
         # Ray ends the process by SystemExit where a GCS does not answer.
         what = f"connect to the Ray cluster at {address}" if address else "start Ray here"
@@ -129,6 +135,21 @@ def _initialise(address: str | None) -> None:
                 "cluster of your own"
             )
         raise ClusterError(f"cannot {what}: {reason}") from error
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise ClusterError(
+            f"cannot start Ray here: {error} Try again once the machine has less to do"
+        ) from error
+
+
+def _init_ray(address: str | None) -> None:
+    ray.init(
+        address=address or "local",
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        include_dashboard=None if address else False,
+    )
 
 
 def _use_token_of_this_machine() -> None:

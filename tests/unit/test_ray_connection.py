@@ -11,6 +11,7 @@ import ray
 from ray_paxos.actors import ray_connection
 from ray_paxos.actors.ray_connection import connect_ray
 from ray_paxos.config import RayConfiguration
+from ray_paxos.errors import ClusterError
 
 VARIABLES = RayConfiguration().environment()
 
@@ -54,3 +55,47 @@ def test_a_ray_of_others_is_joined_with_its_own_settings(machine: pytest.MonkeyP
     machine.setattr(ray_connection, "_current_address", lambda: "127.0.0.1:1")
     assert taken(None) == set()
     assert taken("auto") == set()
+
+
+class SlowRay:
+    """Fails so often as Ray does where its node takes too long to start."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+        self.inits: list[str] = []
+        self.shutdowns = 0
+
+    def init(self, *, address: str, **options: object) -> None:
+        self.inits.append(address)
+        self.left -= 1
+        if self.left >= 0:
+            raise Exception("The current node timed out during startup.")
+
+    def shutdown(self) -> None:
+        self.shutdowns += 1
+
+
+def slow_ray(monkeypatch: pytest.MonkeyPatch, times: int) -> SlowRay:
+    found = SlowRay(times)
+    monkeypatch.setattr(ray, "init", found.init)
+    monkeypatch.setattr(ray, "shutdown", found.shutdown)
+    return found
+
+
+def test_a_ray_that_was_too_slow_to_start_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = slow_ray(monkeypatch, times=1)
+    ray_connection._initialise(None)
+    assert found.inits == ["local", "local"]
+    assert found.shutdowns == 1
+
+
+def test_one_that_never_starts_is_told_as_our_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = slow_ray(monkeypatch, times=5)
+    with pytest.raises(ClusterError, match=r"cannot start Ray here: .*timed out"):
+        ray_connection._initialise(None)
+    assert len(found.inits) == 2
+    with pytest.raises(ClusterError, match="timed out"):
+        ray_connection._initialise("127.0.0.1:1")
+    assert len(found.inits) == 3, "somebody else's is not tried again"
