@@ -53,7 +53,13 @@ def play_isolation(cluster: HostCluster, key: str, but_for: tuple[str, ...]) -> 
     cluster.wait_until_whole()
 
 
-@pytest.mark.parametrize("but_for", [(), (HEAD,)], ids=["from all", "from all but the GCS"])
+@pytest.mark.parametrize(
+    "but_for",
+    [
+        pytest.param((), id="from all"),
+        pytest.param((HEAD,), id="from all but the GCS", marks=pytest.mark.slow),
+    ],
+)
 def test_a_majority_serves_without_the_masters_host_and_that_host_serves_nothing_stale(
     five: HostCluster, but_for: tuple[str, ...]
 ) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.ray.subprocesses import sandbox
 
 PROGRAM = """
@@ -174,6 +176,9 @@ nodes.shutdown()
 """
 
 
+# Five raylets, and what they start, on two cores: two minutes and a half beside other tests. The
+# steps are played without Ray in tests/unit/test_drained_nodes.py.
+@pytest.mark.slow
 def test_groups_move_off_a_node_that_ray_drains_and_it_ends() -> None:
     with sandbox() as box:
         box.environment["RAY_AUTH_MODE"] = "disabled"
