@@ -439,6 +439,7 @@ class KeyValue:
         prefix: str = "",
         *,
         position: KeyPosition | None = None,
+        from_instance_id: int | None = None,
         initial: bool = False,
         timeout_s: float = WRITE_TIMEOUT_S,
     ) -> KeyWatch:
@@ -448,6 +449,8 @@ class KeyValue:
             prefix: What they begin with; empty for all keys. A watch of the keys below one head, as
                 `ui/`, is not woken by changes of others.
             position: Where an earlier watch of the prefix had come to; None to begin here and now.
+            from_instance_id: Instead, of a space in one group: begin with the changes of this
+                instance of its log, such as the `instance_id` of a result.
             initial: Whether to begin with the keys that there are.
             timeout_s: How long to wait for the groups, to begin.
 
@@ -459,6 +462,8 @@ class KeyValue:
         """
         check_key(prefix, "prefix")
         deadline_of(timeout_s)
+        if from_instance_id is not None:
+            position = self._position_before(from_instance_id, position)
         return KeyWatch(
             space_prefix=self._prefix,
             prefix=prefix,
@@ -503,6 +508,18 @@ class KeyValue:
             self._clients.close(timeout_s=timeout_s)
 
     # Helpers.
+
+    def _position_before(self, instance_id: int, position: KeyPosition | None) -> KeyPosition:
+        if type(instance_id) is not int or instance_id < 1 or position is not None:
+            raise ConfigurationError(
+                f"from_instance_id: found {instance_id!r}; allowed: 1 or more, and no position"
+            )
+        if len(self.groups) != 1:
+            raise ConfigurationError(
+                f"from_instance_id: {self.name} is spread over {len(self.groups)} groups, each "
+                "with instances of its own; allowed: the position of an earlier watch"
+            )
+        return KeyPosition({self.groups[0]: (instance_id, 0)})
 
     def _inner(self, key: str, what: str = "key") -> str:
         """A key as its group's machine knows it."""

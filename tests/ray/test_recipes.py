@@ -17,7 +17,13 @@ import ray_paxos
 from ray_paxos.actors.launching import actor_names
 from ray_paxos.actors.names import NAMESPACE
 from ray_paxos.config import parse_configuration
-from ray_paxos.errors import LeaseLostError, WaitTimeoutError
+from ray_paxos.errors import (
+    CompactedError,
+    ConfigurationError,
+    LeaseLostError,
+    WaitTimeoutError,
+)
+from ray_paxos.machines import kv
 from ray_paxos.recipes.election import Leader
 from ray_paxos.recipes.lock import Lock
 from tests.ray.helpers import PATIENCE_S, wait_for
@@ -214,6 +220,25 @@ def test_a_watch_misses_nothing_while_masters_are_killed(served: ray_paxos.Clust
     flags.put("ui/9", b"later")
     with flags.watch("ui/", position=position) as again:
         assert again.next(PATIENCE_S).key == "ui/9"
+
+
+def test_a_watch_goes_on_from_an_instance_as_far_as_it_is_remembered(
+    served: ray_paxos.Cluster,
+) -> None:
+    jobs = served.kv("jobs", groups=[1])
+    with jobs.watch() as watch:
+        written = jobs._client("a").propose(kv.encode_put(jobs._inner("a"), b"1"))
+        jobs.put("b", b"2")
+        assert [watch.next(PATIENCE_S).key for _ in range(2)] == ["a", "b"]
+    with jobs.watch(from_instance_id=written.instance_id) as again:
+        assert [again.next(PATIENCE_S).key for _ in range(2)] == ["a", "b"]
+    with jobs.watch(from_instance_id=1) as older, pytest.raises(CompactedError, match="remembers"):
+        older.next(PATIENCE_S)
+    for wrong in (0, -1, True, "1"):
+        with pytest.raises(ConfigurationError, match="from_instance_id"):
+            jobs.watch(from_instance_id=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="spread over 2 groups"):
+        served.kv("flags").watch(from_instance_id=1)
 
 
 class Tally(ray_paxos.Replicated):
