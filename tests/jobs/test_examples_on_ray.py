@@ -15,6 +15,10 @@ from tests.jobs.play_examples import PLAYED
 from tests.ray.subprocesses import ROOT, TIMEOUT_S, sandbox
 
 
+# Half a minute alone; beside other tests that start Ray PhxKV's checkpoints took too long once.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What became of each."""
