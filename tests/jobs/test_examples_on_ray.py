@@ -14,7 +14,6 @@ import pytest
 from tests.jobs.play_examples import PLAYED
 from tests.ray.subprocesses import ROOT, TIMEOUT_S, sandbox
 
-
 # Half a minute alone; beside other tests that start Ray PhxKV's checkpoints took too long once.
 pytestmark = pytest.mark.slow
 
