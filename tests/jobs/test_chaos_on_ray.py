@@ -80,8 +80,6 @@ def run_chaos(
     return told
 
 
-# Passes alone in 26 s, and beside tests/hosts; within the whole suite it failed twice.
-@pytest.mark.slow
 def test_a_short_run_with_kills_pauses_and_transfers_holds(tmp_path: Path) -> None:
     kinds = "kill-role,drop-master,pause-member"
     told = run_chaos(

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, cast
 
 import pytest
@@ -55,7 +56,12 @@ class PlayedFuture(Future[Any]):
         error = self.bench.interrupts.pop(self.what, None)
         if error is not None:
             raise error
-        return super().result(PATIENCE_S)
+        try:
+            return super().result(PATIENCE_S)
+        except FutureTimeoutError as error:
+            # As a client tells it: a watch that is closed ends by it, after its test. Any other
+            # error would break its thread off, and be told of whatever test runs then.
+            raise QueryError(f"the bench gave no answer within {PATIENCE_S:g} s") from error
 
     def begin(self) -> bool:
         """It is sent: from now on it cannot be cancelled. False where it was."""
