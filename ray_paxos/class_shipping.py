@@ -147,6 +147,7 @@ def pickled_by_value(value: Any, types: Types) -> bytes:
             reader = _Unpickler(io.BytesIO(data), types)
             reader.load()
         except Exception as error:
+            # Pickling runs the user's code: whatever that raises says why it cannot be sent.
             raise ConfigurationError(_unpicklable(value, error)) from error
         if reader.modules <= modules:
             break
@@ -285,6 +286,7 @@ def _problem_of(value: Any) -> str:
     try:
         dumps(value, Types({}))
     except Exception:
+        # As where it was to be sent.
         function = getattr(value, "__func__", getattr(value, "fget", value))
         if isinstance(function, FunctionType):
             mentioned = _closure_of(function)
