@@ -18,9 +18,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from ray_paxos.actors.outcomes import Result
 from ray_paxos.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -38,8 +40,6 @@ from ray_paxos.recipes.recipe import TIMEOUT_S, Steps, WaitFor, check_timeout
 _logger = logging.getLogger(__name__)
 
 FOREVER_S = 1e9
-WATCH_S = 30.0
-"""So often a watch sees whether it was closed."""
 PAUSE_S = 1.0
 """A watch that could not ask waits for so long before it asks again."""
 
@@ -182,6 +182,13 @@ class Election(PermitRecipe):
                 return found
             at_least = answer.instance_id + 1
 
+    def _change_after(self, known: Leader | None, at_least: int) -> Future[Result]:
+        """Who leads as soon as that is somebody else, as of an instance or later."""
+        request = permits.encode_await_change(self._resource, known.epoch if known else 0)
+        return self._client.wait_for_async(
+            request, self.machine, at_least=at_least, timeout_s=FOREVER_S
+        )
+
     def watch(self, callback: Callable[[Leader | None], object]) -> ElectionWatch:
         """Be called back with who leads, and with each change.
 
@@ -204,12 +211,19 @@ class ElectionWatch:
         self._election = election
         self._callback = callback
         self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._waiting: Future[Result] | None = None
+        self._at_least = 0
         self._thread = threading.Thread(target=self._run, name="ray_paxos-watch", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Call back no more; a call that is under way is not waited for."""
-        self._closing.set()
+        """Call back no more, and wait for nothing; a call that is under way is not waited for."""
+        with self._lock:
+            self._closing.set()
+            waiting = self._waiting
+        if waiting is not None:
+            waiting.cancel()
 
     def __enter__(self) -> ElectionWatch:
         return self
@@ -228,20 +242,34 @@ class ElectionWatch:
         while not self._closing.is_set():
             try:
                 if is_known:
-                    found = self._election.wait_for_change(known, timeout_s=WATCH_S)
-                else:
-                    found = self._election.leader()
-            except WaitTimeoutError:
-                continue
-            except ClientClosedError:
+                    self._wait_for_change(known)
+                found = self._election.leader()
+            except (ClientClosedError, CancelledError):
                 return
+            except NotYetError:
+                continue
             except PaxosError as error:
                 _logger.warning("%r: %s", self._election, error)
                 self._closing.wait(PAUSE_S)
                 continue
-            if not self._closing.is_set():
+            if not self._closing.is_set() and not (is_known and found == known):
                 known, is_known = found, True
                 self._call_back(found)
+
+    def _wait_for_change(self, known: Leader | None) -> None:
+        """Return once a member tells of another leader than the known one.
+
+        Raises:
+            CancelledError: The watch was closed.
+            QueryError: As `Client.wait_for`.
+        """
+        waiting = self._election._change_after(known, self._at_least)
+        with self._lock:
+            self._waiting = waiting
+            if self._closing.is_set():
+                waiting.cancel()
+        # A member that lags may tell of a leader before the known one: then of what comes later.
+        self._at_least = waiting.result().instance_id + 1
 
     def _call_back(self, found: Leader | None) -> None:
         try:

@@ -126,3 +126,15 @@ def test_a_watch_goes_on_while_it_can_ask(
             assert not watch._thread.is_alive()
         else:
             bench.until(lambda: told == [None] and bench.waiting == 1)
+
+
+def test_a_watch_that_is_closed_waits_for_nothing_any_more(
+    bench: Bench, cluster: PlayedCluster
+) -> None:
+    told: list[Leader | None] = []
+    watch = cluster.election("boss").watch(told.append)
+    bench.until(lambda: bench.waiting == 1)
+    watch.close()
+    watch._thread.join(10)
+    assert not watch._thread.is_alive()
+    assert bench.waiting == 0
