@@ -42,7 +42,6 @@ from ray_paxos.machines.kv import Change, Read
 from ray_paxos.machines.kv_machine import NO_OFFSET
 
 FOREVER_S = 1e6
-TIMEOUT_S = 30.0
 
 
 class KeyChange(msgspec.Struct, frozen=True):

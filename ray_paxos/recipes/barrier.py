@@ -40,7 +40,6 @@ from ray_paxos.machines.barriers import (
 from ray_paxos.recipes.leases import boot_time_s
 from ray_paxos.recipes.permit_recipe import own_label
 from ray_paxos.recipes.recipe import (
-    FOREVER_S,
     TIMEOUT_S,
     Ask,
     Propose,
@@ -50,7 +49,7 @@ from ray_paxos.recipes.recipe import (
     WaitFor,
     check_label,
     check_number,
-    check_timeout,
+    deadline_of_wait,
     value_of,
 )
 
@@ -130,12 +129,11 @@ class Barrier(Recipe):
         return await self._run_async(self._wait(party, round, timeout_s))
 
     def _wait(self, party: str, round: int | None, timeout_s: float | None) -> Steps[Passage]:
-        check_timeout(timeout_s)
+        deadline_s = deadline_of_wait(timeout_s)
         check_label("party", party, PARTY_LENGTH_MAX)
         if round is not None:
             check_number("round", round, 1, ROUND_MAX)
         party = party or f"{own_label()[:_LABEL_LENGTH_MAX]}/{secrets.token_hex(8)}"
-        deadline_s = boot_time_s() + (FOREVER_S if timeout_s is None else timeout_s)
         while True:
             # Always a round by its number: whatever becomes of the arrival, it can be undone.
             this_round = round or self._likely_round or (yield from self._look(TIMEOUT_S)).round

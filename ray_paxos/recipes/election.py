@@ -35,11 +35,10 @@ from ray_paxos.machines import permits
 from ray_paxos.machines.permits import Resource
 from ray_paxos.recipes.leases import boot_time_s
 from ray_paxos.recipes.permit_recipe import Grant, PermitRecipe
-from ray_paxos.recipes.recipe import TIMEOUT_S, Steps, WaitFor, check_timeout
+from ray_paxos.recipes.recipe import FOREVER_S, TIMEOUT_S, Steps, WaitFor, deadline_of_wait
 
 _logger = logging.getLogger(__name__)
 
-FOREVER_S = 1e9
 PAUSE_S = 1.0
 """A watch that could not ask waits for so long before it asks again."""
 
@@ -164,12 +163,11 @@ class Election(PermitRecipe):
     def _wait_for_change(
         self, known: Leader | None, timeout_s: float | None
     ) -> Steps[Leader | None]:
-        check_timeout(timeout_s)
+        deadline_s = deadline_of_wait(timeout_s)
         if known is not None and not isinstance(known, Leader):
             raise ConfigurationError(f"known: found {known!r:.80}; allowed: a Leader, or None")
         known_epoch = known.epoch if known else 0
         request = permits.encode_await_change(self._resource, known_epoch)
-        deadline_s = boot_time_s() + (FOREVER_S if timeout_s is None else timeout_s)
         at_least = 0
         while True:
             try:

@@ -64,7 +64,7 @@ from ray_paxos.recipes.recipe import (
     WaitFor,
     check_label,
     check_number,
-    check_timeout,
+    deadline_of_wait,
     milliseconds_of,
     value_of,
 )
@@ -338,8 +338,7 @@ class Ledger(Recipe, Generic[V]):
         return await self._run_async(self._wait_for_outcome(key, timeout_s))
 
     def _wait_for_outcome(self, key: str, timeout_s: float | None) -> Steps[Done[V] | None]:
-        check_timeout(timeout_s)
-        deadline_s = boot_time_s() + (FOREVER_S if timeout_s is None else timeout_s)
+        deadline_s = deadline_of_wait(timeout_s)
         at_least = 0
         while True:
             # What a wait gives may be from before the owner began, on a member that lags.

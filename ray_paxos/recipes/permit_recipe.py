@@ -39,7 +39,7 @@ from ray_paxos.recipes.recipe import (
     Steps,
     WaitFor,
     check_label,
-    check_timeout,
+    deadline_of_wait,
     hiding_nothing,
     milliseconds_of,
     value_of,
@@ -47,7 +47,6 @@ from ray_paxos.recipes.recipe import (
 
 PLACE_S = 600.0
 """For so long a place in line is kept without a word; who waits longer says so halfway."""
-FOREVER_S = 1e9
 G = TypeVar("G", bound="Grant")
 
 
@@ -179,15 +178,13 @@ class PermitRecipe(Recipe):
         label: str,
     ) -> Steps[Grant | None]:
         """Acquire so much; None where it could not be had in time, and nothing is left behind."""
-        check_timeout(timeout_s)
+        deadline_s = deadline_of_wait(timeout_s)
         if type(units) is not int or not 1 <= units <= self._capacity:
             raise ConfigurationError(
                 f"units: found {units!r}; allowed: a whole number from 1 to {self._capacity}"
             )
         check_label("label", label)
         holder = f"{label or own_label()}/{secrets.token_hex(8)}"
-        left_s = FOREVER_S if timeout_s is None else timeout_s
-        deadline_s = boot_time_s() + left_s
         is_granted = is_asked_again = False
         try:
             while True:

@@ -54,7 +54,6 @@ from ray_paxos.recipes.permit_recipe import own_label
 from ray_paxos.recipes.queue_items import DeadItem, Item
 from ray_paxos.recipes.queue_upkeep import KeptQueue
 from ray_paxos.recipes.recipe import (
-    FOREVER_S,
     TIMEOUT_S,
     Propose,
     Send,
@@ -63,6 +62,7 @@ from ray_paxos.recipes.recipe import (
     check_label,
     check_number,
     check_timeout,
+    deadline_of_wait,
     milliseconds_of,
     value_of,
 )
@@ -191,11 +191,10 @@ class Queue(KeptQueue[V]):
         self, count: int, lease_s: float | None, timeout_s: float | None, consumer: str
     ) -> Steps[list[Item[V]]]:
         check_number("count", count, 1, COUNT_MAX)
-        check_timeout(timeout_s)
+        deadline_s = deadline_of_wait(timeout_s)
         check_label("consumer", consumer)
         lease_s = self.lease_s if lease_s is None else lease_s
         lease_ms = milliseconds_of("lease_s", lease_s)
-        deadline_s = boot_time_s() + (FOREVER_S if timeout_s is None else timeout_s)
         while True:
             sent_s = boot_time_s()
             wait_s = min(max(deadline_s - sent_s, 0.0), PLACE_S)

@@ -30,6 +30,7 @@ from ray_paxos.actors.outcomes import Result
 from ray_paxos.client import Client
 from ray_paxos.errors import CommandError, ConfigurationError, PaxosError, QueryError
 from ray_paxos.group_clients import GroupClients, shared_clients
+from ray_paxos.recipes.leases import boot_time_s
 
 T = TypeVar("T")
 
@@ -339,6 +340,16 @@ def milliseconds_of(what: str, seconds: float, *, least_ms: int = 1) -> int:
             f"{what}: found {seconds!r}; allowed: seconds from {least_ms / 1_000:g} to {limit_s:g}"
         )
     return max(least_ms, -int(-seconds * 1_000 // 1))
+
+
+def deadline_of_wait(timeout_s: float | None) -> float:
+    """When a wait is over, on the clock of `boot_time_s`; None is for ever.
+
+    Raises:
+        ConfigurationError: It is no time to wait.
+    """
+    check_timeout(timeout_s)
+    return boot_time_s() + (FOREVER_S if timeout_s is None else timeout_s)
 
 
 def check_timeout(timeout_s: float | None) -> None:

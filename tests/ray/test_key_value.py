@@ -6,7 +6,6 @@ import pickle
 import random
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import ray
@@ -73,25 +72,6 @@ def test_a_value_ends_by_itself_in_a_quiet_group_unless_it_is_renewed(settings: 
     assert settings.renew("lease/short", ttl_s=600) == Conflict(2)
     assert settings.get("lease/kept") == Versioned(b"x", 1)
     settings.delete("lease/kept")
-
-
-def test_the_example_of_readme_runs_as_it_stands(
-    keyed: ray_paxos.Cluster, repository: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    section = (repository / "README.md").read_text().split("\n## Keys over many groups\n")[1]
-    example = section.split("```python\n")[1].split("```")[0]
-    names: dict[str, object] = {"cluster": keyed}
-    exec(compile(example, "README.md", "exec"), names)
-    assert capsys.readouterr().out == "color b'blue' 2\n"
-    space = names["kv"]
-    assert isinstance(space, KeyValue)
-    assert space.read("color").version == 3
-    jobs = names["jobs"]
-    assert isinstance(jobs, KeyValue)
-    assert [entry.key for entry in jobs.scan()] == ["taken/7"]
-    example = section.split("```python\n")[2].split("```")[0]
-    exec(compile(example, "README.md", "exec"), names)
-    assert capsys.readouterr().out == "['new-parser', 'old-parser'] True False\n"
 
 
 def run(*arguments: str) -> Result:
