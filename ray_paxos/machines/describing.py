@@ -24,7 +24,8 @@ from ray_paxos.machines.kv import (
     Txn,
 )
 from ray_paxos.machines.kv_machine import KeyValueMachine
-from ray_paxos.machines.ledgers import LedgerCommand, LedgersMachine
+from ray_paxos.machines.ledger_messages import LedgerCommand
+from ray_paxos.machines.ledgers import LedgersMachine
 from ray_paxos.machines.log import LogMachine
 from ray_paxos.machines.object_messages import ObjectCommand
 from ray_paxos.machines.objects import ObjectsMachine

@@ -26,21 +26,43 @@ Rules:
 9. Who waits for an outcome waits under a topic of that key alone, while it has an owner. It gets
    the outcome, or learns that nobody is at it any more, and may begin itself.
 
-Commands, results, queries and answers are msgpack arrays that start with their name.
+What they say to each other is in `ledger_messages`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import msgspec
 
 from ray_paxos.errors import CommandError, NotYetError, QueryError
 from ray_paxos.machines.base import DIGEST_BYTES, ApplyContext, StateMachine
+from ray_paxos.machines.ledger_messages import (
+    PAGE_KEYS_MAX,
+    Abort,
+    Aborted,
+    AwaitOutcome,
+    Begin,
+    Commit,
+    Done,
+    Forget,
+    Forgotten,
+    KeyState,
+    LedgerResult,
+    ListKeys,
+    Lost,
+    Page,
+    Renew,
+    Running,
+    Unknown,
+    Won,
+    decode_command,
+    decode_query,
+    encode,
+)
 from ray_paxos.machines.times_to_live import TimesToLive
 
 TIME_MS_MAX = 1 << 42
@@ -55,158 +77,12 @@ KEYS_MAX = 1_000_000
 """Of all ledgers together."""
 LENGTH_MAX = 500
 """Characters of a ledger's name, of a key and of an owner; each has one at least."""
-PAGE_KEYS_MAX = 1_000
 PAGE_BYTES_MAX = 1_000_000
 """A page ends with the key that reaches so many bytes."""
 ENDS_MAX = 1_000
 """So many leases and times to keep end in one instance; the others in the next ones."""
 _MILLISECOND_NS = 1_000_000
 _STATE_FILE = "ledgers"
-
-
-class Begin(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="begin"):
-    """Command: let an owner do the work of a key, if it is not done and nobody is at it."""
-
-    ledger: str
-    key: str
-    owner: str
-    lease_ms: int
-
-
-class Renew(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="renew"):
-    """Command: let the lease with this token run so long from now."""
-
-    ledger: str
-    key: str
-    token: int
-    lease_ms: int
-
-
-class Commit(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="commit"
-):
-    """Command: let this be the outcome, for `keep_ms` from now; with 0, until it is forgotten."""
-
-    ledger: str
-    key: str
-    token: int
-    outcome: bytes
-    keep_ms: int
-
-
-class Abort(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="abort"):
-    """Command: give up the token, and let others begin."""
-
-    ledger: str
-    key: str
-    token: int
-
-
-class Forget(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="forget"
-):
-    """Command: forget the outcome of a key that is done, so that the work can be done again."""
-
-    ledger: str
-    key: str
-
-
-class Look(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="look"):
-    """Query: what a key has come to."""
-
-    ledger: str
-    key: str
-
-
-class AwaitOutcome(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="await_outcome"
-):
-    """Query: what a key has come to, once it has no owner."""
-
-    ledger: str
-    key: str
-
-
-class ListKeys(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="list_keys"
-):
-    """Query: the keys with a prefix behind another one ("" for all), `count_max` at most."""
-
-    ledger: str
-    prefix: str
-    start_after: str
-    count_max: int
-
-
-class Won(msgspec.Struct, frozen=True, array_like=True, tag="won"):
-    """Result: the owner's lease runs.
-
-    Attributes:
-        token: Its fencing token.
-        attempt: How many grants the key has seen, with this one, as far as is remembered.
-    """
-
-    token: int
-    attempt: int
-
-
-class Unknown(msgspec.Struct, frozen=True, array_like=True, tag="unknown"):
-    """Nobody is at the key, and it is not done; it has seen so many grants, as far as is known."""
-
-    attempts: int
-
-
-class Running(msgspec.Struct, frozen=True, array_like=True, tag="running"):
-    """This owner is at the key, in its attempt of this number, from 1."""
-
-    owner: str
-    attempt: int
-
-
-class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
-    """The key is done, by this owner under this token; of a commit: by this very one."""
-
-    outcome: bytes
-    owner: str
-    attempt: int
-    token: int
-
-
-KeyState: TypeAlias = Unknown | Running | Done
-
-
-class Lost(msgspec.Struct, frozen=True, array_like=True, tag="lost"):
-    """Result of a renewal or commit whose token is good for nothing more: it has changed nothing.
-
-    Attributes:
-        now: What the key has come to.
-    """
-
-    now: KeyState
-
-
-class Aborted(msgspec.Struct, frozen=True, array_like=True, tag="aborted"):
-    """Result of an abort: whether the lease ran; not where it had ended, or was another's."""
-
-    was_running: bool
-
-
-class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag="forgotten"):
-    """Result of a forget: whether the key was done; where it was not, it is as it was."""
-
-    was_done: bool
-
-
-class Page(msgspec.Struct, frozen=True, array_like=True, tag="page"):
-    """Answer to a `ListKeys`.
-
-    Attributes:
-        keys: Ascending, each with what it has come to.
-        next_after: `start_after` of the next page; None where there is none.
-    """
-
-    keys: tuple[tuple[str, KeyState], ...]
-    next_after: str | None
 
 
 class _Entry(msgspec.Struct, array_like=True):
@@ -236,87 +112,8 @@ class _State(msgspec.Struct, array_like=True):
     ledgers: dict[str, dict[str, _Entry]]
 
 
-LedgerCommand: TypeAlias = Begin | Renew | Commit | Abort | Forget
-LedgerResult: TypeAlias = Won | Unknown | Running | Done | Lost | Aborted | Forgotten
-LedgerQuery: TypeAlias = Look | AwaitOutcome | ListKeys
-
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
-_encode = msgspec.msgpack.Encoder().encode
-_decode_command: Callable[[bytes], LedgerCommand] = msgspec.msgpack.Decoder(LedgerCommand).decode
-_decode_result: Callable[[bytes], LedgerResult] = msgspec.msgpack.Decoder(LedgerResult).decode
-_decode_query: Callable[[bytes], LedgerQuery] = msgspec.msgpack.Decoder(LedgerQuery).decode
-_decode_key_state: Callable[[bytes], KeyState] = msgspec.msgpack.Decoder(KeyState).decode
-_decode_page = msgspec.msgpack.Decoder(Page).decode
 _decode_state = msgspec.msgpack.Decoder(_State).decode
-
-
-def encode_begin(ledger: str, key: str, owner: str, lease_ms: int) -> bytes:
-    """The command that lets an owner begin the work of a key."""
-    return _encode(Begin(ledger, key, owner, lease_ms))
-
-
-def encode_renew(ledger: str, key: str, token: int, lease_ms: int) -> bytes:
-    """The command that lets a lease run so long from then."""
-    return _encode(Renew(ledger, key, token, lease_ms))
-
-
-def encode_commit(ledger: str, key: str, token: int, outcome: bytes, keep_ms: int = 0) -> bytes:
-    """The command that commits an outcome; see `Commit`."""
-    return _encode(Commit(ledger, key, token, outcome, keep_ms))
-
-
-def encode_abort(ledger: str, key: str, token: int) -> bytes:
-    """The command that gives up a token."""
-    return _encode(Abort(ledger, key, token))
-
-
-def encode_forget(ledger: str, key: str) -> bytes:
-    """The command that forgets an outcome."""
-    return _encode(Forget(ledger, key))
-
-
-def encode_look(ledger: str, key: str) -> bytes:
-    """The query for what a key has come to."""
-    return _encode(Look(ledger, key))
-
-
-def encode_await_outcome(ledger: str, key: str) -> bytes:
-    """The query for what a key has come to, once it has no owner."""
-    return _encode(AwaitOutcome(ledger, key))
-
-
-def encode_list_keys(
-    ledger: str, prefix: str = "", start_after: str = "", count_max: int = PAGE_KEYS_MAX
-) -> bytes:
-    """The query for a page of keys; see `ListKeys`."""
-    return _encode(ListKeys(ledger, prefix, start_after, count_max))
-
-
-def decode_result(data: bytes) -> LedgerResult:
-    """Read the result of a command.
-
-    Raises:
-        msgspec.DecodeError: Not a result of this machine.
-    """
-    return _decode_result(data)
-
-
-def decode_key_state(data: bytes) -> KeyState:
-    """Read the answer to a look, or to waiting for an outcome.
-
-    Raises:
-        msgspec.DecodeError: Not such an answer of this machine.
-    """
-    return _decode_key_state(data)
-
-
-def decode_page(data: bytes) -> Page:
-    """Read a page of keys.
-
-    Raises:
-        msgspec.DecodeError: Not a page of this machine.
-    """
-    return _decode_page(data)
 
 
 class LedgersMachine(StateMachine):
@@ -349,20 +146,20 @@ class LedgersMachine(StateMachine):
                 there is no room; nothing has changed.
         """
         try:
-            decoded = _decode_command(command)
+            decoded = decode_command(command)
         except _UNREADABLE:
             raise CommandError("not a command of the ledgers machine") from None
         match decoded:
             case Begin():
-                return _encode(self._begin(decoded, context.log_time_ns))
+                return encode(self._begin(decoded, context.log_time_ns))
             case Renew():
-                return _encode(self._renew(decoded, context.log_time_ns))
+                return encode(self._renew(decoded, context.log_time_ns))
             case Commit():
-                return _encode(self._commit(decoded, context))
+                return encode(self._commit(decoded, context))
             case Abort():
-                return _encode(Aborted(self._abort(decoded, context)))
+                return encode(Aborted(self._abort(decoded, context)))
             case Forget():
-                return _encode(Forgotten(self._forget(decoded)))
+                return encode(Forgotten(self._forget(decoded)))
 
     @property
     def due_ns(self) -> int | None:
@@ -389,15 +186,15 @@ class LedgersMachine(StateMachine):
             QueryError: It is none, or for a page of no keys.
         """
         try:
-            decoded = _decode_query(request)
+            decoded = decode_query(request)
         except _UNREADABLE as error:
             raise QueryError(f"not a query of the ledgers machine: {error}") from error
         if isinstance(decoded, ListKeys):
-            return _encode(self._page(decoded))
+            return encode(self._page(decoded))
         state = _state_of(self._find(decoded.ledger, decoded.key))
         if isinstance(decoded, AwaitOutcome) and isinstance(state, Running):
             raise NotYetError(_topic(decoded.ledger, decoded.key), f"{state.owner!r} is at it")
-        return _encode(state)
+        return encode(state)
 
     def save(self, directory: Path) -> None:
         """Write all into one file."""
@@ -422,7 +219,7 @@ class LedgersMachine(StateMachine):
 
     def _encoded(self) -> bytes:
         # In the order of first use, which depends on the log alone, and is saved.
-        return _encode(_State(self._last_token, self._ledgers))
+        return encode(_State(self._last_token, self._ledgers))
 
     # Commands.
 
@@ -540,7 +337,7 @@ class LedgersMachine(StateMachine):
             if len(keys) == limit or byte_count >= PAGE_BYTES_MAX:
                 return Page(tuple(keys), order[position - 1])
             keys.append((key, _state_of(entries[key])))
-            byte_count += len(_encode(keys[-1]))
+            byte_count += len(encode(keys[-1]))
         return Page(tuple(keys), None)
 
 

@@ -36,10 +36,8 @@ from ray_paxos.actors.outcomes import Result
 from ray_paxos.errors import ConfigurationError, NotYetError, WaitTimeoutError
 from ray_paxos.group_clients import GroupClients
 from ray_paxos.key_mapping import pickled
-from ray_paxos.machines import ledgers
-from ray_paxos.machines.ledgers import (
-    LENGTH_MAX,
-    OUTCOME_BYTES_MAX,
+from ray_paxos.machines import ledger_messages as messages
+from ray_paxos.machines.ledger_messages import (
     PAGE_KEYS_MAX,
     Forgotten,
     KeyState,
@@ -49,6 +47,7 @@ from ray_paxos.machines.ledgers import (
     Unknown,
     Won,
 )
+from ray_paxos.machines.ledgers import LENGTH_MAX, OUTCOME_BYTES_MAX
 from ray_paxos.recipes.leases import KeptLease, boot_time_s
 from ray_paxos.recipes.ledger_claims import Claim, Done
 from ray_paxos.recipes.permit_recipe import own_label
@@ -177,22 +176,22 @@ class Ledger(Recipe, Generic[V]):
         lease_ms = milliseconds_of("lease_s", lease_s)
         owner = owner or f"{own_label()}/{secrets.token_hex(8)}"
         sent_s = boot_time_s()
-        command = ledgers.encode_begin(self.name, key, owner, lease_ms)
+        command = messages.encode_begin(self.name, key, owner, lease_ms)
         asked = yield Propose(command, timeout_s, lambda answer: self._undo_begin(key, answer))
-        answer = ledgers.decode_result(value_of(asked))
+        answer = messages.decode_result(value_of(asked))
         if isinstance(answer, Won):
             lease = self._kept(key, answer.token, lease_s, sent_s, on_lost)
             return Claim(self, key, owner, answer.attempt, lease), asked.instance_id
         if isinstance(answer, Running):
             return answer, asked.instance_id
-        assert isinstance(answer, ledgers.Done), "the result of a begin"
+        assert isinstance(answer, messages.Done), "the result of a begin"
         return self._done(answer), asked.instance_id
 
     def _undo_begin(self, key: str, answer: Result) -> Send | None:
         """Who was interrupted while it began has no claim."""
-        won = ledgers.decode_result(value_of(answer))
+        won = messages.decode_result(value_of(answer))
         if isinstance(won, Won):
-            return Send(ledgers.encode_abort(self.name, key, won.token))
+            return Send(messages.encode_abort(self.name, key, won.token))
         return None
 
     def _kept(
@@ -204,14 +203,14 @@ class Ledger(Recipe, Generic[V]):
         on_lost: Callable[[], object] | None,
     ) -> KeptLease:
         client = self._client
-        renewal = ledgers.encode_renew(self.name, key, token, milliseconds_of("lease_s", lease_s))
+        renewal = messages.encode_renew(self.name, key, token, milliseconds_of("lease_s", lease_s))
 
         def renew() -> Future[Result]:
             return client.propose_async(renewal, self.machine, timeout_s=lease_s)
 
         def is_renewed(result: Result) -> bool:
-            answer = ledgers.decode_result(value_of(result))
-            if isinstance(answer, Lost) and isinstance(answer.now, ledgers.Done):
+            answer = messages.decode_result(value_of(result))
+            if isinstance(answer, Lost) and isinstance(answer.now, messages.Done):
                 # It was committed, and whoever did so has not heard of that yet.
                 return answer.now.token == token
             return isinstance(answer, Won)
@@ -281,7 +280,7 @@ class Ledger(Recipe, Generic[V]):
             begun, instance_id = yield from self._begin(key, None, "", None, TIMEOUT_S)
             if not isinstance(begun, Running):
                 return begun
-            request = ledgers.encode_await_outcome(self.name, key)
+            request = messages.encode_await_outcome(self.name, key)
             with contextlib.suppress(NotYetError):
                 yield WaitFor(request, instance_id, FOREVER_S)
 
@@ -311,8 +310,8 @@ class Ledger(Recipe, Generic[V]):
 
     def _look(self, key: str, timeout_s: float) -> Steps[Done[V] | Running | Unknown]:
         _check_key("key", key, 1)
-        answer = yield Ask(ledgers.encode_look(self.name, key), timeout_s)
-        return self._decoded(ledgers.decode_key_state(value_of(answer)))
+        answer = yield Ask(messages.encode_look(self.name, key), timeout_s)
+        return self._decoded(messages.decode_key_state(value_of(answer)))
 
     def wait_for_outcome(self, key: str, *, timeout_s: float | None = None) -> Done[V] | None:
         """Wait for the outcome of who is at a key. Costs nothing while nothing happens.
@@ -345,7 +344,7 @@ class Ledger(Recipe, Generic[V]):
             state = yield from self._look(key, TIMEOUT_S)
             if not isinstance(state, Running):
                 return state if isinstance(state, Done) else None
-            request = ledgers.encode_await_outcome(self.name, key)
+            request = messages.encode_await_outcome(self.name, key)
             try:
                 waited = yield WaitFor(request, at_least, max(deadline_s - boot_time_s(), 0.0))
             except NotYetError as error:
@@ -400,8 +399,8 @@ class Ledger(Recipe, Generic[V]):
             after = page.next_after
 
     def _page(self, prefix: str, after: str, page_keys: int, timeout_s: float) -> Steps[Page]:
-        request = ledgers.encode_list_keys(self.name, prefix, after, page_keys)
-        return ledgers.decode_page(value_of((yield Ask(request, timeout_s))))
+        request = messages.encode_list_keys(self.name, prefix, after, page_keys)
+        return messages.decode_page(value_of((yield Ask(request, timeout_s))))
 
     # To forget.
 
@@ -427,8 +426,8 @@ class Ledger(Recipe, Generic[V]):
 
     def _forget(self, key: str, timeout_s: float) -> Steps[bool]:
         _check_key("key", key, 1)
-        answer = yield Propose(ledgers.encode_forget(self.name, key), timeout_s)
-        forgotten = ledgers.decode_result(value_of(answer))
+        answer = yield Propose(messages.encode_forget(self.name, key), timeout_s)
+        forgotten = messages.decode_result(value_of(answer))
         return isinstance(forgotten, Forgotten) and forgotten.was_done
 
     # What they are made of.
@@ -444,9 +443,9 @@ class Ledger(Recipe, Generic[V]):
         return encoded
 
     def _decoded(self, state: KeyState) -> Done[V] | Running | Unknown:
-        return self._done(state) if isinstance(state, ledgers.Done) else state
+        return self._done(state) if isinstance(state, messages.Done) else state
 
-    def _done(self, state: ledgers.Done) -> Done[V]:
+    def _done(self, state: messages.Done) -> Done[V]:
         return Done(self._decode(state.outcome), state.owner, state.attempt, state.token)
 
 

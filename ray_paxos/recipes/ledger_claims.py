@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ray_paxos.errors import LeaseLostError
-from ray_paxos.machines import ledgers
-from ray_paxos.machines.ledgers import Aborted, KeyState, Lost
+from ray_paxos.machines import ledger_messages as messages
+from ray_paxos.machines.ledger_messages import Aborted, KeyState, Lost
 from ray_paxos.recipes.leases import KeptLease
 from ray_paxos.recipes.recipe import (
     TIMEOUT_S,
@@ -123,15 +123,15 @@ class Claim(Generic[V]):
     ) -> Steps[Done[V] | KeyState]:
         """Commit; what the key has come to instead, where the claim is lost."""
         keep_ms = 0 if keep_s is None else milliseconds_of("keep_s", keep_s)
-        command = ledgers.encode_commit(
+        command = messages.encode_commit(
             self._ledger.name, self.key, self.token, self._ledger._encoded(outcome), keep_ms
         )
-        answer = ledgers.decode_result(value_of((yield Propose(command, timeout_s))))
+        answer = messages.decode_result(value_of((yield Propose(command, timeout_s))))
         self._is_settled = True
         self._lease.end()
         if isinstance(answer, Lost):
             return answer.now
-        assert isinstance(answer, ledgers.Done), "the result of a commit"
+        assert isinstance(answer, messages.Done), "the result of a commit"
         return Done(outcome, answer.owner, answer.attempt, answer.token)
 
     def _committed(self, settled: Done[V] | KeyState) -> Done[V]:
@@ -163,8 +163,8 @@ class Claim(Generic[V]):
     def _abort(self, timeout_s: float) -> Steps[bool]:
         self._is_settled = True
         self._lease.end()
-        command = ledgers.encode_abort(self._ledger.name, self.key, self.token)
-        aborted = ledgers.decode_result(value_of((yield Propose(command, timeout_s))))
+        command = messages.encode_abort(self._ledger.name, self.key, self.token)
+        aborted = messages.decode_result(value_of((yield Propose(command, timeout_s))))
         return isinstance(aborted, Aborted) and aborted.was_running
 
     def __enter__(self) -> Claim[V]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ray_paxos.machines import barriers, counters, kv, ledgers, permits, queue_messages
+from ray_paxos.machines import barriers, counters, kv, ledger_messages, permits, queue_messages
 from ray_paxos.machines.describing import TXN_MAX, describe_command
 from ray_paxos.machines.object_messages import Drop, encode
 
@@ -72,7 +72,7 @@ def test_a_long_txn_is_shortened() -> None:
         ),
         (
             "ledgers",
-            ledgers.encode_begin("jobs", "k\n", "me", 50),
+            ledger_messages.encode_begin("jobs", "k\n", "me", 50),
             'begin ledger="jobs" key="k\\n" owner="me" lease_ms=50',
         ),
         (

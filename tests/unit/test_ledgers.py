@@ -13,21 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_paxos.errors import CommandError, NotYetError, QueryError
+from ray_paxos.machines import ledger_messages as messages
 from ray_paxos.machines import ledgers
 from ray_paxos.machines.base import ApplyContext
-from ray_paxos.machines.ledgers import (
+from ray_paxos.machines.ledger_messages import (
     Aborted,
     Done,
     Forgotten,
     KeyState,
     LedgerResult,
-    LedgersMachine,
     Lost,
     Page,
     Running,
     Unknown,
     Won,
 )
+from ray_paxos.machines.ledgers import LedgersMachine
 
 MS = 1_000_000
 IDLE_MS = ledgers.IDLE_MS
@@ -55,33 +56,33 @@ class Group:
         self.topics = context.topics
         result = self.machine.apply(command, context)
         assert result is not None
-        return ledgers.decode_result(result)
+        return messages.decode_result(result)
 
     def begin(
         self, owner: str, lease_ms: int = 100, key: str = "k", ledger: str = "l"
     ) -> LedgerResult:
-        return self.apply(ledgers.encode_begin(ledger, key, owner, lease_ms))
+        return self.apply(messages.encode_begin(ledger, key, owner, lease_ms))
 
     def renew(self, token: int, lease_ms: int = 100, key: str = "k") -> LedgerResult:
-        return self.apply(ledgers.encode_renew("l", key, token, lease_ms))
+        return self.apply(messages.encode_renew("l", key, token, lease_ms))
 
     def commit(
         self, token: int, outcome: bytes = b"out", keep_ms: int = 0, key: str = "k"
     ) -> LedgerResult:
-        return self.apply(ledgers.encode_commit("l", key, token, outcome, keep_ms))
+        return self.apply(messages.encode_commit("l", key, token, outcome, keep_ms))
 
     def abort(self, token: int, key: str = "k") -> LedgerResult:
-        return self.apply(ledgers.encode_abort("l", key, token))
+        return self.apply(messages.encode_abort("l", key, token))
 
     def forget(self, key: str = "k") -> LedgerResult:
-        return self.apply(ledgers.encode_forget("l", key))
+        return self.apply(messages.encode_forget("l", key))
 
     def look(self, key: str = "k", ledger: str = "l") -> KeyState:
-        return ledgers.decode_key_state(self.machine.query(ledgers.encode_look(ledger, key)))
+        return messages.decode_key_state(self.machine.query(messages.encode_look(ledger, key)))
 
     def outcome(self, key: str = "k", ledger: str = "l") -> KeyState:
-        request = ledgers.encode_await_outcome(ledger, key)
-        return ledgers.decode_key_state(self.machine.query(request))
+        request = messages.encode_await_outcome(ledger, key)
+        return messages.decode_key_state(self.machine.query(request))
 
     def topic(self, key: str = "k", ledger: str = "l") -> str:
         with pytest.raises(NotYetError) as caught:
@@ -89,8 +90,8 @@ class Group:
         return caught.value.topic
 
     def page(self, *arguments: Any) -> Page:
-        request = ledgers.encode_list_keys("l", *arguments)
-        return ledgers.decode_page(self.machine.query(request))
+        request = messages.encode_list_keys("l", *arguments)
+        return messages.decode_page(self.machine.query(request))
 
     def list(self, *arguments: Any) -> list[str]:
         return [key for key, _ in self.page(*arguments).keys]
@@ -340,7 +341,7 @@ def test_a_list_changes_nothing_that_is_compared(group: Group) -> None:
     before = group.machine.digest()
     assert group.list() == ["a", "b"]
     group.page()
-    group.machine.query(ledgers.encode_list_keys("nobody's"))
+    group.machine.query(messages.encode_list_keys("nobody's"))
     assert group.machine.digest() == before
 
 
@@ -382,14 +383,20 @@ LONG = "x" * (ledgers.LENGTH_MAX + 1)
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        (ledgers.encode_begin("l", "k", "b", 0), "lease_ms is 1 to"),
-        (ledgers.encode_begin("l", "new", "b", ledgers.TIME_MS_MAX + 1), "lease_ms is 1 to"),
-        (ledgers.encode_renew("l", "k", 1, 0), "lease_ms is 1 to"),
-        (ledgers.encode_commit("l", "k", 1, b"", -1), "keep_ms is 0 to"),
-        (ledgers.encode_commit("l", "k", 1, b"o" * (ledgers.OUTCOME_BYTES_MAX + 1)), "bytes"),
-        *((ledgers.encode_begin(bad, "k", "b", 9), "1 to 500 characters") for bad in ("", LONG)),
-        *((ledgers.encode_begin("l", bad, "b", 9), "1 to 500 characters") for bad in ("", LONG)),
-        *((ledgers.encode_begin("l", "k", bad, 9), "1 to 500 characters") for bad in ("", LONG)),
+        (messages.encode_begin("l", "k", "b", 0), "lease_ms is 1 to"),
+        (
+            messages.encode_begin("l", "new", "b", ledgers.TIME_MS_MAX + 1),
+            "lease_ms is 1 to",
+        ),
+        (messages.encode_renew("l", "k", 1, 0), "lease_ms is 1 to"),
+        (messages.encode_commit("l", "k", 1, b"", -1), "keep_ms is 0 to"),
+        (
+            messages.encode_commit("l", "k", 1, b"o" * (ledgers.OUTCOME_BYTES_MAX + 1)),
+            "bytes",
+        ),
+        *((messages.encode_begin(bad, "k", "b", 9), "1 to 500 characters") for bad in ("", LONG)),
+        *((messages.encode_begin("l", bad, "b", 9), "1 to 500 characters") for bad in ("", LONG)),
+        *((messages.encode_begin("l", "k", bad, 9), "1 to 500 characters") for bad in ("", LONG)),
     ],
     ids=range(11),
 )
@@ -576,7 +583,7 @@ def test_it_does_what_a_list_of_grants_does(steps: list[tuple[Any, ...]]) -> Non
             key, *rest = arguments
             if what in ("renew", "commit", "abort"):
                 rest[0] = tokens[-1 - min(rest[0], len(tokens) - 1)]
-            command = getattr(ledgers, f"encode_{what}")("l", key, *rest)
+            command = getattr(messages, f"encode_{what}")("l", key, *rest)
             expected = expected_of(plain[key], [what, *rest], group.now_ms, tokens[-1] + 1)
             result = group.apply(command)
             assert replica.apply(command) == result == expected

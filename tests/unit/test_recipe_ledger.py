@@ -18,6 +18,7 @@ from ray_paxos.errors import (
     WaitTimeoutError,
 )
 from ray_paxos.machines import ledgers
+from ray_paxos.machines.ledger_messages import encode
 from ray_paxos.recipes.ledger import Claim, Done, Ledger, Running, Unknown
 from tests.unit.recipe_bench import Bench, PlayedCluster, in_thread, set_up
 
@@ -229,7 +230,7 @@ def test_a_member_that_lags_does_not_say_that_nobody_is_at_it(
 ) -> None:
     claimed(jobs, "x").abort()
     claim = claimed(jobs)
-    bench.told.append((ledgers._encode(Unknown(0)), 2))
+    bench.told.append((encode(Unknown(0)), 2))
     waits = in_thread(lambda: jobs.wait_for_outcome("a"))
     bench.until(lambda: bench.waiting == 1 or waits.done())
     assert bench.waited == [0, 3]

@@ -16,10 +16,9 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, ClassVar
 
 from ray_paxos.machines.base import StateMachine
-from ray_paxos.machines.ledgers import (
+from ray_paxos.machines.ledger_messages import (
     Aborted,
     Done,
-    LedgersMachine,
     Lost,
     Running,
     Won,
@@ -32,6 +31,7 @@ from ray_paxos.machines.ledgers import (
     encode_look,
     encode_renew,
 )
+from ray_paxos.machines.ledgers import LedgersMachine
 from ray_paxos.testing.recipe_check import Beliefs, Place, Recipe, Table, TokenOrder
 from ray_paxos.testing.recipe_client import Play, RecipeClient, Step
 from ray_paxos.testing.reference import Outcome
