@@ -12,9 +12,10 @@ What is promised:
 1. Of each key its changes come in the order of its versions, each once. Those of different groups
    come in no order between them.
 2. None is missing, whatever masters, members and connections do meanwhile, unless it is said: then
-   `is_after_gap` is set, and what comes is how the key is now. That happens where the member that
-   is asked does not remember what came between: it was restarted, or more changes than it keeps
-   (10,000 of a group, or 8 MB) came before they were read.
+   `is_after_gap` is set, and what comes is how the key is now, also of keys of which this watch had
+   told nothing, which may not have changed. That happens where the member that is asked does not
+   remember what came between: it was restarted, or more changes than it keeps (10,000 of a group,
+   or 8 MB) came before they were read.
 3. A wait costs nothing while nothing changes: a learner holds the query (`core.held_queries`).
 
 A `position` from a program that ended is good for as long as a member remembers; after that

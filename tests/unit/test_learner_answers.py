@@ -22,6 +22,7 @@ from ray_paxos.core.messages import Address, HeardFrom, Heartbeat
 from ray_paxos.core.results import EntryResult
 from ray_paxos.core.tasks import CheckpointLoaded
 from ray_paxos.core.values import MasterRecord, MembershipEntry, MembershipKind, Value
+from ray_paxos.core.wire import encode_envelopes
 from ray_paxos.errors import NotYetError, QueryError
 from tests.unit.core_helpers import (
     MS,
@@ -30,6 +31,8 @@ from tests.unit.core_helpers import (
     checkpointer_of,
     chosen,
     client,
+    envelope,
+    learner_of,
     proposer_of,
     sends,
     sent,
@@ -64,6 +67,8 @@ class WaitingHost(ScriptedHost):
         self.asked.append(request)
         if request == b"bad":
             raise QueryError("malformed")
+        if request == b"half a character":
+            raise QueryError("\ud800")
         if self.through < self.since.get(request, 10**9):
             raise NotYetError(request.decode(), f"{request.decode()} has not happened")
         return request.upper()
@@ -495,3 +500,10 @@ def test_what_is_applied_as_it_gives_up_is_answered(waiting: Waiting) -> None:
     effects = waiting.bench.learns(11, 11)
     assert answers(effects) == [(900, 1, b"A")]
     assert [each.request_id for each in sent(effects, QueryFailed)] == [2]
+
+
+def test_a_refusal_that_no_message_can_carry_is_told_all_the_same() -> None:
+    # It would cost all answers that go by the same call.
+    (failed,) = sent(Waiting().wait(b"half a character"), QueryFailed)
+    assert failed.problem is QueryProblem.REFUSED
+    encode_envelopes([envelope(learner_of(ME), failed)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from ray_paxos.errors import (
     WaitTimeoutError,
 )
 from ray_paxos.machines import permits
-from ray_paxos.recipes.election import Leader
+from ray_paxos.recipes.election import ElectionWatch, Leader
 from tests.unit.recipe_bench import Bench, PlayedCluster, in_thread, set_up
 
 
@@ -137,4 +138,25 @@ def test_a_watch_that_is_closed_waits_for_nothing_any_more(
     watch.close()
     watch._thread.join(10)
     assert not watch._thread.is_alive()
+    assert bench.waiting == 0
+
+
+def test_a_watch_that_is_closed_as_it_begins_to_wait_waits_for_nothing(
+    bench: Bench, cluster: PlayedCluster, monkeypatch: Any
+) -> None:
+    election = cluster.election("boss")
+    watches: list[ElectionWatch] = []
+    may_wait = threading.Event()
+    change_after = election._change_after
+
+    def closed_meanwhile(known: Leader | None, at_least: int) -> Any:
+        may_wait.wait(10)
+        watches[0].close()
+        return change_after(known, at_least)
+
+    monkeypatch.setattr(election, "_change_after", closed_meanwhile)
+    watches.append(election.watch(lambda leader: None))
+    may_wait.set()
+    watches[0]._thread.join(10)
+    assert not watches[0]._thread.is_alive()
     assert bench.waiting == 0
