@@ -24,7 +24,7 @@ MEMBERS_A_PROCESSOR = 1.5
 FILES_BASE = 256
 FILES_A_GROUP = 4
 FILES_A_MEMBER = 16
-"""Open files of one role's process, generously: Ray's own, of each group the segments and
+"""Open files of one role's process, a generous estimate: Ray's own, of each group the segments and
 checkpoints that are read and written, and connections to the four actors of each other member."""
 
 GOOD_CLOCK_SOURCES = ("tsc", "kvm-clock", "arch_sys_counter", "xen", "hyperv_clocksource_tsc_page")
