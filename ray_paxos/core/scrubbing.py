@@ -27,7 +27,7 @@ class Scrubbing:
 
     Attributes:
         files: Read in this life.
-        found: Damaged ones among them.
+        found: Damaged ones among them, each counted once until it was read sound again.
         due_ns: When the next one is due; None for never.
     """
 
@@ -48,6 +48,7 @@ class Scrubbing:
         self._interval_ns = interval_ns
         # Of each file: until when it was read, and in which turn that was.
         self._read: dict[Scrub, tuple[int, int]] = {}
+        self._damaged: set[Scrub] = set()
         self._round = 0
 
     def take_due(
@@ -65,6 +66,7 @@ class Scrubbing:
         there = [Scrub(self._group, (s.first, s.last)) for s in segments]
         there += [Scrub(self._group, None, instance_id) for instance_id in checkpoints]
         self._read = {scrub: self._read.get(scrub, (0, 0)) for scrub in there}
+        self._damaged.intersection_update(there)
         scrub = min(there, key=lambda each: self._read[each], default=None)
         if scrub is None or now_ns < self._read[scrub][0]:
             self.due_ns = now_ns + LOOK_NS
@@ -75,7 +77,11 @@ class Scrubbing:
     def done(self, scrub: Scrub, outcome: Scrubbed, now_ns: int) -> None:
         """A file was read."""
         self.files += 1
-        self.found += bool(outcome.damage)
+        if not outcome.damage:
+            self._damaged.discard(scrub)
+        elif scrub not in self._damaged:
+            self._damaged.add(scrub)
+            self.found += 1
         self._round += 1
         # What is damaged is read again in its turn, until it is mended.
         enough_ns = 0 if outcome.damage else self._interval_ns

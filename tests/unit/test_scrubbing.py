@@ -125,3 +125,26 @@ def test_a_damaged_file_is_read_again_at_once_until_it_is_mended() -> None:
         assert scrub == ALL[2]
         scrubbing.done(scrub, Scrubbed(damage, 10), turn * REST_NS)
     assert scrubbing.take_due([], [7], 4 * REST_NS) is None
+
+
+def test_a_damaged_file_counts_once_until_it_was_read_sound() -> None:
+    scrubbing = Scrubbing(GROUP, 10**9, 0, 0)
+    found = []
+    for damage in ("a byte", "a byte", "", "another byte"):
+        assert scrubbing.due_ns is not None
+        scrub = scrubbing.take_due(SEGMENTS[:1], [], scrubbing.due_ns)
+        assert scrub == ALL[0]
+        scrubbing.done(scrub, Scrubbed(damage, 10), scrubbing.due_ns or 0)
+        found.append(scrubbing.found)
+    assert found == [1, 1, 1, 2], "what waits to be mended is read again, and is no other damage"
+
+
+def test_a_damaged_file_that_went_and_came_again_counts_again() -> None:
+    scrubbing = Scrubbing(GROUP, 10**9, 0, 0)
+    now_ns = REST_NS
+    for there in (SEGMENTS[:1], SEGMENTS[1:], SEGMENTS[:1]):
+        scrub = scrubbing.take_due(there, [], now_ns)
+        assert scrub is not None
+        scrubbing.done(scrub, Scrubbed("" if there == SEGMENTS[1:] else "a byte", 10), now_ns)
+        now_ns += REST_NS
+    assert scrubbing.found == 2
