@@ -10,7 +10,9 @@ from typing import TypeAlias
 import msgspec
 
 from ray_paxos.core.ballot import Ballot
+from ray_paxos.core.client_messages import RefusalCode
 from ray_paxos.core.genesis import Configuration
+from ray_paxos.core.intake import Request
 from ray_paxos.core.messages import NackReason
 
 
@@ -106,6 +108,53 @@ class InstanceChosen(msgspec.Struct, frozen=True):
     instance_id: int
     ballot: Ballot
     value: bytes
+
+
+class CommandsAnswered(msgspec.Struct, frozen=True, kw_only=True):
+    """A master's own learner applied an instance, and the clients in it are answered.
+
+    All times are on the proposer's clock.
+
+    Attributes:
+        group: Whose.
+        instance_id: Which.
+        requests: Those that it answers; each says when it was taken in.
+        byte_count: Of the value.
+        opened_ns: When the accepts left for the first time.
+        votes: (member_id, when its accepted came in), of those that made it chosen.
+        chosen_ns: When the last of these came in.
+        answered_ns: When the results were here.
+    """
+
+    group: int
+    instance_id: int
+    requests: tuple[Request, ...]
+    byte_count: int
+    opened_ns: int
+    votes: tuple[tuple[int, int], ...]
+    chosen_ns: int
+    answered_ns: int
+
+
+class RequestRefused(msgspec.Struct, frozen=True):
+    """A proposer did not take a client's request."""
+
+    group: int
+    code: RefusalCode
+
+
+class RequestRedirected(msgspec.Struct, frozen=True):
+    """A proposer that does not lead sent a client on."""
+
+    group: int
+
+
+class NackReceived(msgspec.Struct, frozen=True):
+    """A voter refused this proposer's prepare, accept or heartbeat."""
+
+    group: int
+    member_id: int
+    reason: NackReason
 
 
 class InstanceApplied(msgspec.Struct, frozen=True):
@@ -284,6 +333,10 @@ Event: TypeAlias = (
     | MasterChanged
     | MasterStopped
     | InstanceChosen
+    | CommandsAnswered
+    | RequestRefused
+    | RequestRedirected
+    | NackReceived
     | InstanceApplied
     | ApplyingStopped
     | SegmentsSealed

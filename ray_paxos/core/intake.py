@@ -37,6 +37,7 @@ class Request:
         entries: What goes into the log.
         byte_count: Of the commands, with something for each of them and for each entry.
         deadline_ns: When its time is over, on this proposer's clock; None for never.
+        arrived_ns: When it was taken in, on the same clock.
     """
 
     client: Address
@@ -44,6 +45,7 @@ class Request:
     entries: tuple[Entry, ...]
     byte_count: int
     deadline_ns: int | None = None
+    arrived_ns: int = 0
 
     def is_late(self, now_ns: int) -> bool:
         """Whether its time is over."""
@@ -131,7 +133,9 @@ class Intake:
             return Refused(message.request_id, RefusalCode.OVERLOADED, what, 100)
         self._held.add(key)
         self.held_bytes += byte_count
-        self._waiting.append(Request(client, message.request_id, entries, byte_count, deadline_ns))
+        self._waiting.append(
+            Request(client, message.request_id, entries, byte_count, deadline_ns, now_ns)
+        )
         return None
 
     def take(self, now_ns: int) -> list[Request]:

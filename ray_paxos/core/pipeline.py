@@ -26,15 +26,19 @@ class OpenInstance:
         instance_id: Which.
         value: Encoded.
         requests: Of clients, whose entries the value holds; in order.
-        votes: Voters (replica_id) whose accepted came in: a set, so that a reply counts once.
         sent_ns: When the accept was last sent.
+        opened_ns: When it was opened.
+        votes: By voter (replica_id), when its accepted came in: a reply counts once.
+        chosen_ns: When the majority's last came in; 0 before.
     """
 
     instance_id: int
     value: bytes
     requests: tuple[Request, ...]
     sent_ns: int
-    votes: set[int] = field(default_factory=set)
+    opened_ns: int
+    votes: dict[int, int] = field(default_factory=dict)
+    chosen_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +75,23 @@ class Pipeline:
         self.retained: OrderedDict[int, ChosenValue] = OrderedDict()
         self.retained_bytes = 0
         self._gone_through = learned_through
-        self.awaiting: dict[int, tuple[Request, ...]] = {}
+        self.awaiting: dict[int, OpenInstance] = {}
         self.unanswered: list[Request] = []
 
     def start(self, value: bytes, requests: tuple[Request, ...], now_ns: int) -> OpenInstance:
         """Open the next instance for a value; the caller sends the accepts."""
-        instance = OpenInstance(self.next_instance, value, requests, now_ns)
+        instance = OpenInstance(self.next_instance, value, requests, now_ns, now_ns)
         self.next_instance += 1
         self.open[instance.instance_id] = instance
         return instance
 
-    def count(self, instance_id: int, replica_id: int) -> ChosenValue | None:
+    def count(self, instance_id: int, replica_id: int, now_ns: int) -> ChosenValue | None:
         """Count one voter's accepted, given at this ballot and under this configuration.
+
+        Args:
+            instance_id: Of the accept.
+            replica_id: The voter.
+            now_ns: The clock.
 
         Returns:
             The chosen value, the moment a majority has accepted it; else None.
@@ -90,9 +99,10 @@ class Pipeline:
         instance = self.open.get(instance_id)
         if instance is None:
             return None
-        instance.votes.add(replica_id)
+        instance.votes.setdefault(replica_id, now_ns)
         if len(instance.votes) < self.configuration.majority:
             return None
+        instance.chosen_ns = now_ns
         return self._close(instance)
 
     def _close(self, instance: OpenInstance) -> ChosenValue:
@@ -100,7 +110,7 @@ class Pipeline:
         chosen = ChosenValue(instance.instance_id, self.ballot, instance.value)
         self._retain(chosen)
         if instance.requests:
-            self.awaiting[instance.instance_id] = instance.requests
+            self.awaiting[instance.instance_id] = instance
         while self.chosen_through + 1 in self.retained:
             self.chosen_through += 1
         return chosen
@@ -153,11 +163,10 @@ class Pipeline:
 
     def take_requests(self) -> list[Request]:
         """All requests that are not answered yet, in order; the reign is over."""
-        pending = list(self.awaiting.items())
-        pending += [(i, instance.requests) for i, instance in self.open.items()]
+        pending = [*self.awaiting.values(), *self.open.values()]
         self.awaiting.clear()
         self.open.clear()
         unanswered, self.unanswered = self.unanswered, []
-        for _, requests in sorted(pending, key=lambda item: item[0]):
-            unanswered.extend(requests)
+        for instance in sorted(pending, key=lambda each: each.instance_id):
+            unanswered.extend(instance.requests)
         return unanswered

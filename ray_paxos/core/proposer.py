@@ -53,7 +53,14 @@ from ray_paxos.core.client_messages import (
     TransferMaster,
 )
 from ray_paxos.core.effects import Effects, Send
-from ray_paxos.core.events import MasterChanged, MasterStopped, MessageRefused
+from ray_paxos.core.events import (
+    MasterChanged,
+    MasterStopped,
+    MessageRefused,
+    NackReceived,
+    RequestRedirected,
+    RequestRefused,
+)
 from ray_paxos.core.genesis import Configuration, GroupSpec, Voter
 from ray_paxos.core.intake import Intake, Request
 from ray_paxos.core.learner_messages import (
@@ -336,6 +343,7 @@ class Proposer:
         refused = self._intake.offer(client, message, now_ns)
         if refused is None:
             return
+        effects.events.append(RequestRefused(self._group, refused.code))
         self._send(client, refused, effects)
         if isinstance(message, Submit):
             for arrival in self._order.refused(message):
@@ -385,8 +393,10 @@ class Proposer:
             retry_after_ms = self._settings.heartbeat_interval_ns // MILLISECOND_NS
             if untouched and self._status is not None and self._status.stopped:
                 code, why = RefusalCode.APPLY_STOPPED, self._status.stopped
+                effects.events.append(RequestRefused(self._group, code))
                 self._send(client, Refused(request_id, code, why, retry_after_ms), effects)
                 return
+        effects.events.append(RequestRedirected(self._group))
         redirected = Redirected(request_id, master, retry_after_ms, untouched)
         self._send(client, redirected, effects)
 
@@ -574,6 +584,7 @@ class Proposer:
         voter = self._voter(envelope, any_configuration=True)
         if voter is None:
             return
+        effects.events.append(NackReceived(self._group, voter.member_id, nack.reason))
         if nack.promised is not None:
             self._round_seen = max(self._round_seen, nack.promised.round)
         if nack.config_id > self._configuration.config_id:

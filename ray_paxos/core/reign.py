@@ -29,7 +29,14 @@ from ray_paxos.core.client_messages import (
     TransferMaster,
 )
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.events import HoleFilled, InstanceChosen, MasterStarted, ValueAdopted
+from ray_paxos.core.events import (
+    CommandsAnswered,
+    HoleFilled,
+    InstanceChosen,
+    MasterStarted,
+    RequestRefused,
+    ValueAdopted,
+)
 from ray_paxos.core.genesis import Configuration, Voter
 from ray_paxos.core.intake import Intake, Request
 from ray_paxos.core.learner_messages import (
@@ -411,6 +418,7 @@ class Reign:
             elif self.is_serving and self._intake and self._may_propose():
                 requests = tuple(self._intake.take(now_ns))
                 for client, refused in self._intake.take_refused():
+                    effects.events.append(RequestRefused(self.seat.group, refused.code))
                     self.seat.send(client, refused, effects)
                 if not requests:
                     continue
@@ -460,7 +468,7 @@ class Reign:
             return
         if accepted.sequence:
             self.authority.count(voter, accepted.sequence, now_ns, effects)
-        chosen = self._pipeline.count(accepted.instance_id, voter.replica_id)
+        chosen = self._pipeline.count(accepted.instance_id, voter.replica_id, now_ns)
         if chosen is None:
             return
         effects.events.append(
@@ -575,8 +583,7 @@ class Reign:
         for instance_id in [i for i in pipeline.awaiting if i <= status.durable_through]:
             # Applied and sealed, but the results were lost on their way: the session has kept
             # them, and gives them to the client when it asks again.
-            for request in pipeline.awaiting.pop(instance_id):
-                pipeline.unanswered.append(request)
+            pipeline.unanswered.extend(pipeline.awaiting.pop(instance_id).requests)
         self.succession.revoke(effects)
         if status.learned_through < pipeline.chosen_through or pipeline.awaiting:
             first = min(status.learned_through + 1, *pipeline.awaiting, pipeline.next_instance)
@@ -608,13 +615,31 @@ class Reign:
         """Answer the requests of an instance that the own learner applied."""
         if applied.ballot != self.seat.ballot:
             return ""
-        requests = self._pipeline.awaiting.pop(applied.instance_id, ())
+        instance = self._pipeline.awaiting.pop(applied.instance_id, None)
+        if instance is not None:
+            self._answer(instance, applied, now_ns, effects)
+        return self._go_on_with_orders(now_ns, effects)
+
+    def _answer(
+        self, instance: OpenInstance, applied: Applied, now_ns: int, effects: Effects
+    ) -> None:
         start = 0
-        for request in requests:
+        for request in instance.requests:
             end = start + len(request.entries)
             own: tuple[EntryResult, ...] = applied.results[start:end]
             assert len(own) == len(request.entries), "a result for every entry"
             start = end
             self._intake.release(request)
             self.seat.send(request.client, Submitted(request.request_id, own), effects)
-        return self._go_on_with_orders(now_ns, effects)
+        replicas = {voter.replica_id: voter.member_id for voter in self.seat.configuration.voters}
+        answered = CommandsAnswered(
+            group=self.seat.group,
+            instance_id=instance.instance_id,
+            requests=instance.requests,
+            byte_count=len(instance.value),
+            opened_ns=instance.opened_ns,
+            votes=tuple((replicas.get(r, 0), at_ns) for r, at_ns in instance.votes.items()),
+            chosen_ns=instance.chosen_ns,
+            answered_ns=now_ns,
+        )
+        effects.events.append(answered)

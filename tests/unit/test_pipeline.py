@@ -33,8 +33,8 @@ def start(pipe: Pipeline, count: int = 1, *, now_ns: int = 0) -> list[int]:
 
 
 def choose(pipe: Pipeline, instance_id: int) -> ChosenValue | None:
-    pipe.count(instance_id, 11)
-    return pipe.count(instance_id, 12)
+    pipe.count(instance_id, 11, 0)
+    return pipe.count(instance_id, 12, 0)
 
 
 def ids(requests: list[Request]) -> list[int]:
@@ -52,9 +52,9 @@ def test_a_majority_chooses_once_and_a_voter_counts_once() -> None:
     pipe = pipeline()
     start(pipe)
     for _ in range(3):
-        assert pipe.count(11, 12) is None
-    assert pipe.count(11, 13) == ChosenValue(11, AT, b"value 11")
-    assert pipe.count(11, 11) is None, "the third vote chooses nothing again"
+        assert pipe.count(11, 12, 0) is None
+    assert pipe.count(11, 13, 0) == ChosenValue(11, AT, b"value 11")
+    assert pipe.count(11, 11, 0) is None, "the third vote chooses nothing again"
     assert pipe.open == {}
 
 
@@ -62,8 +62,8 @@ def test_a_majority_chooses_once_and_a_voter_counts_once() -> None:
 def test_a_vote_for_what_is_not_open_counts_for_nothing(instance_id: int) -> None:
     pipe = pipeline()
     start(pipe)
-    assert pipe.count(instance_id, 11) is None
-    assert pipe.count(instance_id, 12) is None
+    assert pipe.count(instance_id, 11, 0) is None
+    assert pipe.count(instance_id, 12, 0) is None
     assert list(pipe.open) == [11]
     assert pipe.retained == {}
 
@@ -144,13 +144,25 @@ def test_accepts_are_sent_again_the_longest_waiting_first() -> None:
     assert pipe.resend_due_ns(0) is None
 
 
+def test_an_instance_says_when_each_vote_came_and_when_it_was_chosen() -> None:
+    pipe = pipeline()
+    (instance,) = [pipe.start(b"value", (request(11),), 5)]
+    pipe.count(11, 13, 7)
+    pipe.count(11, 13, 8)
+    assert (instance.opened_ns, instance.votes, instance.chosen_ns) == (5, {13: 7}, 0)
+    pipe.note_sent(instance, 9)
+    pipe.count(11, 11, 10)
+    assert pipe.awaiting[11] is instance
+    assert (instance.opened_ns, instance.votes, instance.chosen_ns) == (5, {13: 7, 11: 10}, 10)
+
+
 def test_requests_wait_for_results_from_choosing_on() -> None:
     pipe = pipeline()
     start(pipe, 2)
     pipe.start(b"no-op", (), 0)
     for instance_id in (12, 13):
         choose(pipe, instance_id)
-    assert {i: ids(list(requests)) for i, requests in pipe.awaiting.items()} == {12: [12]}
+    assert {i: ids(list(each.requests)) for i, each in pipe.awaiting.items()} == {12: [12]}
 
 
 def test_the_end_of_a_reign_gives_every_unanswered_request_once_in_order() -> None:
@@ -178,7 +190,7 @@ def test_invariants_hold_for_any_votes(data: st.DataObject) -> None:
             case "vote":
                 instance_id = data.draw(st.integers(1, pipe.next_instance))
                 replica_id = data.draw(st.sampled_from([11, 12, 13]))
-                found = pipe.count(instance_id, replica_id)
+                found = pipe.count(instance_id, replica_id, 0)
                 if instance_id < pipe.next_instance:
                     counted.setdefault(instance_id, set()).add(replica_id)
                 if found is not None:

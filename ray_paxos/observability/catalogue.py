@@ -1,0 +1,195 @@
+"""All metrics: their names, units and labels, in one place.
+
+Names, units and suffixes are by Prometheus' conventions; Ray puts `ray_` before each, and
+`_total` is part of a counter's own name. Every series has the labels `cluster` and `member`; those
+of groups have `group`, too, or `group="all"` where a member has more groups than its configuration
+lets name themselves (see `samples`): with 1,000 groups on three members each metric of groups would
+be 3,000 series otherwise.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ray_paxos.observability.histogram import COUNTS, SECONDS
+
+PREFIX = "ray_"
+"""What Ray puts before each name."""
+
+
+class Kind(enum.Enum):
+    """What a metric is to Prometheus."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Together(enum.Enum):
+    """What stands for many groups where none is named."""
+
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: As it is given to Ray.
+        kind: What it is to Prometheus.
+        meaning: One sentence, which Prometheus shows as help.
+        label: A label that it has beside those of its scope; empty for none.
+        is_of_group: Whether there is one for each group.
+        together: What stands for many groups.
+        bounds: Of a histogram.
+    """
+
+    name: str
+    kind: Kind
+    meaning: str
+    label: str = ""
+    is_of_group: bool = False
+    together: Together = Together.SUM
+    bounds: Sequence[float] = ()
+
+    @property
+    def exported_name(self) -> str:
+        """As Prometheus knows it."""
+        return PREFIX + self.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of all its labels."""
+        group = ("group",) if self.is_of_group else ()
+        return ("cluster", "member", *group, *((self.label,) if self.label else ()))
+
+
+def _counter(name: str, meaning: str, label: str = "", *, is_of_group: bool = False) -> Metric:
+    assert name.endswith("_total"), name
+    return Metric(name, Kind.COUNTER, meaning, label, is_of_group)
+
+
+def _of_group(name: str, meaning: str, together: Together = Together.SUM) -> Metric:
+    return Metric(name, Kind.GAUGE, meaning, is_of_group=True, together=together)
+
+
+def _gauge(name: str, meaning: str, label: str = "") -> Metric:
+    return Metric(name, Kind.GAUGE, meaning, label)
+
+
+def _seconds(name: str, meaning: str) -> Metric:
+    assert name.endswith("_seconds"), name
+    return Metric(name, Kind.HISTOGRAM, meaning, bounds=SECONDS)
+
+
+# Of every role.
+ROLE_SERVING = _gauge("paxos_role_serving", "1 while the role serves, else 0.", "role")
+EVENTS = _counter("paxos_events_total", "Events of this member's roles, by kind.", "event")
+EVENTS_LEFT_OUT = _counter(
+    "paxos_events_left_out_total", "Events that came too fast to be written to the log.", "role"
+)
+
+# Of the proposer.
+IS_MASTER = _of_group("paxos_is_master", "1 where the member leads the group and serves.")
+GROUPS_WITHOUT_MASTER = _gauge(
+    "paxos_groups_without_master", "Groups of which this member knows no master now."
+)
+REIGNS = _counter("paxos_reigns_total", "Times the member began to serve.", is_of_group=True)
+REIGNS_ENDED = _counter(
+    "paxos_reigns_ended_total", "Reigns and attempts that ended.", is_of_group=True
+)
+PREPARES = _counter("paxos_prepares_total", "Times the member prepared a ballot.", is_of_group=True)
+LEASE_LEFT = _of_group(
+    "paxos_lease_left_seconds", "For how long the master's lease still runs.", Together.MIN
+)
+COMMANDS = _counter(
+    "paxos_commands_total", "Commands that the member answered as master.", is_of_group=True
+)
+COMMAND_BYTES = _counter(
+    "paxos_command_bytes_total", "Bytes of the values of these commands.", is_of_group=True
+)
+INSTANCES = _counter(
+    "paxos_instances_total", "Instances chosen while the member led.", is_of_group=True
+)
+BATCH_COMMANDS = Metric(
+    "paxos_batch_commands", Kind.HISTOGRAM, "Commands that one instance holds.", bounds=COUNTS
+)
+COMMAND_SECONDS = _seconds(
+    "paxos_command_seconds", "From when the master took a request in until it was answered."
+)
+QUEUE_SECONDS = _seconds(
+    "paxos_queue_seconds", "From when the master took a request in until its instance was opened."
+)
+ACCEPT_SECONDS = _seconds(
+    "paxos_accept_seconds", "From when an instance was opened until a majority had accepted it."
+)
+CHOSEN_SECONDS = _seconds(
+    "paxos_chosen_seconds", "From when an instance was chosen until its results were back."
+)
+QUEUED_REQUESTS = _of_group("paxos_queued_requests", "Requests that are not answered yet.")
+QUEUED_BYTES = _of_group("paxos_queued_bytes", "Bytes of the requests not answered yet.")
+OPEN_INSTANCES = _of_group("paxos_open_instances", "Instances proposed and not chosen yet.")
+REFUSED = _counter("paxos_requests_refused_total", "Requests that were not taken.", "reason")
+NACKS = _counter("paxos_nacks_total", "Refusals of acceptors, at the proposer.", "reason")
+
+# Of the acceptor.
+PROMISES = _counter("paxos_promises_total", "Promises given.", is_of_group=True)
+ACCEPTOR_REFUSALS = _counter("paxos_acceptor_refusals_total", "What it refused.", "reason")
+FSYNC_SECONDS = _seconds("paxos_fsync_seconds", "One append to the journal, made durable.")
+FSYNC_MESSAGES = Metric(
+    "paxos_fsync_records", Kind.HISTOGRAM, "Records that one append holds.", bounds=COUNTS
+)
+VOTES_HELD = _of_group("paxos_votes_held", "Votes above the vote floor.")
+VOTE_FLOOR = _of_group("paxos_vote_floor_instance", "The vote floor.", Together.MIN)
+
+# Of the learner.
+APPLIED = _of_group("paxos_applied_instance", "The last instance applied.", Together.MAX)
+LAG = _of_group(
+    "paxos_lag_instances",
+    "Instances known to be chosen that the member has not applied.",
+    Together.MAX,
+)
+APPLYING_STOPPED = _of_group("paxos_applying_stopped", "1 where applying has stopped.")
+CHAINS_DIFFERED = _counter(
+    "paxos_chain_differences_total",
+    "Times that two members' checksums of one instance differed.",
+    is_of_group=True,
+)
+APPLY_SECONDS = _seconds("paxos_apply_seconds", "One instance applied by the machines.")
+SEAL_SECONDS = _seconds("paxos_seal_seconds", "One segment written and made durable.")
+SEGMENTS = _of_group("paxos_segments", "Segments of the chosen log.")
+LOG_FLOOR = _of_group("paxos_log_floor_instance", "The lowest instance in the log.", Together.MIN)
+SESSIONS = _of_group("paxos_sessions", "Sessions that are open.")
+CAUGHT_UP = _counter(
+    "paxos_caught_up_instances_total", "Instances taken from other members.", is_of_group=True
+)
+
+# Of the checkpointer.
+CHECKPOINTS = _counter("paxos_checkpoints_total", "Checkpoints published.", is_of_group=True)
+CHECKPOINTS_FAILED = _counter(
+    "paxos_checkpoints_failed_total", "Checkpoints that could not be made.", is_of_group=True
+)
+CHECKPOINT_INSTANCE = _of_group(
+    "paxos_checkpoint_instance", "Instance of the newest checkpoint.", Together.MIN
+)
+DAMAGED = _counter(
+    "paxos_damaged_files_total", "Files found to be damaged on the disk.", is_of_group=True
+)
+REPAIRED = _counter("paxos_repaired_files_total", "Damaged segments mended.", is_of_group=True)
+SCRUBBED = _counter("paxos_scrubbed_files_total", "Files read back.", is_of_group=True)
+
+# Of the member's disk.
+DISK_BYTES = _gauge("paxos_disk_bytes", "Bytes of the member's files, by role.", "role")
+DISK_FREE_BYTES = _gauge("paxos_disk_free_bytes", "Room left on the member's disk.")
+DISK_FULL = _gauge("paxos_disk_full", "1 while the acceptor has no room for votes.")
+
+METRICS: tuple[Metric, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)
+"""All of them, in the order in which they stand here."""
+BY_NAME = {metric.name: metric for metric in METRICS}
