@@ -1,10 +1,11 @@
 """Measures how fast a cluster of this machine is, beside bare Ray and beside peers.
 
     python jobs/benchmark.py --workload put --in-flight 1,100,1000 --json out.json
-    python jobs/benchmark.py --workload ycsb-b --rate 2000 --seconds 30 --plots plots/
-    python jobs/benchmark.py --suite readme --json bench.json --plots bench/
+    python jobs/benchmark.py --workload ycsb-b --rate 2000 --seconds 30 --report out.html
+    python jobs/benchmark.py --suite readme --json bench.json --report bench.html
     python jobs/benchmark.py --floor
-    python jobs/benchmark.py --peer etcd --in-flight 1,1000
+    python jobs/benchmark.py --peer etcd --in-flight 1,1000 --json etcd.json
+    python jobs/benchmark.py --in-flight 1,1000 --beside etcd.json --report both.html
 
 Starts a cluster of its own, in a folder that it removes; durability and sessions are on, and
 checkpoints are made. The clock of a run stops when all learners have applied everything, all of it
@@ -13,11 +14,18 @@ is durable in segments, and each checkpointer is as close behind as at the start
 latency counts from when its command was due. `--floor` measures the same chain of calls with bare
 Ray actors on the same Ray (`benchmark_floor.py`), `--peer` another system under the same load.
 
-The JSON document: `machine`, `options`, and what was asked for: `start_s` (of the cluster, and of
-Ray where none runs), `floor_ms` (median of one call at a time by chain), `runs` (of each setting,
-all of its runs: rates, percentiles, CPU time a command by role and process, each second), `median`
-(of each setting, the run in the middle), `reads_by`, `peer`; or `suite`: `table`, `floors_ms`,
-`runs`, `details`. Exit statuses: `job_exit.py`; a suite whose lines do not all hold ends with 1.
+`--report FILE.html` is one page that needs nothing else: lines of the suite with what is asked for,
+throughput against latency, latency over time, loads, processor time, floor, configuration and
+machine; `--beside FILE` adds what an earlier run wrote with `--json`, such as one of a peer.
+`--figures FOLDER` has the page's charts as SVG files (`benchmark_charts.py`).
+
+The JSON document: `machine`, `options`, `command`, `began_at`, `ended_at`, `configuration` (YAML;
+each cluster takes it with its own name, folder, groups and roles), and what was asked for:
+`start_s` (of the cluster, and of Ray where none runs), `floor_ms` (median of one call at a time by
+chain), `runs` (of each setting, all of its runs: rates, percentiles, CPU time a command by role and
+process, each second), `median` (of each setting, the run in the middle), `reads_by`, `peer`; or
+`suite`: `table`, `floors_ms`, `runs`, `details`. Exit statuses: `job_exit.py`; a suite whose lines
+do not all hold ends with 1.
 """
 
 from __future__ import annotations
@@ -25,6 +33,7 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,11 +47,11 @@ from benchmark_cluster import (
 )
 from benchmark_floor import measure_floor
 from benchmark_options import BATCHES_IN_FLIGHT, IN_FLIGHT, Options, check
+from benchmark_page import benchmark_page, load_beside
 from benchmark_peers import running_peer
 from benchmark_progress import progress_bar
 from benchmark_report import (
     floor_text,
-    machine,
     machine_text,
     report_console,
     runs_table,
@@ -54,7 +63,10 @@ from benchmark_suite import FULL, QUICK, Suite
 from benchmark_workload import NAMES
 from job_console import JobConsole
 from job_exit import GOOD, NOT_HELD, run_to_status
-from job_files import write_json
+from job_files import write_each, write_json
+from ray_paxos.config import load_configuration
+from report_machine import Circumstances
+from report_page import write_figures, write_page
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,26 +74,38 @@ ROOT = Path(__file__).resolve().parent.parent
 def run(options: Options, console: JobConsole) -> int:
     """The job."""
     check(options)
-    document: dict[str, Any] = {"machine": machine(), "options": asdict(options)}
+    circumstances = Circumstances.begin(options.seed, load_configuration(options.config))
+    document: dict[str, Any] = {"machine": circumstances.machine, "options": asdict(options)}
     console.say(machine_text(document["machine"]))
     with progress_bar() as bar:
         if options.suite is not None:
-            status, runs = _run_suite(options, document, console, bar)
+            status = _run_suite(options, document, console, bar)
         else:
-            status, runs = GOOD, _run_load(options, document, console, bar)
-    if options.plots is not None and runs:
-        from benchmark_plots import write_plots
-
-        for path in write_plots(options.plots, runs):
-            console.say(f"plot: {path}")
-    if options.json is not None:
-        write_json(options.json, document)
+            _run_load(options, document, console, bar)
+            status = GOOD
+    circumstances.end()
+    document |= circumstances.document()
+    document["machine"]["load_average_at_end"] = circumstances.load_at_end
+    _write(options, document)
     return status
 
 
-def _run_suite(
-    options: Options, document: dict[str, Any], console: JobConsole, bar: Bar
-) -> tuple[int, dict[str, list[Measured]]]:
+def _write(options: Options, document: dict[str, Any]) -> None:
+    """All files that are asked for; one that cannot be written keeps none of the others."""
+    json, report, figures = options.json, options.report, options.figures
+    writers: list[Callable[[], object]] = []
+    if json is not None:
+        writers.append(lambda: write_json(json, document))
+    if report is not None or figures is not None:
+        page = benchmark_page(document, load_beside(options.beside))
+        if report is not None:
+            writers.append(lambda: write_page(report, page))
+        if figures is not None:
+            writers.append(lambda: write_figures(figures, page.charts))
+    write_each(writers)
+
+
+def _run_suite(options: Options, document: dict[str, Any], console: JobConsole, bar: Bar) -> int:
     plan = QUICK if options.quick else FULL
     suite = Suite(options.config, plan, options.seed, bar, console.say)
     suite.run()
@@ -91,23 +115,22 @@ def _run_suite(
         f"{plan.repeat} runs of {plan.seconds:g} s a line; {sum(x.holds for x in suite.lines)} of "
         f"{len(suite.lines)} lines hold"
     )
-    return (GOOD if all(line.holds for line in suite.lines) else NOT_HELD), suite.runs
+    return GOOD if all(line.holds for line in suite.lines) else NOT_HELD
 
 
-def _run_load(
-    options: Options, document: dict[str, Any], console: JobConsole, bar: Bar
-) -> dict[str, list[Measured]]:
+def _run_load(options: Options, document: dict[str, Any], console: JobConsole, bar: Bar) -> None:
     workload = options.chosen_workload()
     if options.peer is not None:
         with running_peer(options.peer, workload, options.value_size, options.seed) as peer:
             document["peer"] = {"name": options.peer, "about": peer.about}
             console.say(peer.about)
             runs = _measure(peer.subject, options, bar)
-        return _tell_runs(f"{options.peer}, {workload.name}", runs, document)
+        _tell_runs(f"{options.peer}, {workload.name}", runs, document)
+        return
     if options.is_only_floor():
         bar.begin("floor", 3.0)
         _measure_floor(options, document, console)
-        return {}
+        return
     settings = options.settings()
     readers = max((setting.in_flight or 1_000 for setting in settings), default=1)
     with benchmark_cluster(options.config, groups=options.groups, roles=options.roles) as cluster:
@@ -130,7 +153,7 @@ def _run_load(
             runs = _measure(measured.subject, options, bar)
     groups = "1 group" if options.groups == 1 else f"{options.groups} groups"
     batches = f", batches of {options.batch:,}" if options.batch else ""
-    return _tell_runs(
+    _tell_runs(
         f"{workload.name}, {options.value_size:,} bytes, {groups}, {options.roles}{batches}",
         runs,
         document,
@@ -144,13 +167,10 @@ def _measure(subject: Subject, options: Options, bar: Bar) -> dict[str, list[Mea
     }
 
 
-def _tell_runs(
-    title: str, runs: dict[str, list[Measured]], document: dict[str, Any]
-) -> dict[str, list[Measured]]:
+def _tell_runs(title: str, runs: dict[str, list[Measured]], document: dict[str, Any]) -> None:
     document["runs"] = {name: [run.document() for run in each] for name, each in runs.items()}
     document["median"] = {name: median_of(each).document() for name, each in runs.items()}
     report_console().print(runs_table(title, list(runs.values())))
-    return runs
 
 
 def _measure_floor(options: Options, document: dict[str, Any], console: JobConsole) -> None:
@@ -198,7 +218,11 @@ def _measure_floor(options: Options, document: dict[str, Any], console: JobConso
 @click.option("--repeat", default=1, show_default=True, type=int, help="Runs of each setting.")
 @click.option("--seed", default=1, show_default=True, type=int, help="Of keys and values.")
 @click.option("--json", metavar="FILE", help="Write what was measured as one JSON document.")
-@click.option("--plots", metavar="DIR", help="Draw PNG files there; takes matplotlib.")
+@click.option("--report", metavar="FILE.html", help="Write what was measured as one page.")
+@click.option("--figures", metavar="FOLDER", help="Write the page's charts there as SVG files.")
+@click.option(
+    "--beside", metavar="FILE", multiple=True, help="Show in the page what --json wrote before."
+)
 @click.option("--suite", metavar="NAME", help="readme: all lines of README's table.")
 @click.option("--quick", is_flag=True, help="With --suite: one run of 10 s a line.")
 @click.option("--peer", metavar="NAME", help="Measure pysyncobj or etcd instead of a cluster.")

@@ -83,7 +83,7 @@ class Window:
     latency: Summary | None
 
     def document(self, stride: int) -> dict[str, Any]:
-        """For the JSON document, and for plots."""
+        """For the JSON document, and for charts."""
         count = self.latency.count * stride if self.latency is not None else 0
         return {
             "start_s": round(self.start_s, 3),

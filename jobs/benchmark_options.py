@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 
 from benchmark_cluster import check_roles
+from benchmark_page import load_beside
 from benchmark_peers import check_peer
 from benchmark_run import Setting
 from benchmark_workload import Kind, Workload, load_workload
-from job_files import check_output
+from job_files import check_folder, check_output
 from ray_paxos.config import load_configuration
 from ray_paxos.errors import ConfigurationError
+from report_page import check_page
 
 IN_FLIGHT = "1,100,1000,5000"
 BATCHES_IN_FLIGHT = "1,4,8"
@@ -46,7 +45,9 @@ class Options:
     repeat: int = 1
     seed: int = 1
     json: str | None = None
-    plots: str | None = None
+    report: str | None = None
+    figures: str | None = None
+    beside: tuple[str, ...] = ()
     suite: str | None = None
     quick: bool = False
     peer: str | None = None
@@ -96,7 +97,9 @@ def check(options: Options) -> None:
         ConfigurationError: An option is wrong, or contradicts another one.
     """
     check_output(options.json, "--json")
-    _check_plots(options.plots)
+    check_page(options.report, "--report")
+    check_folder(options.figures, "--figures")
+    load_beside(options.beside)
     load_configuration(options.config)
     _check_numbers(options)
     workload = options.chosen_workload()
@@ -159,6 +162,8 @@ def _check_together(options: Options) -> None:
         raise ConfigurationError(f"--suite: found {options.suite!r}; allowed: {', '.join(SUITES)}")
     else:
         _refuse_beside("--suite", options, ("workload", "in_flight", "rate", "batch", "peer"))
+        if options.beside:
+            raise ConfigurationError("--beside with --suite: --suite does not take it")
     if options.peer is not None:
         _refuse_beside("--peer", options, ("batch", "read_consistency"))
         if options.groups != 1 or options.roles != "separate":
@@ -171,19 +176,3 @@ def _refuse_beside(option: str, options: Options, others: Sequence[str]) -> None
             raise ConfigurationError(
                 f"--{name.replace('_', '-')} with {option}: {option} does not take it"
             )
-
-
-def _check_plots(folder: str | None) -> None:
-    if folder is None:
-        return
-    if find_spec("matplotlib") is None:
-        raise ConfigurationError(
-            "--plots: matplotlib is not installed; allowed: after "
-            "`pip install 'ray_paxos[benchmark]'`"
-        )
-    path = Path(folder)
-    place = path if path.exists() else path.parent
-    if not place.is_dir():
-        raise ConfigurationError(f"--plots {folder}: {place} is no folder")
-    if not os.access(place, os.W_OK):
-        raise ConfigurationError(f"--plots {folder}: the folder {place} is not writable")

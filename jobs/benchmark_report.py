@@ -1,12 +1,8 @@
-"""What a benchmark says in the end: tables for a person, and what machine it was."""
+"""What a benchmark says on the console: tables for a person, and what machine it was."""
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -17,36 +13,6 @@ from benchmark_run import Measured, median_of
 from benchmark_table import Line
 
 WIDTH = 160
-LIBRARIES = ("ray", "pyarrow", "msgspec", "ray_paxos")
-
-
-def machine() -> dict[str, Any]:
-    """The machine as it is now, for the JSON document."""
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "processor": _first_value(Path("/proc/cpuinfo"), "model name"),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "libraries": {name: _version(name) for name in LIBRARIES},
-        "load_average_at_begin": [round(load, 2) for load in os.getloadavg()],
-    }
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _first_value(path: Path, name: str) -> str:
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return "unknown"
-    found = (line.partition(":")[2].strip() for line in lines if line.startswith(name))
-    return next(found, "unknown")
 
 
 def machine_text(told: dict[str, Any]) -> str:

@@ -94,7 +94,7 @@ class Suite:
 
     Attributes:
         lines: The table.
-        runs: All runs, by line, for the JSON document and the plots.
+        runs: All runs, by line, for the JSON document and the page.
         details: Whatever else was measured, by line.
         floors: By bytes of the argument.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,6 +78,14 @@ class Line:
         parts = (self.requirement.bound_text, holds, self.note)
         told = "; ".join(part for part in parts if part)
         return f"{self.requirement.text}: {self.measured_text} ({told})"
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Line:
+        """The line that a document is of."""
+        unit = document["unit"]
+        shown = unit if not unit or unit.startswith("/") else f" {unit}"
+        asked = Requirement(document["what"], document["bound"], shown, document["is_most"])
+        return cls(asked, document["measured"], document["floor"], document["note"])
 
     def document(self) -> dict[str, Any]:
         """For the JSON document."""

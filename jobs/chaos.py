@@ -1,7 +1,7 @@
 """Runs clients against a cluster while it injects faults, heals it, and checks what came of it.
 
     python jobs/chaos.py --seconds 120 --clients 8 --seed 7 --json out.json
-    python jobs/chaos.py --nodes 5 --config configs/five_nodes.yaml --groups --timeline run.html \
+    python jobs/chaos.py --nodes 5 --config configs/five_nodes.yaml --groups --report run.html \
         --faults kill-node,kill-gcs,kill-member,move-group,rolling-restart --seconds 300
     python jobs/chaos.py --hosts --config configs/five_nodes.yaml --faults partition,one-way,partial
     python jobs/chaos.py --workload lock --faults kill-role,kill-member,drop-master
@@ -74,6 +74,9 @@ What has to hold, by its name in `checks`:
   the next acknowledgement); in every group.
 - `healed`: all roles serve again. `clients`: no client met what must not happen. `stays_out` (with
   `wipe-member`): a member whose folder was deleted never votes again, and says why.
+- `events` (where the job starts the cluster): by the events that members write, at most one began
+  to serve at each ballot, versions rise with ballots, and no alarm is without a fault that explains
+  it.
 
 The JSON document: `cluster`, `group` (null with `--groups`), `members` in the end, `seed`,
 `clients`, `seconds`, `elapsed_s`, `lease_ms`; `faults` and `refused` (such as a transfer, or a
@@ -101,9 +104,10 @@ They are of one group, so not with `--groups`; `linearizability` is null where t
 the recipe; `--history` is for `kv` and `kv-txn`, of which the model is `chaos_judge_keys.Bank`.
 
 `--history FILE` is written as it happens (with `--groups` one file a group, its number before the
-ending); `python -m ray_paxos.testing.check FILE --model kv` checks it again. `--timeline FILE` is
-one page that shows faults, commands a second and latencies over time. Exit status 0 only if all
-holds; otherwise as in `job_exit.py`.
+ending); `python -m ray_paxos.testing.check FILE --model kv` checks it again. `--report FILE.html`
+is one page that needs nothing else: verdict, faults, commands a second and latencies over time,
+what faults of each kind did, groups, states, configuration and machine; `--figures FOLDER` has its
+charts as SVG files. Exit status 0 only if all holds; otherwise as in `job_exit.py`.
 """
 
 from __future__ import annotations
@@ -173,9 +177,8 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--json", metavar="FILE", help="Write what happened as one JSON document.")
 @click.option("--history", metavar="FILE", help="Write the history of the kv machine.")
-@click.option(
-    "--timeline", metavar="FILE.html", help="Write faults, commands and latencies over time."
-)
+@click.option("--report", metavar="FILE.html", help="Write what happened as one page.")
+@click.option("--figures", metavar="FOLDER", help="Write the page's charts there as SVG files.")
 @click.option(
     "--workload",
     type=click.Choice([kind.value for kind in WorkloadKind]),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from chaos_cuts import Directions
+    from ray_paxos.observability.event_record import EventRecord
 
 Place: TypeAlias = tuple[str, str]
 """A member's name and a role's."""
@@ -97,6 +98,9 @@ class Members(Protocol):
 
     def read_logs(self, group: int, first: int, members: Sequence[str]) -> dict[str, MemberLog]:
         """These members' logs of a group from an instance on."""
+
+    def read_events(self, members: Sequence[str]) -> tuple[list[EventRecord], list[str]]:
+        """What these members' files of events hold; and what could not be read, for a person."""
 
     def close(self) -> None:
         """Leave nothing stopped, and nothing of a run on the nodes."""

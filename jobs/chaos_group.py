@@ -106,6 +106,7 @@ class GroupResult:
         history: Of the kv machine.
         checks: Problems by check; a check without problems held.
         figures: What else there is to tell of a workload.
+        digests: Of members' states in the end, as far as they answered.
     """
 
     group: int
@@ -117,6 +118,7 @@ class GroupResult:
     history: HistoryVerdict
     checks: Mapping[str, Sequence[str]]
     figures: Mapping[str, Any] = field(default_factory=dict)
+    digests: Mapping[str, Digest] = field(default_factory=dict)
 
 
 class GroupRun:
@@ -169,7 +171,7 @@ class GroupRun:
         """
         records, checks = self.records, {"clients": list(self.records.failures)}
         checks["exactly_once"] = self._check_appends()
-        checks |= check_states(
+        states = check_states(
             self._cluster,
             self.group,
             members,
@@ -177,6 +179,8 @@ class GroupRun:
             acknowledged=records.acknowledged,
             first=self._first_instance,
         )
+        checks |= states.checks
+        self._digests = states.digests
         checks["follower_reads"] = check_follower_reads(records.follower_reads, records.writes)
         self._history = check_linearizability(records.history.history(), check_s)
         checks["linearizable"] = list(self._history.problems)
@@ -198,6 +202,7 @@ class GroupRun:
             find_gaps(times, start_ns, end_ns, disturbances),
             self._history,
             self._checks,
+            digests=self._digests,
         )
 
     def _check_appends(self) -> list[str]:
@@ -213,6 +218,19 @@ class GroupRun:
         return check_appends(lines, appends, first=self._first_line, prefix=prefix)
 
 
+@dataclass(frozen=True)
+class States:
+    """What members have in the end.
+
+    Attributes:
+        checks: Problems by check.
+        digests: Of their states, as far as they answered.
+    """
+
+    checks: dict[str, list[str]]
+    digests: Mapping[str, Digest]
+
+
 def check_states(
     cluster: ChaosCluster,
     group: int,
@@ -221,7 +239,7 @@ def check_states(
     *,
     acknowledged: Sequence[AcknowledgedCommand],
     first: int,
-) -> dict[str, list[str]]:
+) -> States:
     """Whether all members that have a group have the same state and the same log.
 
     Args:
@@ -231,16 +249,18 @@ def check_states(
         gone: Names of members that are gone for good.
         acknowledged: Commands that have to be in the log, where their results said.
         first: The instance from which on the log is compared.
-
-    Returns:
-        Problems by check.
     """
     having = _having(cluster, group, gone)
-    digests = retried(
-        lambda: check_digests(having, cluster.member_digests(group, timeout_s=DIGESTS_S))
-    )
+    digests: Mapping[str, Digest] = {}
+
+    def compare() -> Sequence[str]:
+        nonlocal digests
+        digests = cluster.member_digests(group, timeout_s=DIGESTS_S)
+        return check_digests(having, digests)
+
+    equal = retried(compare)
     logs = _check_logs(cluster, group, members, having, acknowledged, first)
-    return {"digests_equal": digests, "logs_equal": logs}
+    return States({"digests_equal": equal, "logs_equal": logs}, digests)
 
 
 def _having(cluster: ChaosCluster, group: int, gone: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ from ray_paxos.actors.administration import LOG_FOLDER, ask_all
 from ray_paxos.actors.controller import find_controller
 from ray_paxos.actors.names import ROLE_NAMES
 from ray_paxos.errors import ClusterError, PaxosError
+from ray_paxos.observability.event_record import EventRecord, decode_record
 
 if TYPE_CHECKING:
     from ray_paxos import Cluster
@@ -218,6 +219,27 @@ class RayMembers:
             with pa.ipc.open_stream(read["rows"]) as stream:
                 rows = stream.read_all()
         return MemberLog(rows, read["problem"])
+
+    def read_events(self, members: Sequence[str]) -> tuple[list[EventRecord], list[str]]:
+        """By the agent on each member's node."""
+        sight = self.look()
+        records: list[EventRecord] = []
+        problems: list[str] = []
+        for member in members:
+            life = sight.lives.get((member, "learner"))
+            if life is None:
+                problems.append(f"{member}: its learner does not serve")
+                continue
+            try:
+                folder = self._cluster.log_dir(member)
+                reference = self._agent(life.node_id).read_events.remote(folder)
+                read = ray.get(reference, timeout=LOG_S)
+            except (PaxosError, RayError) as error:
+                problems.append(f"{member}: {error}")
+                continue
+            records += map(decode_record, read["records"])
+            problems += read["problems"]
+        return records, problems
 
     def close(self) -> None:
         """Continue what is stopped, and end the agents."""

@@ -25,8 +25,11 @@ import pyarrow as pa
 import pyarrow.dataset
 from pyarrow import fs
 
-from ray_paxos.errors import PaxosError
+from ray_paxos.errors import PaxosError, StorageError
+from ray_paxos.observability.event_file import read_events
+from ray_paxos.observability.event_record import encode_record
 from ray_paxos.storage.disk import LocalDisk
+from ray_paxos.storage.member_files import EVENTS
 from ray_paxos.storage.parquet import ParquetCodec
 from ray_paxos.storage.segments import SegmentPlace, SegmentReader
 
@@ -139,6 +142,28 @@ class NodeAgent:
         with pa.ipc.new_stream(sink, rows.schema) as writer:
             writer.write_table(rows)
         return {"rows": sink.getvalue().to_pybytes(), "problem": verify(log_dir, group, first)}
+
+    def read_events(self, log_dir: str) -> dict[str, Any]:
+        """Read a member's files of events, those of all its roles.
+
+        Args:
+            log_dir: Of its chosen log here, by which its folder is found.
+
+        Returns:
+            `records`: encoded, each role's in the order in which they were written; `problems`:
+            what could not be read, for a person.
+        """
+        records: list[bytes] = []
+        problems: list[str] = []
+        folder = Path(log_dir).parent.parent
+        for path in sorted(folder.glob(f"*/{EVENTS}")):
+            try:
+                # As far as it can be read, it counts.
+                for record in read_events(path):
+                    records.append(encode_record(record))
+            except StorageError as error:
+                problems.append(str(error))
+        return {"records": records, "problems": problems}
 
 
 def started_at(pid: int) -> int:

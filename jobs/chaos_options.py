@@ -19,14 +19,14 @@ from chaos_plan import (
     parse_kinds,
 )
 from chaos_settings import ChaosPlan
-from chaos_timeline import check_timeline
 from chaos_workloads import WorkloadKind, WorkloadOptions, check_workload
 from hosts import missing_for_hosts
 from job_console import JobConsole
-from job_files import STANDARD_OUTPUT, check_output
+from job_files import STANDARD_OUTPUT, check_folder, check_output
 from job_groups import choose_group, machine_of_kind
 from ray_paxos.config import ClusterConfiguration, load_configuration
 from ray_paxos.errors import ConfigurationError
+from report_page import check_page
 
 GAP_LIMIT_S = 6.0
 RESTART_GAP_LIMIT_S = 12.0
@@ -48,7 +48,8 @@ class Options:
     seed: int
     json: str | None
     history: str | None
-    timeline: str | None
+    report: str | None
+    figures: str | None
     group: int | None
     groups: bool
     nodes: int | None
@@ -82,7 +83,7 @@ def make_plan(options: Options, console: JobConsole) -> ChaosPlan:
         configuration = pinned_configuration(configuration, labels_of(configuration))
     elif options.nodes is not None:
         configuration = pinned_configuration(configuration)
-    configuration = controlled_configuration(configuration, kinds)
+    configuration = observed_configuration(controlled_configuration(configuration, kinds))
     gap_limit_s, restart_limit_s = options.gap_limit_s, options.restart_gap_limit_s
     more_s = max(configuration.proposer.lease_ms / 1_000 - LEASE_S, 0.0)
     if more_s and (gap_limit_s is None or restart_limit_s is None):
@@ -109,7 +110,8 @@ def make_plan(options: Options, console: JobConsole) -> ChaosPlan:
         keep=options.keep,
         json=options.json,
         history=options.history,
-        timeline=options.timeline,
+        report=options.report,
+        figures=options.figures,
         workload=WorkloadKind(options.workload),
     )
 
@@ -124,6 +126,12 @@ def controlled_configuration(
     return configuration.model_copy(update={"controller": controller.model_copy(update=calm)})
 
 
+def observed_configuration(configuration: ClusterConfiguration) -> ClusterConfiguration:
+    """A configuration whose members write their events to files, for the checks."""
+    observability = configuration.observability.model_copy(update={"event_files": True})
+    return configuration.model_copy(update={"observability": observability})
+
+
 def _check_options(
     options: Options, kinds: Collection[FaultKind], configuration: ClusterConfiguration
 ) -> None:
@@ -132,8 +140,8 @@ def _check_options(
             raise ConfigurationError(f"--{name.replace('_', '-')}: found {number}")
     check_output(options.json, "--json")
     check_output(options.history, "--history")
-    check_output(options.timeline, "--timeline")
-    check_timeline(options.timeline)
+    check_page(options.report, "--report")
+    check_folder(options.figures, "--figures")
     if options.history == STANDARD_OUTPUT:
         raise ConfigurationError("--history: a file is needed")
     if options.groups and options.group is not None:

@@ -122,8 +122,9 @@ class RecipeRun:
             "clients": list(self.records.failures),
             "read_at_the_end": unread,
             **judgement.checks,
-            **states,
+            **states.checks,
         }
+        self._digests = states.digests
 
     def result(
         self, start_ns: int, end_ns: int, disturbances: Sequence[Disturbance]
@@ -143,4 +144,5 @@ class RecipeRun:
             judgement.history or NO_HISTORY,
             self._checks,
             {**judgement.figures, "latency_ms": records.latencies()},
+            self._digests,
         )

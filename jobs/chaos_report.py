@@ -39,6 +39,8 @@ class ChaosReport:
         checks: Problems by check; a check without problems held.
         load: Load averages of this machine at the start and at the end.
         workload: What clients did.
+        start_at_ms: When the run began by this machine's wall clock, in milliseconds since 1970:
+            for what members noted by theirs.
     """
 
     cluster: str
@@ -58,6 +60,7 @@ class ChaosReport:
     checks: Mapping[str, Sequence[str]]
     load: Mapping[str, Sequence[float]] = field(default_factory=dict)
     workload: str = DEFAULT_WORKLOAD
+    start_at_ms: float = 0.0
 
     @property
     def held(self) -> bool:
@@ -131,7 +134,7 @@ class ChaosReport:
             "gap_limit_s": self.gap_limit_s,
             "restart_gap_limit_s": self.restart_gap_limit_s,
             "gaps": [self._gap(group, gap) for group, gap in self.gaps],
-            "linearizability": _history(history) if self._has_history else None,
+            "linearizability": _history(history) if self.has_history else None,
             "checked": self.checked,
             "checks": {name: not problems for name, problems in self.checks.items()},
             "violations": [f"{name}: {text}" for name, text in self._problems()],
@@ -149,7 +152,7 @@ class ChaosReport:
         return document
 
     @property
-    def _has_history(self) -> bool:
+    def has_history(self) -> bool:
         """Whether there was one to check: not of every workload."""
         return any("linearizable" in group.checks for group in self.groups)
 
@@ -207,7 +210,7 @@ class ChaosReport:
         console.say(f"{self.acknowledged:,} commands acknowledged")
         self._tell_figures(console)
         history = merge_verdicts([group.history for group in self.groups])
-        if self._has_history:
+        if self.has_history:
             console.say(
                 f"linearizable: {history.verdict.value} ({history.operations:,} operations of "
                 f"{history.keys:,} keys, at most {history.operations_max:,} of one, checked in "

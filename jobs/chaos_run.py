@@ -21,24 +21,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TextIO, TypeAlias
 
+from chaos_checks import some
 from chaos_cluster import Members, Nodes
+from chaos_events import MemberReign, check_events, unexplained
 from chaos_gaps import SECOND_NS, Disturbance, find_gaps
 from chaos_group import ChaosCluster, GroupPlan, GroupResult, GroupRun
 from chaos_injection import Injector
-from chaos_plan import OF_GROUPS, OF_RECONCILERS, FaultKind, check_members, plan_faults
+from chaos_page import ChaosAccount, chaos_page
+from chaos_plan import OF_DISKS, OF_GROUPS, OF_RECONCILERS, FaultKind, check_members, plan_faults
 from chaos_records import Records, history_path, open_history
 from chaos_report import ChaosReport
 from chaos_rooms import keep_voters, make_room
 from chaos_settings import ChaosPlan, Environment
-from chaos_timeline import write_timeline
 from chaos_voters import GroupVoters
 from chaos_workloads import WorkloadKind
 from job_console import JobConsole
 from job_exit import GOOD, NOT_HELD
-from job_files import write_json
+from job_files import write_each, write_json
 from ray_paxos.core.genesis import SYSTEM_GROUP
 from ray_paxos.errors import ClusterError, ConfigurationError
+from ray_paxos.observability.event_record import EventRecord
 from ray_paxos.testing.history import Event, HistoryRecorder
+from report_machine import Circumstances
+from report_page import write_figures, write_page
 
 if TYPE_CHECKING:
     from chaos_recipe_run import RecipeRun
@@ -49,6 +54,8 @@ FIRST_S = 60.0
 RETRY_S = 0.5
 PROGRESS_S = 5.0
 CLOSE_S = 20.0
+EXPLAINED_S = 10.0
+"""So long after a fault of its disk a role may say that it stopped for it."""
 CHANGES_MAX = 4
 """So many groups are changed at a time."""
 EXPECTED_NOTICES = ("A worker died or was killed", "has been marked dead")
@@ -67,9 +74,11 @@ class ChaosRun:
         self._console = console
         self._groups: list[GroupRun | RecipeRun] = []
         self._start_ns = 0
+        self._start_at_ms = 0.0
         self._told_ns = 0
         self._checks: dict[str, list[str]] = {}
         self._members: list[str] = []
+        self._reigns: Sequence[MemberReign] = ()
 
     def run(self, environment: Environment) -> int:
         """Start or attach, run, heal, check, report, and leave things as they were.
@@ -82,6 +91,7 @@ class ChaosRun:
                 written.
         """
         plan = self._plan
+        circumstances = Circumstances.begin(plan.limits.seed, plan.configuration)
         with contextlib.ExitStack() as stack:
             nodes = self._start_nodes(environment, stack)
             address = nodes.address if nodes is not None else plan.address
@@ -95,12 +105,26 @@ class ChaosRun:
             members = environment.members(cluster, self._numbers)
             with contextlib.closing(members), self._histories() as sinks, told_apart():
                 report = self._run_on(cluster, members, nodes, sinks)
+            circumstances.end()
             report.tell(self._console)
-            if plan.json is not None:
-                write_json(plan.json, report.document())
-            if plan.timeline is not None:
-                write_timeline(plan.timeline, report, self._acknowledged())
+            self._write(report, circumstances)
             return GOOD if report.held else NOT_HELD
+
+    def _write(self, report: ChaosReport, circumstances: Circumstances) -> None:
+        """All files that are asked for; one that cannot be written keeps none of the others."""
+        json, path, figures = self._plan.json, self._plan.report, self._plan.figures
+        writers: list[Callable[[], object]] = []
+        if json is not None:
+            writers.append(lambda: write_json(json, report.document()))
+        if path is not None or figures is not None:
+            page = chaos_page(
+                ChaosAccount(report, self._acknowledged(), circumstances, self._reigns)
+            )
+            if path is not None:
+                writers.append(lambda: write_page(path, page))
+            if figures is not None:
+                writers.append(lambda: write_figures(figures, page.charts))
+        write_each(writers)
 
     def _start_nodes(self, environment: Environment, stack: contextlib.ExitStack) -> Nodes | None:
         plan = self._plan
@@ -198,6 +222,9 @@ class ChaosRun:
         results = [
             group.result(self._start_ns, end_ns, injector.disturbances) for group in self._groups
         ]
+        if not cluster.was_running:
+            # One that ran before may write no files of events.
+            self._check_events(*members.read_events(there), injector.disturbances)
         self._check_gaps(results)
         self._gather(results)
         return ChaosReport(
@@ -218,6 +245,7 @@ class ChaosRun:
             checks=self._checks,
             load={**load, "end": os.getloadavg()},
             workload=plan.workload.value,
+            start_at_ms=self._start_at_ms,
         )
 
     def _group_run(
@@ -245,6 +273,7 @@ class ChaosRun:
                 if problem:
                     raise ClusterError(f"the cluster does not serve: {problem}")
             self._start_ns = self._told_ns = time.monotonic_ns()
+            self._start_at_ms = time.time() * 1_000
             until_ns = self._start_ns + int(plan.seconds * SECOND_NS)
             faults = plan_faults(plan.kinds, plan.limits.seed, plan.interval_s)
             injector.run(faults, until_ns)
@@ -295,19 +324,42 @@ class ChaosRun:
 
     # Afterwards.
 
-    def _acknowledged(self) -> list[tuple[int, int]]:
-        """Of all acknowledged commands: when they were asked for, and when they had a result."""
-        return [
-            (command.asked_ns, command.at_ns)
+    def _acknowledged(self) -> dict[int, list[tuple[int, int]]]:
+        """Commands of each group: when they were asked for, and when they had a result."""
+        return {
+            group.group: [(each.asked_ns, each.at_ns) for each in group.records.acknowledged]
             for group in self._groups
-            for command in group.records.acknowledged
-        ]
+        }
+
+    def _check_events(
+        self,
+        records: Sequence[EventRecord],
+        unread: Sequence[str],
+        disturbances: Sequence[Disturbance],
+    ) -> None:
+        found = check_events(records)
+        left = unexplained(found.alarms, lambda alarm: self._explains(alarm, disturbances))
+        unreadable = some("files of events that cannot be read", unread)
+        missing = [] if records else ["no member has written any event"]
+        self._checks["events"] = [*missing, *unreadable, *found.problems, *left]
+        self._reigns = found.reigns
+
+    def _explains(self, alarm: EventRecord, disturbances: Sequence[Disturbance]) -> bool:
+        """Whether a fault explains what a member says: its disk was taken from it meanwhile."""
+        at_ns = self._start_ns + int((alarm.at_ms - self._start_at_ms) * 1_000_000)
+        slack_ns = int(EXPLAINED_S * SECOND_NS)
+        return alarm.kind == "StorageFailed" and any(
+            each.kind in OF_DISKS
+            and alarm.member in each.what
+            and each.overlaps(at_ns - slack_ns, at_ns + 1)
+            for each in disturbances
+        )
 
     def _overall(
         self, end_ns: int, disturbances: Sequence[Disturbance]
     ) -> tuple[float, float | None]:
         """The longest times without an acknowledgement in any group."""
-        times = [at_ns for _, at_ns in self._acknowledged()]
+        times = [at_ns for group in self._acknowledged().values() for _, at_ns in group]
         gaps = find_gaps(times, self._start_ns, end_ns, disturbances)
         return gaps.longest_s, gaps.longest_restart_all_s
 

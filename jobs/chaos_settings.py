@@ -58,7 +58,8 @@ class ChaosPlan:
         keep: Whether to leave the cluster running.
         json: File of the document.
         history: File of the history.
-        timeline: File of the timeline.
+        report: File of the HTML page.
+        figures: Folder of its charts.
         workload: What clients do.
     """
 
@@ -79,5 +80,6 @@ class ChaosPlan:
     keep: bool
     json: str | None
     history: str | None
-    timeline: str | None
+    report: str | None
+    figures: str | None
     workload: WorkloadKind = WorkloadKind.KV

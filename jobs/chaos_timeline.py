@@ -1,266 +1,138 @@
-"""The timeline of a chaos run as one HTML file that needs nothing else.
+"""The timeline of a chaos run, as a chart.
 
 ```
  faults            one row a kind: a bar from when it began until all that it hit served again
+ masters           where they are known: one row a group, a bar from when a reign began to its end
  commands/s        acknowledged in each second
  latency           p50 and p99 of the commands acknowledged in each second, logarithmic
 ```
 
-Pointing at a bar tells whom it hit. What was refused is only an outline.
+Pointing at a bar tells whom it hit. What was refused is only an outline. The longest silences are
+marked behind commands and latencies.
 """
 
 from __future__ import annotations
 
-import html
-import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from chaos_effects import Stretch
 from chaos_gaps import SECOND_NS, Disturbance
-from job_files import write_lines
-from ray_paxos.errors import ConfigurationError
+from report_charts import Chart, number_text
+from report_time_chart import Bar, Curve, Rows, Steps, Window, time_chart
 
 if TYPE_CHECKING:
+    from chaos_events import MemberReign
     from chaos_report import ChaosReport
 
-MILLISECOND_NS = 1_000_000
-WIDTH = 1_200
-LEFT, RIGHT = 130, 20
-ROW = 18
-CHART = 150
-BETWEEN = 46
-TICKS = 10
-COLORS = (
-    "#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#b07aa1", "#9c755f", "#d37295",
-)  # fmt: skip
-STYLE = (
-    "body{font:14px sans-serif;margin:24px;color:#222}svg text{font:12px sans-serif;fill:#333}"
-    "table{border-collapse:collapse;margin-top:16px}td,th{padding:2px 12px 2px 0;text-align:left}"
-    ".bad{color:#b00}"
-)
+STRETCHES_MAX = 900
+GUIDES_MAX = 300
+REIGN_ROWS_MAX = 16
+NAMES_MAX = 8
+SILENCE_S = 1.0
+"""Shorter ones are not marked."""
+COMMANDS, P50, P99 = 0, 0, 1
 
 
-@dataclass(frozen=True, slots=True)
-class Second:
-    """What was acknowledged in one second.
-
-    Attributes:
-        count: How many commands.
-        p50_ms: Their latency; None where there was none.
-        p99_ms: Likewise.
-    """
-
-    count: int
-    p50_ms: float | None
-    p99_ms: float | None
-
-
-def by_second(acknowledged: Sequence[tuple[int, int]], start_ns: int, end_ns: int) -> list[Second]:
-    """Every second of a run, also those in which nothing was acknowledged.
+def timeline(
+    report: ChaosReport, stretches: Sequence[Stretch], reigns: Sequence[MemberReign] = ()
+) -> Chart:
+    """Everything that happened, on one axis.
 
     Args:
-        acknowledged: When each command was asked for, and when it had its result.
-        start_ns: Of the run.
-        end_ns: Of the run.
-    """
-    latencies: dict[int, list[int]] = defaultdict(list)
-    for asked_ns, at_ns in acknowledged:
-        if start_ns <= at_ns < end_ns:
-            latencies[(at_ns - start_ns) // SECOND_NS].append(at_ns - asked_ns)
-    return [_second(sorted(latencies[n])) for n in range(-((start_ns - end_ns) // SECOND_NS))]
-
-
-def _second(latencies: Sequence[int]) -> Second:
-    if not latencies:
-        return Second(0, None, None)
-
-    def quantile(share: float) -> float:
-        return latencies[math.ceil(share * len(latencies)) - 1] / MILLISECOND_NS
-
-    return Second(len(latencies), quantile(0.5), quantile(0.99))
-
-
-def check_timeline(path: str | None) -> None:
-    """Whether a file's name says what it can be.
-
-    Raises:
-        ConfigurationError: It does not.
-    """
-    if path is not None and Path(path).suffix != ".html":
-        raise ConfigurationError(f"--timeline {path}: allowed: a file whose name ends in .html")
-
-
-def write_timeline(path: str, report: ChaosReport, acknowledged: Sequence[tuple[int, int]]) -> None:
-    """Write the file.
-
-    Args:
-        path: Of the file.
         report: Of the run.
-        acknowledged: When each command was asked for, and when it had its result.
-
-    Raises:
-        OutputError: It cannot be written.
+        stretches: What was acknowledged when.
+        reigns: As far as they are known.
     """
-    write_lines(path, _page(report, acknowledged))
-
-
-def _page(report: ChaosReport, acknowledged: Sequence[tuple[int, int]]) -> Iterator[str]:
-    title = f"chaos run of cluster {report.cluster}, seed {report.seed}"
-    yield "<!DOCTYPE html>"
-    yield f'<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-    yield f"<style>{STYLE}</style></head><body>"
-    yield f"<h1>{html.escape(title)}</h1>"
-    groups = f"{len(report.groups)} groups" if report.is_of_many else "one group"
-    yield (
-        f"<p>{report.elapsed_s:.0f} s, {len(report.members)} members, {groups}, "
-        f"{report.clients} clients; {sum(report.injected.values())} faults; "
-        f"{report.acknowledged:,} commands acknowledged; longest gap {report.longest_gap_s:.2f} s."
-        "</p>"
-    )
-    violated = [name for name, problems in report.checks.items() if problems]
-    yield (
-        f'<p class="bad">Did not hold: {html.escape(", ".join(violated))}.</p>'
-        if violated
-        else "<p>Everything held.</p>"
-    )
-    yield from _Drawing(report, by_second(acknowledged, report.start_ns, report.end_ns)).lines()
-    yield from _table(report)
-    yield "</body></html>"
-
-
-class _Drawing:
-    """The picture, as SVG."""
-
-    def __init__(self, report: ChaosReport, seconds: Sequence[Second]) -> None:
-        self._report = report
-        self._seconds = seconds
-        self._kinds = sorted({d.kind.value for d in report.disturbances})
-        self._rows_end = 24 + ROW * len(self._kinds)
-        self._rates_end = self._rows_end + BETWEEN + CHART
-        self._latencies_end = self._rates_end + BETWEEN + CHART
-
-    def lines(self) -> Iterator[str]:
-        height = self._latencies_end + 40
-        yield (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-            f'width="{WIDTH}" height="{height}" role="img">'
-        )
-        yield f'<rect width="{WIDTH}" height="{height}" fill="white"/>'
-        yield from self._time_axis()
-        yield from self._faults()
-        yield from self._rates()
-        yield from self._latencies()
-        yield "</svg>"
-
-    def _x(self, seconds: float) -> float:
-        share = min(max(seconds / max(self._report.elapsed_s, 1e-9), 0.0), 1.0)
-        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
-
-    def _time_axis(self) -> Iterator[str]:
-        step = _round_step(self._report.elapsed_s / TICKS)
-        moment = 0.0
-        while moment <= self._report.elapsed_s:
-            x = self._x(moment)
-            yield f'<path d="M{x} 14V{self._latencies_end}" stroke="#eee"/>'
-            yield _text(x, self._latencies_end + 18, f"{moment:g} s", "middle")
-            moment += step
-
-    def _faults(self) -> Iterator[str]:
-        for number, kind in enumerate(self._kinds):
-            y = 18 + ROW * number
-            yield _text(LEFT - 8, y + 12, kind, "end")
-            for disturbance in self._report.disturbances:
-                if disturbance.kind.value == kind:
-                    yield self._bar(disturbance, y, COLORS[number % len(COLORS)])
-
-    def _bar(self, disturbance: Disturbance, y: int, color: str) -> str:
-        start_s = (disturbance.start_ns - self._report.start_ns) / SECOND_NS
-        end_ns = disturbance.end_ns if disturbance.end_ns is not None else self._report.end_ns
-        end_s = (end_ns - self._report.start_ns) / SECOND_NS
-        x = self._x(start_s)
-        width = max(self._x(end_s) - x, 2.0)
-        look = f'fill="none" stroke="{color}"' if disturbance.refusal else f'fill="{color}"'
-        refusal = f"; refused: {disturbance.refusal}" if disturbance.refusal else ""
-        told = f"{disturbance.what}, from {start_s:.1f} s to {end_s:.1f} s{refusal}"
-        return (
-            f'<rect x="{x}" y="{y}" width="{width:.1f}" height="{ROW - 5}" {look} '
-            f'fill-opacity="0.75"><title>{html.escape(told)}</title></rect>'
-        )
-
-    def _rates(self) -> Iterator[str]:
-        top = max((second.count for second in self._seconds), default=0)
-        step = _round_step(top / 4 or 1)
-        limit = max(math.ceil(top / step), 1) * step
-        y0 = self._rates_end
-
-        def y(count: float) -> float:
-            return round(y0 - count / limit * CHART, 1)
-
-        yield _text(LEFT, y0 - CHART - 8, "acknowledged commands a second", "start")
-        for number in range(round(limit / step) + 1):
-            yield from self._level(y(number * step), f"{number * step:g}")
-        points = [
-            (self._x(edge), y(second.count))
-            for number, second in enumerate(self._seconds)
-            for edge in (number, number + 1)
+    kinds = sorted({d.kind.value for d in report.disturbances})
+    colors = {kind: number for number, kind in enumerate(kinds)}
+    panels: list[Rows | Steps] = []
+    if kinds:
+        rows = [
+            (kind, [_bar(report, d, colors[kind]) for d in report.disturbances if _is(d, kind)])
+            for kind in kinds
         ]
-        if points:
-            shape = "L".join(f"{x} {height}" for x, height in points)
-            ends = f"L{points[-1][0]} {y0}L{points[0][0]} {y0}Z"
-            yield f'<path d="M{shape}{ends}" fill="#4e79a7" fill-opacity="0.5"/>'
-
-    def _latencies(self) -> Iterator[str]:
-        known = [s for s in self._seconds if s.p50_ms is not None and s.p99_ms is not None]
-        lowest = min((s.p50_ms for s in known if s.p50_ms), default=1.0)
-        highest = max((s.p99_ms for s in known if s.p99_ms), default=10.0)
-        low, high = math.floor(math.log10(lowest)), math.ceil(math.log10(highest))
-        high = max(high, low + 1)
-        y0 = self._latencies_end
-
-        def y(latency_ms: float) -> float:
-            share = (math.log10(max(latency_ms, 10**low)) - low) / (high - low)
-            return round(y0 - share * CHART, 1)
-
-        yield _text(LEFT, y0 - CHART - 8, "latency in ms: p50 (blue), p99 (red)", "start")
-        for power in range(low, high + 1):
-            yield from self._level(y(10.0**power), f"{10.0**power:g}")
-        for name, color in (("p50_ms", "#4e79a7"), ("p99_ms", "#e15759")):
-            for number, second in enumerate(self._seconds):
-                value = getattr(second, name)
-                if value is not None:
-                    left, right = self._x(number), self._x(number + 1)
-                    line = f"M{left} {y(value)}H{right}"
-                    yield f'<path d="{line}" stroke="{color}" stroke-width="2"/>'
-
-    def _level(self, y: float, label: str) -> Iterator[str]:
-        yield f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="#ddd"/>'
-        yield _text(LEFT - 8, y + 4, label, "end")
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{html.escape(text)}</text>'
+        panels.append(Rows("faults, until all that they hit served again", rows))
+    if reigns:
+        panels.append(_reigns(report, reigns))
+    silences = [
+        ((gap.start_ns - report.start_ns) / SECOND_NS, (gap.end_ns - report.start_ns) / SECOND_NS)
+        for _, gap in report.gaps
+        if gap.length_s >= SILENCE_S
+    ]
+    rates = [(each.start_s, each.end_s, each.per_s) for each in stretches]
+    panels += [
+        Steps("commands acknowledged a second", [Curve("", COMMANDS, rates, is_filled=True)],
+              bands=silences),
+        Steps(
+            "latency of commands, ms",
+            [
+                Curve("p50", P50, [(e.start_s, e.end_s, e.p50_ms) for e in stretches]),
+                Curve("p99", P99, [(e.start_s, e.end_s, e.p99_ms) for e in stretches]),
+            ],
+            is_log=True,
+            bands=silences,
+        ),
+    ]  # fmt: skip
+    came = [d for d in report.disturbances if not d.refusal][:GUIDES_MAX]
+    return time_chart(
+        "timeline",
+        "Faults, commands acknowledged and their latency over time. Silences of a second and more "
+        "are shaded, darker where they are of more groups.",
+        panels,
+        report.elapsed_s,
+        guides=[((d.start_ns - report.start_ns) / SECOND_NS, colors[d.kind.value]) for d in came],
+        windows=[Window(each.start_s, each.end_s, _told(each)) for each in stretches],
+    )
 
 
-def _round_step(least: float) -> float:
-    """The next of 1, 2, 5, 10, 20, ... (and of their tenths)."""
-    power = 10.0 ** math.floor(math.log10(max(least, 1e-3)))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9))
+def _is(disturbance: Disturbance, kind: str) -> bool:
+    return disturbance.kind.value == kind
 
 
-def _table(report: ChaosReport) -> Iterator[str]:
-    yield "<table><tr><th>from</th><th>until</th><th>fault</th><th>whom</th></tr>"
-    for disturbance in report.disturbances:
-        start = f"{(disturbance.start_ns - report.start_ns) / SECOND_NS:.1f} s"
-        end_ns = disturbance.end_ns
-        end = f"{(end_ns - report.start_ns) / SECOND_NS:.1f} s" if end_ns is not None else "the end"
-        what = disturbance.what + (
-            f"; refused: {disturbance.refusal}" if disturbance.refusal else ""
-        )
-        cells = "".join(
-            f"<td>{html.escape(cell)}</td>" for cell in (start, end, disturbance.kind.value, what)
-        )
-        yield f"<tr>{cells}</tr>"
-    yield "</table>"
+def _bar(report: ChaosReport, disturbance: Disturbance, color: int) -> Bar:
+    start_s = (disturbance.start_ns - report.start_ns) / SECOND_NS
+    end_ns = disturbance.end_ns if disturbance.end_ns is not None else report.end_ns
+    end_s = (end_ns - report.start_ns) / SECOND_NS
+    refusal = f"; refused: {disturbance.refusal}" if disturbance.refusal else ""
+    told = f"{disturbance.what}, from {start_s:.1f} s to {end_s:.1f} s{refusal}"
+    return Bar(start_s, end_s, told, color, is_hollow=bool(disturbance.refusal))
+
+
+def reign_seconds(report: ChaosReport, reign: MemberReign) -> tuple[float, float]:
+    """From when until when a reign was, since the run began; to its end where it went on.
+
+    Its times are by the clock of a member's node, those of the run by this machine's.
+    """
+    start_s = (reign.from_ms - report.start_at_ms) / 1_000
+    if reign.to_ms is None:
+        return start_s, report.elapsed_s
+    return start_s, (reign.to_ms - report.start_at_ms) / 1_000
+
+
+def _reigns(report: ChaosReport, reigns: Sequence[MemberReign]) -> Rows:
+    groups = sorted({reign.group for reign in reigns})
+    colors = {name: number for number, name in enumerate(sorted({r.member for r in reigns}))}
+    rows = []
+    for group in groups[:REIGN_ROWS_MAX]:
+        bars = []
+        for reign in reigns:
+            start_s, end_s = reign_seconds(report, reign)
+            if reign.group == group and end_s > 0 and start_s < report.elapsed_s:
+                told = f"{reign.member}, from {start_s:.1f} s to {end_s:.1f} s"
+                bars.append(Bar(start_s, end_s, told, colors[reign.member]))
+        rows.append((f"group {group}", bars))
+    left_out = len(groups) - len(rows)
+    more = f"; the first {len(rows)} groups of {len(groups)}" if left_out else ""
+    # More names than there is room for are said when a bar is pointed at.
+    named = list(colors.items())[:NAMES_MAX]
+    return Rows(f"masters, a color for each member{more}", rows, named)
+
+
+def _told(stretch: Stretch) -> str:
+    latency = (
+        f", p50 {number_text(stretch.p50_ms)} ms, p99 {number_text(stretch.p99_ms)} ms"
+        if stretch.p50_ms is not None and stretch.p99_ms is not None
+        else ""
+    )
+    return f"{stretch.start_s:g} to {stretch.end_s:g} s: {number_text(stretch.per_s)}/s{latency}"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ray_paxos.errors import ConfigurationError, PaxosError
 
 STANDARD_OUTPUT = "-"
+ROOM_BYTES = 1_000_000
+"""So much has to be free where a file is to be written."""
 
 
 class OutputError(PaxosError):
@@ -35,8 +40,41 @@ def check_output(path: str | None, option: str) -> None:
         raise ConfigurationError(f"{option} {path}: is a directory; allowed: a file")
     if not folder.is_dir():
         raise ConfigurationError(f"{option} {path}: there is no folder {folder}")
+    _check_place(folder, path, option)
+
+
+def check_folder(path: str | None, option: str) -> None:
+    """Find out early whether files can be written to a folder, which need not be there yet.
+
+    Args:
+        path: Of the folder; None where none is wanted.
+        option: What messages call it.
+
+    Raises:
+        ConfigurationError: They cannot.
+    """
+    if path is None:
+        return
+    place = Path(path) if Path(path).exists() else Path(path).parent
+    if not place.is_dir():
+        raise ConfigurationError(f"{option} {path}: {place} is no folder")
+    _check_place(place, path, option)
+
+
+def _check_place(folder: Path, path: str, option: str) -> None:
+    """Whether a folder takes files, and has room for one."""
     if not os.access(folder, os.W_OK):
         raise ConfigurationError(f"{option} {path}: the folder {folder} is not writable")
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, ROOM_BYTES)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            # It cannot be asked there; it shows when the file is written.
+            return
+        raise ConfigurationError(
+            f"{option} {path}: the folder {folder} takes no file: {error.strerror}"
+        ) from error
 
 
 def write_lines(path: str, lines: Iterable[str]) -> None:
@@ -62,7 +100,27 @@ def write_lines(path: str, lines: Iterable[str]) -> None:
         if not in_place:
             os.replace(target, path)
     except OSError as error:
+        if not in_place:
+            # The beginning of a file is of no use, and takes what little room there is.
+            with suppress(OSError):
+                os.unlink(target)
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def write_each(writers: Sequence[Callable[[], object]]) -> None:
+    """Write several files; one that cannot be written does not keep the next from it.
+
+    Raises:
+        OutputError: Some could not be written: which, and why.
+    """
+    problems: list[str] = []
+    for write in writers:
+        try:
+            write()
+        except OutputError as error:
+            problems.append(str(error))
+    if problems:
+        raise OutputError("; ".join(problems))
 
 
 def write_json(path: str, document: dict[str, Any]) -> None:

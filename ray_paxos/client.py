@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
 from types import TracebackType
 
 from ray_paxos.actors.client_arguments import (
@@ -29,6 +30,7 @@ from ray_paxos.actors.client_arguments import (
     query_settings,
     read_terms,
 )
+from ray_paxos.actors.client_tracing import trace_client
 from ray_paxos.actors.outcomes import CommandFuture, ManyFuture, ManyResults, Result
 from ray_paxos.actors.query_outcomes import QueriesFuture, QueryFuture
 from ray_paxos.actors.query_sender import QuerySender
@@ -49,6 +51,12 @@ from ray_paxos.errors import (
     CommandError,
     ConfigurationError,
     WithdrawnError,
+)
+from ray_paxos.observability.span_data import (
+    PROPOSE,
+    PROPOSE_ASYNC,
+    PROPOSE_MANY,
+    PROPOSE_MANY_ASYNC,
 )
 
 CLOSE_TIMEOUT_S = 5.0
@@ -98,6 +106,8 @@ class Client:
         requests = ClientRequests(
             tuple(self._names), label=label, first=client_id >> 1, settings=settings
         )
+        self._tracing = trace_client(roster.genesis.cluster, group)
+        requests.session.is_traced = self._tracing is not None
         self._sender = CommandSender(
             genesis=roster.genesis.hash(),
             group=group,
@@ -148,10 +158,18 @@ class Client:
         deadline_ns = deadline_of(timeout_s)
         self._check_may_wait()
         future = CommandFuture(deadline_ns)
+        if self._tracing is None:
+            return self._see_through(machine, command, future, timeout_s)
+        with self._tracing.waiting(PROPOSE, machine, 1, future):
+            return self._see_through(machine, command, future, timeout_s)
+
+    def _see_through(
+        self, machine: str, command: bytes, future: CommandFuture, timeout_s: float
+    ) -> Result:
         self._sender.submit_alone(machine, command, future, timeout_s)
-        if not _is_done_by(future, deadline_ns):
+        if not _is_done_by(future, future.deadline_ns):
             # The sender's thread would tell it too, some time later.
-            self._sender.part_with_overdue(max(deadline_ns, time.monotonic_ns()))
+            self._sender.part_with_overdue(max(future.deadline_ns, time.monotonic_ns()))
             # Known now, unless the outcome came in this very moment, in another thread.
             _is_done_by(future, time.monotonic_ns() + SETTLE_NS)
         return future.result(0)
@@ -177,7 +195,17 @@ class Client:
             ConfigurationError: An argument means nothing; nothing was sent.
         """
         future = CommandFuture(deadline_of(timeout_s))
-        self._sender.submit_one(machine, command, future, timeout_s)
+        if self._tracing is None:
+            self._sender.submit_one(machine, command, future, timeout_s)
+        else:
+            self._tracing.submit(
+                PROPOSE_ASYNC,
+                machine,
+                1,
+                future,
+                # Not a closure, whose cells would be made for every command of everybody.
+                partial(self._sender.submit_one, machine, command, future, timeout_s),
+            )
         return future
 
     def propose_many(
@@ -204,9 +232,17 @@ class Client:
                 `propose_many_async` to get what the others came to.
         """
         self._check_may_wait()
-        results = self.propose_many_async(
-            commands, machine, timeout_s=timeout_s, on_progress=on_progress
-        ).result()
+        future, checked = _many_future(commands, timeout_s, on_progress)
+        if self._tracing is None:
+            return self._see_many_through(machine, checked, future, timeout_s)
+        with self._tracing.waiting(PROPOSE_MANY, machine, len(checked), future):
+            return self._see_many_through(machine, checked, future, timeout_s)
+
+    def _see_many_through(
+        self, machine: str, commands: tuple[bytes, ...], future: ManyFuture, timeout_s: float
+    ) -> ManyResults:
+        self._submit_many(machine, commands, future, timeout_s)
+        results = future.result()
         for _, error in sorted(results.errors.items()):
             if not isinstance(error, CommandError):
                 raise error
@@ -227,18 +263,26 @@ class Client:
         Returns:
             All results, later; errors of single commands are in its `errors`, by position.
         """
-        deadline_ns = deadline_of(timeout_s)
-        if isinstance(commands, bytes | str) or not isinstance(commands, Sequence):
-            kind = type(commands).__qualname__
-            raise ConfigurationError(f"commands: found {kind}; allowed: a sequence of bytes")
-        # A list that its owner goes on changing must not change what was submitted.
-        commands = tuple(commands)
-        future = ManyFuture(len(commands), deadline_ns, on_progress)
+        future, checked = _many_future(commands, timeout_s, on_progress)
+        if self._tracing is None:
+            self._submit_many(machine, checked, future, timeout_s)
+        else:
+            self._tracing.submit(
+                PROPOSE_MANY_ASYNC,
+                machine,
+                len(checked),
+                future,
+                partial(self._submit_many, machine, checked, future, timeout_s),
+            )
+        return future
+
+    def _submit_many(
+        self, machine: str, commands: tuple[bytes, ...], future: ManyFuture, timeout_s: float
+    ) -> None:
         if commands:
             self._sender.submit(machine, commands, future, timeout_s)
         else:
             future.set_result(ManyResults(0))
-        return future
 
     # Outcomes that were not known in time.
 
@@ -574,6 +618,19 @@ class Client:
         if self._wait_sender is not None:
             self._wait_sender.close()
         self._sender.close(timeout_s)
+
+
+def _many_future(
+    commands: Sequence[bytes], timeout_s: float, on_progress: Callable[[int], None] | None
+) -> tuple[ManyFuture, tuple[bytes, ...]]:
+    """The future of commands that are submitted together, and the commands."""
+    deadline_ns = deadline_of(timeout_s)
+    if isinstance(commands, bytes | str) or not isinstance(commands, Sequence):
+        kind = type(commands).__qualname__
+        raise ConfigurationError(f"commands: found {kind}; allowed: a sequence of bytes")
+    # A list that its owner goes on changing must not change what was submitted.
+    checked = tuple(commands)
+    return ManyFuture(len(checked), deadline_ns, on_progress), checked
 
 
 def _is_done_by(future: CommandFuture, deadline_ns: int) -> bool:

@@ -22,6 +22,7 @@ from ray_paxos.actors.controller import end_controller
 from ray_paxos.actors.folders import live_nodes
 from ray_paxos.actors.masters import Master, Masters, MasterWatch
 from ray_paxos.actors.memberships import Memberships
+from ray_paxos.actors.questions import ANSWER_TIMEOUT_S, Questions
 from ray_paxos.actors.quorum_reader import QuorumReadTurn
 from ray_paxos.actors.ray_connection import Connection
 from ray_paxos.actors.ray_head import end_head, recorded_address
@@ -40,6 +41,7 @@ from ray_paxos.group import Group
 from ray_paxos.group_clients import LABEL, GroupClients
 from ray_paxos.key_value import KeyValue
 from ray_paxos.object_channel import GroupChannel
+from ray_paxos.observability.group_views import Answer
 from ray_paxos.operations import Operations
 from ray_paxos.recipes.making import TTL_S, MakesRecipes
 from ray_paxos.recipes.registry import REGISTRIES, Registry
@@ -91,6 +93,16 @@ class Cluster(MakesRecipes):
     def members(self) -> tuple[str, ...]:
         """Names of its members that this process knows: of the genesis, then those that joined."""
         return tuple(self._roster.ids)
+
+    @property
+    def member_ids(self) -> dict[str, int]:
+        """Ids of the members that this process knows, by name."""
+        return dict(self._roster.ids)
+
+    @property
+    def spec(self) -> ClusterSpec:
+        """What its actors were told, as of when this process attached."""
+        return self._spec
 
     @property
     def is_fused(self) -> bool:
@@ -196,6 +208,21 @@ class Cluster(MakesRecipes):
         leaderless = [group.group for group in groups if group.master is None]
         told = cluster_alarms(alarms, leaderless)
         return ClusterStatus(self.name, self._genesis.cluster_id, members, groups, told)
+
+    def reports(
+        self, *, with_slow: bool = False, timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> dict[tuple[str, str], Answer]:
+        """What every role tells whoever watches: its state, its counts, its last events.
+
+        Args:
+            with_slow: Whether what was slow is wanted, too.
+            timeout_s: How long to wait for all of them together.
+
+        Returns:
+            By (member, role): its state and its report; or why there is none, for a person.
+        """
+        questions = Questions(self.name, is_fused=self._spec.is_fused)
+        return questions.ask(self.members, {}, timeout_s, with_slow=with_slow)
 
     def flush(self, group: int | None = None, *, timeout_s: float = 30.0) -> None:
         """Seal everything learned so far into Parquet segments, on all members that answer.

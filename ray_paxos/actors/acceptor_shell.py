@@ -13,12 +13,13 @@ only when it is spoken to. Clients have a call of their own, which writes nothin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from ray_paxos.actors.errands import Delivery, Errand
+from ray_paxos.actors.role_tracing import AcceptorTracing, trace_role
 from ray_paxos.actors.shell import Arrival, Shell, present_errands
 from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.core.acceptor import Acceptor
@@ -41,6 +42,7 @@ class AcceptorShell(Shell):
     """Votes for one member, in all its groups."""
 
     role = RoleName.ACCEPTOR
+    _tracing: AcceptorTracing | None = None
 
     def read(self, batch: bytes) -> bytes:
         """Answer a client's quorum reads.
@@ -71,7 +73,7 @@ class AcceptorShell(Shell):
         assert isinstance(role, Acceptor)
         present = present_errands(brought, errand)
         deliveries = [each for each in brought if isinstance(each, Delivery)]
-        written = 0
+        written = fsync_ns = 0
         try:
             role.storage_full = not store.reserve(sum(_room(each.envelope) for each in deliveries))
             now_ns = self._clock()
@@ -87,13 +89,21 @@ class AcceptorShell(Shell):
             self._asking = None
             if records:
                 # One append for all of them: one frame, and the room that was reserved.
+                begun_ns = self._clock()
                 store.write(records)
                 store.sync()
+                fsync_ns = self._clock() - begun_ns
+                self._observer.note_write(fsync_ns, len(records), _votes_in(deliveries))
         except PaxosError as error:
             self._fail(driver, error)
             return
         if written:
             self._execute(driver.on_durable(written, self._clock()), present)
+        if self._tracing is not None:
+            self._tracing.voted(deliveries, now_ns, fsync_ns, len(records))
+
+    def _started(self, opened: OpenedRole) -> None:
+        self._tracing = trace_role(AcceptorTracing, self._encoded_spec, self._member, self._clock)
 
     def _execute(self, actions: Sequence[Action], present: Sequence[Errand]) -> None:
         for action in actions:
@@ -101,7 +111,7 @@ class AcceptorShell(Shell):
                 case Transmit():
                     self._transmit(action, present)
                 case Observe(event=event):
-                    self._events.observe(event)
+                    self._observer.observe(event)
                 case other:
                     raise AssertionError(f"an acceptor does not {type(other).__name__}")
 
@@ -123,6 +133,14 @@ class AcceptorShell(Shell):
             }
             for group, votes in opened.role.state.groups.items()
         }
+
+
+def _votes_in(deliveries: Sequence[Delivery]) -> Iterator[tuple[int, int]]:
+    """(group, instance_id) of what votes were asked for."""
+    for each in deliveries:
+        message = each.envelope.message
+        if isinstance(message, Accept):
+            yield each.envelope.group, message.instance_id
 
 
 def _room(envelope: Envelope) -> int:

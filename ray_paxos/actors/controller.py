@@ -19,7 +19,6 @@ from ray.exceptions import RayError
 from ray_paxos.actors.administration import Administration
 from ray_paxos.actors.memberships import Memberships
 from ray_paxos.actors.names import NAMESPACE, controller_name
-from ray_paxos.actors.observing import set_up_logging
 from ray_paxos.actors.placement import RayNode, going_nodes
 from ray_paxos.actors.reconciler import Reconciler
 from ray_paxos.actors.roster import roster_of
@@ -27,6 +26,7 @@ from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.client import Client
 from ray_paxos.core.genesis import SYSTEM_GROUP
 from ray_paxos.errors import PaxosError
+from ray_paxos.observability.event_log import set_up_logging
 from ray_paxos.system_group import SystemGroup
 
 _logger = logging.getLogger(__name__)

@@ -20,9 +20,12 @@ from ray_paxos.actors.call_delay import CallDelay
 from ray_paxos.actors.errands import Delivery, Errand
 from ray_paxos.actors.line_exchange import LineExchange
 from ray_paxos.actors.log_shell import LogShell
+from ray_paxos.actors.role_tracing import LearnerTracing, trace_role
 from ray_paxos.actors.shell import Arrival
 from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.core.client_messages import Query, QueryFailed, QueryMany, QueryProblem
+from ray_paxos.core.driver import Action, Observe
+from ray_paxos.core.events import InstanceApplied
 from ray_paxos.core.genesis import SYSTEM_GROUP, Genesis
 from ray_paxos.core.held_queries import WAIT_MS_MAX
 from ray_paxos.core.learner import Learner
@@ -167,6 +170,7 @@ class LearnerShell(LogShell):
 
     def _started(self, opened: OpenedRole) -> None:
         super()._started(opened)
+        self._tracing = trace_role(LearnerTracing, self._encoded_spec, self._member, self._clock)
         self._exchange = LineExchange((Query,), self._refusal, self._bring, HELD_S)
 
     def _answer_client(self, to: Address, envelope: Envelope) -> None:
@@ -188,6 +192,17 @@ class LearnerShell(LogShell):
     ) -> None:
         super()._handle(opened, self._refuse_late(brought), errand)
         self._exchange.open_answered()
+
+    def _execute(self, actions: Sequence[Action], present: Sequence[Errand]) -> None:
+        applied = [
+            (action.event.group, action.event.instance_id)
+            for action in actions
+            if isinstance(action, Observe) and isinstance(action.event, InstanceApplied)
+        ]
+        if applied:
+            # Of the step that has just ended: what is done for its sake counts no more.
+            self._observer.note_apply(self._clock() - self._step_ns, applied)
+        super()._execute(actions, present)
 
     def _refuse_late(self, brought: Sequence[Delivery | Arrival]) -> Sequence[Delivery | Arrival]:
         """Answer reads that waited too long with that; what is left is to be handled."""
@@ -238,7 +253,16 @@ class LearnerShell(LogShell):
         described = {}
         for group, learner in opened.role.roles.items():
             assert isinstance(learner, Learner)
+            configuration = learner.configuration
+            segments, segment_bytes = learner.segment_sizes
             described[group] = {
+                "config_id": configuration.config_id,
+                "voters": [voter.member_id for voter in configuration.voters],
+                "followers": [follower.member_id for follower in configuration.followers],
+                "known_through": learner.known_through,
+                "segments": segments,
+                "segment_bytes": segment_bytes,
+                "sessions": learner.host.session_count,
                 "learned_through": learner.learned_through,
                 "applied_through": learner.applied_through,
                 "durable_through": learner.durable_through,

@@ -37,6 +37,8 @@ Refusal: TypeAlias = Callable[[Envelope], Envelope | None]
 """The answer to a request that cannot be asked here at all; None for one that can."""
 Bring: TypeAlias = Callable[[Sequence[Arrival]], None]
 """Has a shell handle something in a turn, and sees to what comes of it."""
+Admit: TypeAlias = Callable[[Envelope, int], Envelope]
+"""Is told of a request, and when it came; gives what the role is to handle."""
 
 
 class LineExchange:
@@ -51,6 +53,7 @@ class LineExchange:
         refusal: Refusal,
         bring: Bring,
         answer_timeout_s: float | None = None,
+        admit: Admit | None = None,
     ) -> None:
         """Wait for nothing.
 
@@ -60,7 +63,9 @@ class LineExchange:
             bring: Has them handled.
             answer_timeout_s: For how long an answer to a line is waited for, in seconds; None for
                 as long as a call waits.
+            admit: Is told of each in the turn that handles it; None where nobody is.
         """
+        self._admit = admit
         self._answer_timeout_s = answer_timeout_s
         self._requests = requests
         self._refusal = refusal
@@ -153,6 +158,8 @@ class LineExchange:
         key = _key(envelope)
         mailbox.expect(key, time.monotonic() + (self._answer_timeout_s or REPLY_TIMEOUT_S))
         self._calls.join(key, mailbox)
+        if self._admit is not None:
+            envelope = self._admit(envelope, now_ns)
         return driver.receive(envelope, now_ns)
 
     def answer(self, to: Address, envelope: Envelope) -> None:

@@ -65,7 +65,7 @@ class LogShell(Shell):
                 case Run(task=task):
                     self._start(store, task)
                 case Observe(event=event):
-                    self._events.observe(event)
+                    self._observer.observe(event)
 
     def _start(self, store: RoleStore, task: Task) -> None:
         """Have a task done in the background."""
@@ -95,13 +95,14 @@ class LogShell(Shell):
         """Write and sync, again where there was no room; what went wrong, if anything did."""
         is_told = False
         while True:
+            begun_ns = self._clock()
             try:
                 store.write(write.records)
                 store.sync()
             except StorageFullError as error:
                 # Nothing was written and nobody was told anything: again, once there may be room.
                 if not is_told:
-                    self._events.warn(f"{error}; what is learned waits in memory, up to a limit")
+                    self._observer.warn(f"{error}; what is learned waits in memory, up to a limit")
                     is_told = True
                 if self._is_closing.wait(FULL_PAUSE_S):
                     return error
@@ -111,13 +112,14 @@ class LogShell(Shell):
             except PaxosError as error:
                 return error
             else:
+                self._observer.note_seal(self._clock() - begun_ns)
                 return None
 
     def _tell_broken(self, ended: Future[None]) -> None:
         """Write what broke off to the log, which nobody else would."""
         error = ended.exception()
         if error is not None:
-            self._events.warn("".join(traceback.format_exception(error)))
+            self._observer.warn("".join(traceback.format_exception(error)))
 
     def _run_next(self, store: RoleStore) -> None:
         """Do the task that has waited longest; it may be done already (`_try_to_write`)."""
@@ -131,7 +133,7 @@ class LogShell(Shell):
             outcome = store.run(task)
         finally:
             if isinstance(outcome, TaskFailed):
-                self._events.warn(f"gave up {type(task).__name__}: {outcome.why}")
+                self._observer.warn(f"gave up {type(task).__name__}: {outcome.why}")
             self.arrive(partial(_was_run, task, outcome))
 
     # What comes of it; with the turn.

@@ -34,6 +34,7 @@ from ray_paxos.actors.checkpointer_shell import CheckpointerShell
 from ray_paxos.actors.interpreter import settle_in
 from ray_paxos.actors.learner_shell import LearnerShell
 from ray_paxos.actors.names import ROLE_NAMES
+from ray_paxos.actors.observing import Observing
 from ray_paxos.actors.peers import Introduction
 from ray_paxos.actors.proposer import CLIENT_THREADS
 from ray_paxos.actors.proposer_shell import WATCHERS_MAX, ProposerShell
@@ -93,6 +94,7 @@ class MemberActor:
         shells = (self._proposer, self._acceptor, self._learner, self._checkpointer)
         self._shells: dict[RoleName, Shell] = {shell.role: shell for shell in shells}
         switchboard.plug_in(*shells)
+        Observing(spec, member, shells).begin()
 
     @ray.method(concurrency_group=PEERS)
     def deliver(self, batch: bytes, introduction: Introduction = None) -> bytes:
@@ -155,7 +157,7 @@ class MemberActor:
         Args:
             role: Its name.
             method: `close`, `configuration`, `deliver`, `digest`, `folder`, `memberships`,
-                `raise_version`, `state` or `wait_open`.
+                `raise_version`, `report`, `state` or `wait_open`.
             arguments: Of the method.
 
         Returns:
@@ -175,6 +177,7 @@ class MemberActor:
             "memberships": lambda: {**self._learner.memberships(), "node_id": own_node_id()},
             "digest": self._learner.digest,
             "folder": lambda: str(member_folder(decode_spec(self._encoded_spec), self._member)),
+            "report": lambda *arguments: self._report(shell, *arguments),
             "state": lambda wait_open_s=0.0: self._state(shell, wait_open_s),
             "wait_open": shell.wait_open,
             "raise_version": self._switchboard.raise_version,
@@ -182,6 +185,11 @@ class MemberActor:
         if method not in methods:
             raise ConfigurationError(f"method: found {method!r}; allowed: {', '.join(methods)}")
         return methods[method](*arguments)
+
+    @staticmethod
+    def _report(shell: Shell, events_after: int, with_slow: bool) -> tuple[dict[str, Any], bytes]:
+        state, report = shell.report(events_after, with_slow)
+        return {**state, "node_id": own_node_id()}, report
 
     @staticmethod
     def _state(shell: Shell, wait_open_s: float) -> dict[str, Any]:

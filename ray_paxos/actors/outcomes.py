@@ -91,7 +91,10 @@ class CommandFuture(LightFuture[Result]):
 
     Attributes:
         deadline_ns: When it fails as unknown, on the client's clock.
+        trace: Where the command's span stands; empty for none.
     """
+
+    trace: str = ""
 
     def __init__(self, deadline_ns: int) -> None:
         """Wait until then."""
@@ -240,7 +243,10 @@ class ManyFuture(Future[ManyResults]):
     Attributes:
         deadline_ns: When what is not known by then fails as unknown, on the client's clock.
         settled: How many outcomes are known; rises while the future is not done.
+        trace: Where the commands' span stands; empty for none.
     """
+
+    trace: str = ""
 
     def __init__(
         self, count: int, deadline_ns: int, on_progress: Callable[[int], None] | None

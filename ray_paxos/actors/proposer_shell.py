@@ -22,6 +22,7 @@ from typing import Any
 from ray_paxos.actors.errands import Delivery, Errand
 from ray_paxos.actors.feeds import carried_bytes_max
 from ray_paxos.actors.line_exchange import LineExchange
+from ray_paxos.actors.role_tracing import ProposerTracing, trace_role
 from ray_paxos.actors.shell import Arrival, Shell
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.core.client_messages import (
@@ -33,7 +34,7 @@ from ray_paxos.core.client_messages import (
     TransferMaster,
 )
 from ray_paxos.core.driver import Action, Observe, Run, Transmit, Write
-from ray_paxos.core.events import MasterChanged
+from ray_paxos.core.events import CommandsAnswered, MasterChanged
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.membership_messages import ChangeMembership
 from ray_paxos.core.messages import Address, Envelope, RoleName
@@ -53,6 +54,7 @@ class ProposerShell(Shell):
     """Proposes for one member, in all its groups."""
 
     role = RoleName.PROPOSER
+    _tracing: ProposerTracing | None = None
 
     def submit(self, batch: bytes) -> bytes:
         """Take a client's requests in, and return once all of them are answered.
@@ -126,7 +128,9 @@ class ProposerShell(Shell):
 
     def _started(self, opened: OpenedRole) -> None:
         self._genesis_hash = decode_spec(self._encoded_spec).decoded_genesis().hash()
-        self._exchange = LineExchange(REQUESTS, self._refusal, self._bring)
+        self._tracing = trace_role(ProposerTracing, self._encoded_spec, self._member, self._clock)
+        admit = self._tracing.admit if self._tracing is not None else None
+        self._exchange = LineExchange(REQUESTS, self._refusal, self._bring, admit=admit)
         self._changed = threading.Condition()
         self._watchers = 0
         self._is_ending = False
@@ -148,10 +152,12 @@ class ProposerShell(Shell):
                 case Transmit():
                     self._transmit(action, present)
                 case Observe(event=event):
-                    self._events.observe(event)
+                    self._observer.observe(event)
                     if isinstance(event, MasterChanged):
                         with self._changed:
                             self._changed.notify_all()
+                    elif self._tracing is not None and isinstance(event, CommandsAnswered):
+                        self._tracing.answered(event)
                 case Run(task=task):
                     # Rare, and over in a moment: the member was given a group, or has left one.
                     self.background.post(partial(self._run, task))
@@ -166,6 +172,8 @@ class ProposerShell(Shell):
         self.arrive(lambda driver, now_ns: driver.on_outcome(task, outcome, now_ns))
 
     def _answer_client(self, to: Address, envelope: Envelope) -> None:
+        if self._tracing is not None:
+            self._tracing.sent(to, envelope)
         self._exchange.answer(to, envelope)
 
     @staticmethod
@@ -204,14 +212,22 @@ class ProposerShell(Shell):
 
     def _describe_groups(self, opened: OpenedRole) -> dict[int, dict[str, Any]]:
         assert isinstance(opened.role, GroupRouter)
-        described = {}
+        described, now_ns = {}, self._clock()
         for group in opened.role.roles:
             proposer = self._proposer(opened, group)
             described[group] = {
                 "phase": proposer.phase.value,
                 "is_serving": proposer.is_serving,
                 "master_id": proposer.master_id,
-                "lease_ms": max(proposer.lease_until_ns - self._clock(), 0) // 1_000_000,
+                "lease_ms": max(proposer.lease_until_ns - now_ns, 0) // 1_000_000,
+                "is_voter": proposer.is_voter,
+                "silent_ms": {
+                    member_id: silent_ns // 1_000_000
+                    for member_id, silent_ns in proposer.silent_ns(now_ns).items()
+                },
+                "queued_requests": proposer.queued[0],
+                "queued_bytes": proposer.queued[1],
+                "open_instances": proposer.open_instances,
                 "reads": proposer.read_counts[0],
                 "read_rounds": proposer.read_counts[1],
             }

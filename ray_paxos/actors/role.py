@@ -13,6 +13,7 @@ import ray
 
 from ray_paxos.actors.background import be_nicer
 from ray_paxos.actors.interpreter import settle_in
+from ray_paxos.actors.observing import Observing
 from ray_paxos.actors.peers import Introduction
 from ray_paxos.actors.shell import Clock, Shell, boot_time_ns, member_folder
 from ray_paxos.actors.spec import decode_spec
@@ -68,6 +69,7 @@ class RoleActor(Generic[Own]):
         self._switchboard = Switchboard()
         self._shell = self.shell_class(spec, member, self._switchboard, clock=clock)
         self._switchboard.plug_in(self._shell)
+        Observing(spec, member, (self._shell,)).begin()
 
     @ray.method(concurrency_group=PEERS)
     def deliver(self, batch: bytes, introduction: Introduction = None) -> bytes:
@@ -112,6 +114,12 @@ class RoleActor(Generic[Own]):
         if wait_open_s:
             self._shell.wait_open(wait_open_s)
         return {**self._shell.state(), "node_id": own_node_id()}
+
+    @ray.method(concurrency_group=CONTROL)
+    def report(self, events_after: int, with_slow: bool) -> tuple[dict[str, Any], bytes]:
+        """What this role is doing, and what it has counted, as `Shell.report`."""
+        state, report = self._shell.report(events_after, with_slow)
+        return {**state, "node_id": own_node_id()}, report
 
     @ray.method(concurrency_group=CONTROL)
     def wait_open(self, timeout_s: float) -> None:

@@ -34,7 +34,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -42,18 +42,24 @@ from ray_paxos.actors.answers import RolePhase, RoleState, encode_state
 from ray_paxos.actors.background import Background, Timer, be_nicer
 from ray_paxos.actors.errands import Delivery, Errand
 from ray_paxos.actors.folders import cluster_folder
-from ray_paxos.actors.names import actor_name
-from ray_paxos.actors.observing import EventLog, set_up_logging
 from ray_paxos.actors.opening import Opening
+from ray_paxos.actors.role_tracing import RoleTracing
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
 from ray_paxos.core.driver import Action, Driver, Observe, Transmit
 from ray_paxos.core.genesis import Genesis
 from ray_paxos.core.messages import Address, Envelope, RoleName
 from ray_paxos.core.releases import THIS_RELEASE
 from ray_paxos.errors import InvariantViolationError
+from ray_paxos.observability.catalogue import Metric
+from ray_paxos.observability.event_file import EventFile
+from ray_paxos.observability.event_log import set_up_logging
+from ray_paxos.observability.observer import Observer
+from ray_paxos.observability.report import encode_report
+from ray_paxos.observability.settings import ObservingSettings
 from ray_paxos.storage.cluster_version import read_cluster_version
 from ray_paxos.storage.disk import LocalDisk
 from ray_paxos.storage.identity import Identity
+from ray_paxos.storage.member_files import EVENTS
 from ray_paxos.storage.opening import OpenedRole
 
 if TYPE_CHECKING:
@@ -71,6 +77,11 @@ ROUNDS_MAX = 16
 def boot_time_ns() -> int:
     """Nanoseconds since boot, suspends included: the one clock that roles see."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since 1970, for people: what anything does never depends on it."""
+    return time.time_ns() // 1_000_000
 
 
 def member_folder(spec: ClusterSpec, member: str) -> Path:
@@ -93,6 +104,8 @@ class Shell:
     role: ClassVar[RoleName]
     niceness: ClassVar[int] = 0
     """Of its threads, above that of Ray's workers: who waits for what it does?"""
+    _tracing: RoleTracing | None = None
+    """Makes its spans, where Ray's tracing is on; from when it serves."""
 
     def __init__(
         self,
@@ -127,7 +140,8 @@ class Shell:
         self._opened: OpenedRole | None = None
         self._stopped: RoleState | None = None
         text = self.role.name.lower()
-        self._events = EventLog(f"{member}/{text}")
+        self._step_ns = 0
+        self._observer = self._new_observer("", ObservingSettings(), {})
         self.background = Background(f"ray_paxos-{text}", niceness=niceness)
 
     def begin(self) -> None:
@@ -155,6 +169,28 @@ class Shell:
             "groups": described,
         }
 
+    def report(
+        self, events_after: int = 0, with_slow: bool = False
+    ) -> tuple[dict[str, Any], bytes]:
+        """What this role is doing, and what it has counted.
+
+        Args:
+            events_after: Events above this number are wanted.
+            with_slow: Whether what was slow is wanted, too.
+
+        Returns:
+            As of `state`; and an encoded `RoleReport`.
+        """
+        state = self.state()
+        report = self._observer.report(
+            state["incarnation"], events_after=events_after, with_slow=with_slow
+        )
+        return state, encode_report(report)
+
+    def set_gauge(self, metric: Metric, value: float, label: str = "") -> None:
+        """Something was measured beside the role, which its reports tell from now on."""
+        self._observer.set_gauge(metric, value, label)
+
     def wait_open(self, timeout_s: float) -> None:
         """Return once opening has ended, well or badly, or the time ran out."""
         self._opening.wait(timeout_s)
@@ -171,6 +207,7 @@ class Shell:
         self.background.close()
         if opened is not None:
             opened.store.close()
+        self._observer.close()
 
     def serving_role(self) -> OpenedRole | None:
         """The role, where it serves; takes it over when it has been opened meanwhile."""
@@ -262,6 +299,8 @@ class Shell:
         opened = self.serving_role()
         if opened is None:
             return
+        messages = [each.envelope.message for each in brought if isinstance(each, Delivery)]
+        self._observer.note_received(messages)
         with self._handling():
             self._handle(opened, brought, errand)
             self._set_timer(opened.driver)
@@ -273,10 +312,12 @@ class Shell:
         present = present_errands(brought, errand)
         driver = opened.driver
         for each in brought:
-            now_ns = self._clock()
+            now_ns = self._step_ns = self._clock()
             if isinstance(each, Delivery):
                 self._asking = each.errand
                 actions = driver.receive(each.envelope, now_ns)
+                if self._tracing is not None:
+                    self._tracing.handled(each.envelope, now_ns, actions)
             else:
                 self._asking = None
                 actions = each(driver, now_ns)
@@ -359,13 +400,36 @@ class Shell:
         genesis = spec.decoded_genesis()
         ids = {member.name: member.member_id for member in spec.members}
         disk = LocalDisk(member_folder(spec, self._member))
-        self._events = EventLog(actor_name(genesis.cluster, self._member, self.role))
+        names = {member.member_id: member.name for member in spec.members}
+        self._observer = self._new_observer(genesis.cluster, spec.observing, names)
         self._switchboard.connect(spec, self._member)
         identity = Identity(genesis, ids[self._member])
         version = max(read_cluster_version(disk, identity), spec.cluster_version)
         THIS_RELEASE.check(version, f"member {self._member}")
         self._switchboard.hear(version)
-        return self._open_folder(spec, genesis, ids[self._member], disk)
+        opened = self._open_folder(spec, genesis, ids[self._member], disk)
+        self._observer.begin(opened.incarnation, self._event_file(spec))
+        return opened
+
+    def _new_observer(
+        self, cluster: str, settings: ObservingSettings, names: Mapping[int, str]
+    ) -> Observer:
+        return Observer(
+            cluster,
+            self._member,
+            self.role.name.lower(),
+            settings,
+            clock=self._clock,
+            wall_ms=wall_clock_ms,
+            names=names,
+        )
+
+    def _event_file(self, spec: ClusterSpec) -> EventFile | None:
+        """Takes events beside the log, in the role's folder, which is held now."""
+        if not spec.observing.writes_events:
+            return None
+        folder = member_folder(spec, self._member) / self.role.name.lower()
+        return EventFile(folder / EVENTS, spec.observing.event_file_bytes, self._observer.warn)
 
     def _random(self) -> random.Random:
         return random.Random(secrets.randbits(64))
@@ -379,7 +443,7 @@ class Shell:
         """A write or fsync failed: vouch for nothing more (R3)."""
         for action in driver.on_storage_failed(str(error)):
             if isinstance(action, Observe):
-                self._events.observe(action.event)
+                self._observer.observe(action.event)
         self.stop(str(error), type(error).__name__)
 
     @contextlib.contextmanager

@@ -23,6 +23,7 @@ from ray_paxos.core.settings import (
     ProposerSettings,
 )
 from ray_paxos.errors import WireFormatError
+from ray_paxos.observability.settings import ObservingSettings
 
 if TYPE_CHECKING:
     from ray_paxos.config import ClusterConfiguration
@@ -52,6 +53,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
         joined: Members outside the genesis that were known when the actor was made, its own among
             them where it is one.
         cluster_version: Under which it was made; a member may have heard of a later one since.
+        observing: What roles count, time and remember.
     """
 
     format: int
@@ -69,6 +71,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     pins: dict[str, tuple[dict[str, str], str]] = {}
     joined: tuple[MemberSpec, ...] = ()
     cluster_version: int = OLDEST
+    observing: ObservingSettings = ObservingSettings()
 
     def under(self, version: int) -> ClusterSpec:
         """The same, under this cluster version or the later one that it has already."""
@@ -123,6 +126,7 @@ def make_spec(genesis: Genesis, configuration: ClusterConfiguration) -> ClusterS
         archive=configuration.archive,
         roles=configuration.roles,
         controller=configuration.controller.settings(),
+        observing=configuration.observability.settings(),
         pins={m.name: (m.node_labels, m.resource or "") for m in configuration.members},
         priorities={
             member.member_id: priority

@@ -6,6 +6,7 @@ import click
 
 from ray_paxos.cli.adopt import adopt
 from ray_paxos.cli.completion import completion
+from ray_paxos.cli.dashboard import dashboard
 from ray_paxos.cli.doctor import doctor
 from ray_paxos.cli.groups import groups
 from ray_paxos.cli.help_text import epilog
@@ -13,9 +14,12 @@ from ray_paxos.cli.kv import kv
 from ray_paxos.cli.lifecycle import down, up, upgrade
 from ray_paxos.cli.log import log
 from ray_paxos.cli.members import members
+from ray_paxos.cli.metrics import alerts, grafana
 from ray_paxos.cli.recover import unsafe_recover
 from ray_paxos.cli.restore import restore
 from ray_paxos.cli.running_cluster import checkpoint, status
+from ray_paxos.cli.slow import slow
+from ray_paxos.cli.top import top
 
 
 @click.group(
@@ -45,9 +49,14 @@ main.add_command(log)
 main.add_command(restore)
 main.add_command(unsafe_recover)
 main.add_command(status)
+main.add_command(top)
 main.add_command(checkpoint)
+main.add_command(slow)
 main.add_command(groups)
 main.add_command(members)
 main.add_command(kv)
+main.add_command(dashboard)
 main.add_command(doctor)
+main.add_command(grafana)
+main.add_command(alerts)
 main.add_command(completion)

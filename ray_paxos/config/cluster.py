@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ray_paxos.config.explain import show
+from ray_paxos.config.observability import ObservabilityConfiguration
 from ray_paxos.config.ray_section import RayConfiguration
 from ray_paxos.config.roles import (
     AcceptorConfiguration,
@@ -29,7 +30,16 @@ from ray_paxos.storage.archive_address import ALLOWED as ARCHIVE_ALLOWED
 from ray_paxos.storage.archive_address import parse_address
 from ray_paxos.storage.data_dir import DATA_DIR_DEFAULT, DATA_DIR_VARIABLE
 
-SECTIONS = ("proposer", "acceptor", "learner", "checkpointer", "controller", "ray", "logging")
+SECTIONS = (
+    "proposer",
+    "acceptor",
+    "learner",
+    "checkpointer",
+    "controller",
+    "ray",
+    "logging",
+    "observability",
+)
 MEMBERS_MAX = 100
 GROUPS_MAX = 1_024
 GROUP_NUMBER_MAX = 1_000_000
@@ -206,6 +216,7 @@ class ClusterConfiguration(Section):
     controller: ControllerConfiguration = ControllerConfiguration()
     ray: RayConfiguration = RayConfiguration()
     logging: LoggingConfiguration = LoggingConfiguration()
+    observability: ObservabilityConfiguration = ObservabilityConfiguration()
 
     @field_validator(*SECTIONS, mode="before")
     @classmethod

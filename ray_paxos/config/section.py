@@ -51,14 +51,16 @@ def name_field(meaning: str) -> Any:
     return Field(pattern=_NAME, description=meaning, json_schema_extra={"allowed": _NAME_ALLOWED})
 
 
-def milliseconds_field(default_ns: int, meaning: str, *, low: float = 1) -> Any:
+def milliseconds_field(
+    default_ns: int, meaning: str, *, low: float = 1, high: float = DAY_MS
+) -> Any:
     """A time in milliseconds, with the core's default, which counts nanoseconds."""
     default_ms = default_ns / MILLISECOND_NS
-    allowed = f"milliseconds from {low:,} to {DAY_MS:,}"
+    allowed = f"milliseconds from {low:,} to {high:,}"
     return Field(
         int(default_ms) if default_ms.is_integer() else default_ms,
         ge=low,
-        le=DAY_MS,
+        le=high,
         description=meaning,
         json_schema_extra={"allowed": allowed},
     )

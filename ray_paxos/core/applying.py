@@ -13,7 +13,12 @@ import msgspec
 from ray_paxos.core.checkpoint import Cut
 from ray_paxos.core.chosen_log import ChosenLog
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.events import ApplyingStopped, CommandRefused, InstanceApplied
+from ray_paxos.core.events import (
+    ApplyingStopped,
+    ChainsDiffered,
+    CommandRefused,
+    InstanceApplied,
+)
 from ray_paxos.core.learner_messages import ChainPoint
 from ray_paxos.core.results import EntryResult, NoteCode, encode_results
 from ray_paxos.core.values import EMPTY_CHAIN, decode_value, extend_chain
@@ -137,13 +142,21 @@ class Applying:
         own = self._points.get(point.instance_id)
         if own is None or self.stopped:
             return
-        at, difference = point.instance_id, ""
         if own.chain != point.chain:
-            difference = _difference("values", at, own.chain, point.chain)
+            self._differ("values", own.chain, point.chain, point.instance_id, effects)
         elif own.result_chain is not None and point.result_chain not in (None, own.result_chain):
-            difference = _difference("results", at, own.result_chain, point.result_chain or b"")
-        if difference:
-            self.stop(difference, effects)
+            masters = point.result_chain or b""
+            self._differ("results", own.result_chain, masters, point.instance_id, effects)
+
+    def _differ(
+        self, what: str, own: bytes, masters: bytes, instance_id: int, effects: Effects
+    ) -> None:
+        effects.events.append(ChainsDiffered(self._group, instance_id, what))
+        self.stop(
+            f"{what} differ at or before {instance_id}: the chain is {own.hex()} here and "
+            f"{masters.hex()} at the master",
+            effects,
+        )
 
     def forget(self, first: int, last: int) -> None:
         """These instances are sealed: nobody asks for their results any more."""
@@ -155,10 +168,3 @@ class Applying:
         """All that is applied is sealed."""
         self.result_chains.clear()
         self._results.clear()
-
-
-def _difference(what: str, instance_id: int, own: bytes, masters: bytes) -> str:
-    return (
-        f"{what} differ at or before {instance_id}: the chain is {own.hex()} here and "
-        f"{masters.hex()} at the master"
-    )

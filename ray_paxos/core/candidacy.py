@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.effects import Effects, Send
-from ray_paxos.core.events import PrepareStarted
+from ray_paxos.core.events import MajorityPromised, PrepareResent, PrepareStarted
 from ray_paxos.core.genesis import Configuration, Voter
 from ray_paxos.core.learner_messages import (
     CatchUp,
@@ -150,6 +150,7 @@ class Candidacy:
         self._phase_one: PhaseOne | None = None
         self._retry_ns = now_ns + settings.retransmit_ns
         self._end_ns = now_ns + settings.election_timeout_ns
+        self._prepared_ns = now_ns
 
     @property
     def asks_around(self) -> bool:
@@ -241,6 +242,7 @@ class Candidacy:
         self.step = Step.PREPARING
         self._status = status
         self._pre_votes = None
+        self._prepared_ns = now_ns
         self._retry_ns = now_ns + self._settings.retransmit_ns
         self._end_ns = now_ns + self._settings.election_timeout_ns
         from_instance = max(status.learned_through, self._configuration.config_id) + 1
@@ -273,6 +275,8 @@ class Candidacy:
             # It asked around for nothing, so it does not know yet whether its own disk works.
             return None
         self.step = Step.LEARNING
+        after_ns = now_ns - self._prepared_ns
+        effects.events.append(MajorityPromised(self._group, phase_one.ballot, after_ns))
         self._retry_ns = now_ns + self._settings.retransmit_ns
         self._end_ns = now_ns + self._settings.election_timeout_ns
         outcome = self._learn_or_win(now_ns, effects)
@@ -385,6 +389,7 @@ class Candidacy:
         if self.step is Step.PROBING or phase_one is None:
             self.begin(effects)
         elif self.step is Step.PREPARING:
+            effects.events.append(PrepareResent(self._group, phase_one.ballot))
             self._send_prepares(phase_one, effects)
         else:
             self._send_catch_up(phase_one, effects)

@@ -90,6 +90,12 @@ class CatchUpPlan:
             return self._question(self._asked, learned_through, now_ns)
         return self._question(Address(self._choose(), RoleName.LEARNER), learned_through, now_ns)
 
+    def unanswered(self, now_ns: int) -> int | None:
+        """The member whose answer to a question is overdue; None for none."""
+        if self._asked is None or self._is_resting or self.retry_ns is None:
+            return None
+        return self._asked.member_id if now_ns >= self.retry_ns else None
+
     def rest(self) -> None:
         """Ask nothing for now; the next `ask` begins anew."""
         self.retry_ns = None

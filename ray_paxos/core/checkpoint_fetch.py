@@ -25,6 +25,7 @@ from ray_paxos.core.checkpoint_messages import (
     ChunkRequest,
 )
 from ray_paxos.core.effects import Effects, Send
+from ray_paxos.core.events import CheckpointFetchFailed, CheckpointFetchStarted
 from ray_paxos.core.messages import Address, Message, RoleName
 from ray_paxos.core.settings import MILLISECOND_NS, CheckpointerSettings
 from ray_paxos.core.tasks import (
@@ -228,12 +229,14 @@ class CheckpointFetch:
         self._manifest = None
         self._step = _Step.ASKING
         self.due_ns = now_ns + self._settings.checkpoint_retry_ns
+        effects.events.append(CheckpointFetchStarted(self._group, self._source))
         self._send(CheckpointRequest(self._above), effects)
 
     def _give_up_source(
         self, why: str, now_ns: int, effects: Effects, *, ask_again: bool = False
     ) -> None:
         self.problem = why
+        effects.events.append(CheckpointFetchFailed(self._group, self._source, why))
         if ask_again:
             self._sources.append(self._source)
         self._ask_next(now_ns, effects)

@@ -69,11 +69,13 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
         request_id: The client's own, to match the reply.
         batches: Applied all or in part, in this order; each is answered.
         timeout_ms: How long after its arrival the client still wants it proposed; 0 for ever.
+        trace: Of the users whose commands these are (`core.traces`); empty for none.
     """
 
     request_id: int
     batches: tuple[CommandBatch, ...]
     timeout_ms: int = 0
+    trace: str = ""
 
 
 class Submitted(msgspec.Struct, frozen=True, array_like=True, tag="submitted"):

@@ -93,8 +93,44 @@ class MasterChanged(msgspec.Struct, frozen=True):
     version: int
 
 
+class MajorityPromised(msgspec.Struct, frozen=True):
+    """A majority of the voters promised a proposer its ballot.
+
+    Attributes:
+        group: Whose.
+        ballot: Which.
+        after_ns: How long after the prepares had left for the first time.
+    """
+
+    group: int
+    ballot: Ballot
+    after_ns: int
+
+
+class CandidacyEnded(msgspec.Struct, frozen=True):
+    """A proposer gave up an attempt to lead."""
+
+    group: int
+    ballot: Ballot
+    reason: str
+
+
+class PrepareResent(msgspec.Struct, frozen=True):
+    """A prepare was sent again: no majority answered in time, or who refused may do so no more."""
+
+    group: int
+    ballot: Ballot
+
+
+class AcceptResent(msgspec.Struct, frozen=True):
+    """An accept was not answered by a majority in time, and was sent again."""
+
+    group: int
+    instance_id: int
+
+
 class MasterStopped(msgspec.Struct, frozen=True):
-    """A proposer stopped leading, or gave up an attempt to."""
+    """A proposer stopped leading."""
 
     group: int
     ballot: Ballot
@@ -171,6 +207,20 @@ class ApplyingStopped(msgspec.Struct, frozen=True):
 
     group: int
     why: str
+
+
+class ChainsDiffered(msgspec.Struct, frozen=True):
+    """The master's chain and the own one differ after an instance; applying stops for it.
+
+    Attributes:
+        group: Whose log.
+        instance_id: After which instance; they may differ from an earlier one on.
+        what: `values` or `results`.
+    """
+
+    group: int
+    instance_id: int
+    what: str
 
 
 class SegmentsSealed(msgspec.Struct, frozen=True):
@@ -284,6 +334,28 @@ class ChunksConfirmed(msgspec.Struct, frozen=True):
     count: int
 
 
+class CatchUpUnanswered(msgspec.Struct, frozen=True):
+    """A member that was asked for instances did not give any in time; another is asked."""
+
+    group: int
+    source: int
+
+
+class CheckpointFetchStarted(msgspec.Struct, frozen=True):
+    """A member is asked for its newest checkpoint."""
+
+    group: int
+    source: int
+
+
+class CheckpointFetchFailed(msgspec.Struct, frozen=True):
+    """A member's checkpoint could not be had from it; another member is asked, if there is one."""
+
+    group: int
+    source: int
+    why: str
+
+
 class FloorRaised(msgspec.Struct, frozen=True):
     """An acceptor's vote floor rose."""
 
@@ -329,6 +401,10 @@ Event: TypeAlias = (
     | HoleFilled
     | ConfigurationLearned
     | GroupNotOpened
+    | MajorityPromised
+    | CandidacyEnded
+    | PrepareResent
+    | AcceptResent
     | MasterStarted
     | MasterChanged
     | MasterStopped
@@ -339,6 +415,7 @@ Event: TypeAlias = (
     | NackReceived
     | InstanceApplied
     | ApplyingStopped
+    | ChainsDiffered
     | SegmentsSealed
     | LogCutOff
     | SegmentDamageFound
@@ -352,6 +429,9 @@ Event: TypeAlias = (
     | FloorRaised
     | CommandRefused
     | CaughtUp
+    | CatchUpUnanswered
+    | CheckpointFetchStarted
+    | CheckpointFetchFailed
     | InvariantBroken
     | StorageFailed
 )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from ray_paxos.core.client_messages import OpenSession, RefusalCode, Refused, Submit
 from ray_paxos.core.messages import Address
 from ray_paxos.core.settings import MILLISECOND_NS, ProposerSettings
+from ray_paxos.core.traces import bounded_text
 from ray_paxos.core.values import CommandBatch, Entry, SessionId, SessionOpen
 
 ENTRY_OVERHEAD_BYTES = 64
@@ -38,6 +39,7 @@ class Request:
         byte_count: Of the commands, with something for each of them and for each entry.
         deadline_ns: When its time is over, on this proposer's clock; None for never.
         arrived_ns: When it was taken in, on the same clock.
+        trace: Of the users whose commands these are.
     """
 
     client: Address
@@ -46,6 +48,7 @@ class Request:
     byte_count: int
     deadline_ns: int | None = None
     arrived_ns: int = 0
+    trace: str = ""
 
     def is_late(self, now_ns: int) -> bool:
         """Whether its time is over."""
@@ -105,7 +108,7 @@ class Intake:
             return None
         key = (client, message.request_id)
         entries: tuple[Entry, ...]
-        deadline_ns = None
+        deadline_ns, trace = None, ""
         if isinstance(message, OpenSession):
             entries = (SessionOpen(message.label),)
             longest, byte_count = len(message.label), len(message.label) + ENTRY_OVERHEAD_BYTES
@@ -117,6 +120,7 @@ class Intake:
             longest, byte_count = _measure(message.batches)
             if message.timeout_ms > 0:
                 deadline_ns = now_ns + message.timeout_ms * MILLISECOND_NS
+            trace = bounded_text(message.trace)
         if longest > self._settings.command_bytes_max:
             limit = self._settings.command_bytes_max
             what = f"a command of {longest} bytes; at most {limit} are taken"
@@ -134,7 +138,7 @@ class Intake:
         self._held.add(key)
         self.held_bytes += byte_count
         self._waiting.append(
-            Request(client, message.request_id, entries, byte_count, deadline_ns, now_ns)
+            Request(client, message.request_id, entries, byte_count, deadline_ns, now_ns, trace)
         )
         return None
 

@@ -229,6 +229,17 @@ class Learner:
         return self._state.log.learned_through
 
     @property
+    def known_through(self) -> int:
+        """Somebody is known to have learned everything up to this instance."""
+        return self._catch_up.known_through
+
+    @property
+    def segment_sizes(self) -> tuple[int, int]:
+        """(segments of the log, bytes of their values)."""
+        segments = self._state.sealing.segments
+        return len(segments), sum(each.byte_count for each in segments)
+
+    @property
     def is_full(self) -> bool:
         """Whether it takes nothing more in until something is sealed."""
         return self._state.sealing.is_full

@@ -21,7 +21,12 @@ from ray_paxos.core.catch_up import CatchUpPlan
 from ray_paxos.core.checkpoint_messages import ChainReply, ChainRequest
 from ray_paxos.core.chunk_check import ChunkCheck, Difference, HeldChunk
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.events import CaughtUp, ChunkDiffered, ChunksConfirmed
+from ray_paxos.core.events import (
+    CatchUpUnanswered,
+    CaughtUp,
+    ChunkDiffered,
+    ChunksConfirmed,
+)
 from ray_paxos.core.learner_checkpoints import LearnerCheckpoints
 from ray_paxos.core.learner_messages import (
     LearnReply,
@@ -84,6 +89,11 @@ class LearnerCatchUp:
         return self._unconfirmed.overdue_count
 
     @property
+    def known_through(self) -> int:
+        """Somebody is known to have learned everything up to this instance."""
+        return max(self._plan.target, self._state.log.learned_through)
+
+    @property
     def due_ns(self) -> int | None:
         """When something is to be asked, or asked again; None for never."""
         due = self._plan.retry_ns, self._chunks.due_ns, self._unconfirmed.due_ns
@@ -111,7 +121,11 @@ class LearnerCatchUp:
         if self._state.sealing.is_full or self._checkpoints.is_wanted:
             self._plan.rest()
         elif not self._chunks.is_waiting:
-            self._ask(self._plan.ask(log.learned_through, now_ns), effects)
+            silent = self._plan.unanswered(now_ns)
+            question = self._plan.ask(log.learned_through, now_ns)
+            if question is not None and silent is not None:
+                effects.events.append(CatchUpUnanswered(self._state.group, silent))
+            self._ask(question, effects)
         self._ask(
             self._unconfirmed.take_question(log.learned_through, log.end_chain, now_ns), effects
         )

@@ -50,11 +50,14 @@ class Chosen(msgspec.Struct, frozen=True, array_like=True, tag="chosen"):
         values: In ascending order; may leave gaps.
         chosen_through: As in `Heartbeat`.
         majority_durable: As in `Heartbeat`.
+        trace: Of the users who wait for the results (`core.traces`), to the own member's learner;
+            empty for none.
     """
 
     values: tuple[ChosenValue, ...]
     chosen_through: int
     majority_durable: int
+    trace: str = ""
 
 
 class LearnerStatus(msgspec.Struct, frozen=True, array_like=True, tag="learner_status"):

@@ -172,6 +172,7 @@ class Accept(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
         value: Encoded.
         sequence: The newest round of heartbeats that had begun when this left; 0 for none.
         lease_ms: As in `Heartbeat`.
+        trace: Of the users whose commands the value holds (`core.traces`); empty for none.
     """
 
     ballot: Ballot
@@ -179,6 +180,7 @@ class Accept(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
     value: bytes
     sequence: int = 0
     lease_ms: int = 0
+    trace: str = ""
 
 
 class Accepted(msgspec.Struct, frozen=True, array_like=True, tag="accepted"):

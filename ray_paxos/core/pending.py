@@ -44,6 +44,15 @@ class Receiver(Protocol):
         """`count` commands from position `start` on have no result."""
 
 
+def trace_of(receiver: Receiver) -> str:
+    """Where the span of a receiver's commands stands (`core.traces`): its attribute `trace`.
+
+    Empty for one that has none, as most have: it is set only where somebody traces.
+    """
+    trace: str = getattr(receiver, "trace", "")
+    return trace
+
+
 class _Nobody:
     deadline_ns = FOREVER_NS
 

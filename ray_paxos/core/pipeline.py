@@ -16,6 +16,7 @@ from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.genesis import Configuration
 from ray_paxos.core.intake import Request
 from ray_paxos.core.learner_messages import ChosenValue
+from ray_paxos.core.traces import join_texts
 
 
 @dataclass(slots=True)
@@ -30,6 +31,7 @@ class OpenInstance:
         opened_ns: When it was opened.
         votes: By voter (replica_id), when its accepted came in: a reply counts once.
         chosen_ns: When the majority's last came in; 0 before.
+        trace: Of the users whose commands the value holds.
     """
 
     instance_id: int
@@ -39,6 +41,7 @@ class OpenInstance:
     opened_ns: int
     votes: dict[int, int] = field(default_factory=dict)
     chosen_ns: int = 0
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,9 @@ class Pipeline:
     def start(self, value: bytes, requests: tuple[Request, ...], now_ns: int) -> OpenInstance:
         """Open the next instance for a value; the caller sends the accepts."""
         instance = OpenInstance(self.next_instance, value, requests, now_ns, now_ns)
+        traces = [request.trace for request in requests if request.trace]
+        if traces:
+            instance.trace = join_texts(traces)
         self.next_instance += 1
         self.open[instance.instance_id] = instance
         return instance
@@ -104,6 +110,11 @@ class Pipeline:
             return None
         instance.chosen_ns = now_ns
         return self._close(instance)
+
+    def awaited_trace(self, instance_id: int) -> str:
+        """Of the users who wait for the results of a chosen instance."""
+        instance = self.awaiting.get(instance_id)
+        return instance.trace if instance is not None else ""
 
     def _close(self, instance: OpenInstance) -> ChosenValue:
         del self.open[instance.instance_id]

@@ -54,6 +54,7 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import (
+    CandidacyEnded,
     MasterChanged,
     MasterStopped,
     MessageRefused,
@@ -315,6 +316,36 @@ class Proposer:
         return self._reads.answered, self._reads.rounds
 
     @property
+    def queued(self) -> tuple[int, int]:
+        """(requests, bytes) that are taken in and not answered yet."""
+        return self._intake.held_requests, self._intake.held_bytes
+
+    @property
+    def open_instances(self) -> int:
+        """How many instances are proposed and not chosen yet."""
+        return self._reign.open_instances if self._reign is not None else 0
+
+    @property
+    def is_voter(self) -> bool:
+        """Whether its member votes in the group, by the configuration that it has come to."""
+        return bool(self._replica_id)
+
+    def silent_ns(self, now_ns: int) -> dict[int, int]:
+        """By member, for how long a master has heard nothing of its learner.
+
+        Only of members that it has heard of, and that have been silent for too long to be handed
+        the lead. Empty where it does not lead.
+        """
+        if self._reign is None:
+            return {}
+        succession = self._reign.succession
+        return {
+            member_id: now_ns - heard_ns
+            for member_id, heard_ns in succession.companions.heard_ns.items()
+            if now_ns - heard_ns > succession.silence_ns
+        }
+
+    @property
     def _led(self) -> Reign:
         assert self._reign is not None, "it leads"
         return self._reign
@@ -505,7 +536,7 @@ class Proposer:
             self._master = None
         pending: list[Request] = []
         if candidacy is not None:
-            effects.events.append(MasterStopped(self._group, candidacy.ballot, reason))
+            effects.events.append(CandidacyEnded(self._group, candidacy.ballot, reason))
         elif reign is not None:
             effects.events.append(MasterStopped(self._group, reign.seat.ballot, reason))
             reign.succession.give_up("the master lost the lead meanwhile", effects)

@@ -30,6 +30,7 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import (
+    AcceptResent,
     CommandsAnswered,
     HoleFilled,
     InstanceChosen,
@@ -185,6 +186,11 @@ class Reign:
         self.pump(now_ns, effects)
 
     @property
+    def open_instances(self) -> int:
+        """How many instances are proposed and not chosen yet."""
+        return len(self._pipeline.open)
+
+    @property
     def is_over(self) -> bool:
         """Whether it has done the last thing it may: a membership entry of its own is learned."""
         last = self.change.instance_id
@@ -245,6 +251,7 @@ class Reign:
         self.authority.on_deadline(now_ns, effects)
         for instance in self._pipeline.resend_due(now_ns - self._settings.retransmit_ns):
             self._pipeline.note_sent(instance, now_ns)
+            effects.events.append(AcceptResent(self.seat.group, instance.instance_id))
             self._send_accept(instance, effects)
         if now_ns >= self._help_ns:
             self._help_ns = now_ns + self._settings.retransmit_ns
@@ -457,6 +464,7 @@ class Reign:
             instance.value,
             self.authority.sequence,
             self.authority.lease_ms,
+            instance.trace,
         )
         for voter in self.seat.configuration.voters:
             if voter.replica_id not in instance.votes:
@@ -474,7 +482,8 @@ class Reign:
         effects.events.append(
             InstanceChosen(self.seat.group, chosen.instance_id, chosen.ballot, chosen.value)
         )
-        self.seat.send(self.seat.own_learner, self._chosen_message((chosen,)), effects)
+        trace = self._pipeline.awaited_trace(chosen.instance_id)
+        self.seat.send(self.seat.own_learner, self._chosen_message((chosen,), trace), effects)
         self._unsent.append(chosen)
         self._unsent_bytes += len(chosen.value)
         if self._flush_ns is None:
@@ -493,8 +502,8 @@ class Reign:
 
     # Learners.
 
-    def _chosen_message(self, values: tuple[ChosenValue, ...]) -> Chosen:
-        return Chosen(values, self._pipeline.chosen_through, self._majority_durable())
+    def _chosen_message(self, values: tuple[ChosenValue, ...], trace: str = "") -> Chosen:
+        return Chosen(values, self._pipeline.chosen_through, self._majority_durable(), trace)
 
     def _flush_chosen(self, effects: Effects) -> None:
         """Tell the other learners what was chosen since the last time, in one message each."""

@@ -42,9 +42,11 @@ from ray_paxos.core.pending import (
     PendingBatch,
     Receiver,
     Resolved,
+    trace_of,
 )
 from ray_paxos.core.results import EntryResult, NoteCode
 from ray_paxos.core.settings import MILLISECOND_NS
+from ray_paxos.core.traces import join_places
 from ray_paxos.core.values import END_OF_SESSION, WITHDRAWAL, CommandBatch, SessionId
 from ray_paxos.core.waiting import WaitingCommands
 
@@ -61,6 +63,10 @@ class ClientSession:
 
     Invariants: requests are held in the order of their numbers; at most `window_max` of them are
     on their way; a request that is on its way has an uncertain copy.
+
+    Attributes:
+        session: Its id; None while there is none.
+        is_traced: Whether requests name the traces of those who wait for their outcome.
     """
 
     def __init__(self, *, request_bytes_max: int, window_max: int) -> None:
@@ -77,6 +83,7 @@ class ClientSession:
         self._in_flight = 0
         self._rewinding = False
         self.session: SessionId | None = None
+        self.is_traced = False
 
     # What the client wants.
 
@@ -185,13 +192,16 @@ class ClientSession:
             )
             for batch in request.batches
         )
+        trace = ""
+        if self.is_traced:
+            trace = join_places(trace_of(p[0]) for b in request.batches for p in b.receivers)
         timeout_ms = 0
         if request.deadline_ns < FOREVER_NS:
             left_ns = max(request.deadline_ns - now_ns, 0)
             # What was not proposed by then is to be told before the client has to guess.
             left_ns -= min(left_ns // 8, NOTICE_MAX_NS)
             timeout_ms = left_ns // MILLISECOND_NS + 1
-        return Submit(request.request_id, batches, timeout_ms)
+        return Submit(request.request_id, batches, timeout_ms, trace)
 
     def _is_worth_a_request(self) -> bool:
         """Whether what waits is enough for a request of its own while others are on their way.

@@ -89,21 +89,40 @@ def _seconds(name: str, meaning: str) -> Metric:
 
 # Of every role.
 ROLE_SERVING = _gauge("paxos_role_serving", "1 while the role serves, else 0.", "role")
+GROUPS_STOPPED = _gauge(
+    "paxos_groups_stopped", "Groups of the member that the role does not serve.", "role"
+)
 EVENTS = _counter("paxos_events_total", "Events of this member's roles, by kind.", "event")
 EVENTS_LEFT_OUT = _counter(
     "paxos_events_left_out_total", "Events that came too fast to be written to the log.", "role"
 )
 
+MESSAGES_RECEIVED = _counter(
+    "paxos_messages_received_total", "Messages that roles of this member took in.", "message"
+)
+
 # Of the proposer.
 IS_MASTER = _of_group("paxos_is_master", "1 where the member leads the group and serves.")
+MASTER_KNOWN = _of_group(
+    "paxos_master_known", "1 where the member knows who leads the group, else 0.", Together.MIN
+)
 GROUPS_WITHOUT_MASTER = _gauge(
     "paxos_groups_without_master", "Groups of which this member knows no master now."
 )
 REIGNS = _counter("paxos_reigns_total", "Times the member began to serve.", is_of_group=True)
-REIGNS_ENDED = _counter(
-    "paxos_reigns_ended_total", "Reigns and attempts that ended.", is_of_group=True
-)
+REIGNS_ENDED = _counter("paxos_reigns_ended_total", "Reigns that ended.", is_of_group=True)
 PREPARES = _counter("paxos_prepares_total", "Times the member prepared a ballot.", is_of_group=True)
+CANDIDACIES_ENDED = _counter(
+    "paxos_candidacies_ended_total", "Attempts to lead that were given up.", is_of_group=True
+)
+PREPARE_SECONDS = _seconds(
+    "paxos_prepare_seconds", "From when a ballot was prepared until a majority had promised it."
+)
+RESENT = _counter(
+    "paxos_messages_resent_total",
+    "Messages sent again, or to another member, since they were not answered in time.",
+    "message",
+)
 LEASE_LEFT = _of_group(
     "paxos_lease_left_seconds", "For how long the master's lease still runs.", Together.MIN
 )
@@ -141,7 +160,7 @@ NACKS = _counter("paxos_nacks_total", "Refusals of acceptors, at the proposer.",
 PROMISES = _counter("paxos_promises_total", "Promises given.", is_of_group=True)
 ACCEPTOR_REFUSALS = _counter("paxos_acceptor_refusals_total", "What it refused.", "reason")
 FSYNC_SECONDS = _seconds("paxos_fsync_seconds", "One append to the journal, made durable.")
-FSYNC_MESSAGES = Metric(
+FSYNC_RECORDS = Metric(
     "paxos_fsync_records", Kind.HISTOGRAM, "Records that one append holds.", bounds=COUNTS
 )
 VOTES_HELD = _of_group("paxos_votes_held", "Votes above the vote floor.")
@@ -155,6 +174,9 @@ LAG = _of_group(
     Together.MAX,
 )
 APPLYING_STOPPED = _of_group("paxos_applying_stopped", "1 where applying has stopped.")
+APPLYING_STOPS = _counter(
+    "paxos_applying_stops_total", "Times that applying stopped.", is_of_group=True
+)
 CHAINS_DIFFERED = _counter(
     "paxos_chain_differences_total",
     "Times that two members' checksums of one instance differed.",
@@ -185,8 +207,15 @@ SCRUBBED = _counter("paxos_scrubbed_files_total", "Files read back.", is_of_grou
 
 # Of the member's disk.
 DISK_BYTES = _gauge("paxos_disk_bytes", "Bytes of the member's files, by role.", "role")
-DISK_FREE_BYTES = _gauge("paxos_disk_free_bytes", "Room left on the member's disk.")
-DISK_FULL = _gauge("paxos_disk_full", "1 while the acceptor has no room for votes.")
+DISK_FREE_BYTES = Metric(
+    "paxos_disk_free_bytes",
+    Kind.GAUGE,
+    "Room left on the member's disk.",
+    together=Together.MIN,
+)
+DISK_FULL = _gauge(
+    "paxos_disk_full", "1 while the role takes nothing in for want of room on its disk.", "role"
+)
 
 METRICS: tuple[Metric, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Metric)

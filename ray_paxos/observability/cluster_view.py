@@ -6,7 +6,7 @@ It is plain data, made by `cluster_watch.ClusterWatch` of what the roles tell.
 from __future__ import annotations
 
 import enum
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ray_paxos.observability.event_record import EventRecord
@@ -16,14 +16,22 @@ class Health(enum.Enum):
     """How a group is, the gravest last."""
 
     OK = "ok"
-    AT_RISK = "at risk"
-    """It works, and stops if one more voter is lost."""
     DEGRADED = "degraded"
     """It works, and some member of it does not."""
+    AT_RISK = "at risk"
+    """It works, a voter of it does not, and it stops if one more voter is lost."""
     NO_MASTER = "no master"
     NO_MAJORITY = "no majority"
     STOPPED = "stopped"
     """A machine failed, or checksums differ: a member applies nothing more."""
+
+    @property
+    def rank(self) -> int:
+        """How grave it is: 0 for what is well."""
+        return _RANKS[self]
+
+
+_RANKS = {health: rank for rank, health in enumerate(Health)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,8 @@ class PositionView:
         durable: Through which instance its disk has the log, in segments or a checkpoint.
         lag: Behind the furthest member; None where it tells nothing.
         stopped: Why applying stopped there; empty where it goes on.
+        log_floor: The lowest instance in its log; None where it tells nothing.
+        checkpoint: Instance of its newest checkpoint, 0 for none; None where it tells nothing.
     """
 
     is_voter: bool
@@ -100,6 +110,8 @@ class PositionView:
     durable: int | None
     lag: int | None
     stopped: str
+    log_floor: int | None = None
+    checkpoint: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +133,10 @@ class GroupView:
         commands_per_s: Since the look before; None at the first look.
         positions: By member.
         since_ms: Since when its health is as it is, as far as was seen.
+        voters_down: Names of those voters that do not vote now.
+        config_id: Instance of the membership entry that made its voters; 0 for the genesis.
+        queued_requests: At its master, not answered yet; None where there is none.
+        sessions: That are open; None where nobody tells.
     """
 
     group: int
@@ -136,6 +152,10 @@ class GroupView:
     commands_per_s: float | None
     positions: dict[str, PositionView]
     since_ms: int
+    voters_down: tuple[str, ...] = ()
+    config_id: int = 0
+    queued_requests: int | None = None
+    sessions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +193,8 @@ class ClusterView:
         history: The last 15 minutes, the oldest first.
         events: The last ones of all roles, the newest first.
         alarms: What is wrong, the gravest first.
+        hops_p99_ms: Where the time of a command goes, since the look before: `queue`, `accept`,
+            `fsync`, `chosen` and `apply`, as far as there was any.
     """
 
     at_ms: int
@@ -186,6 +208,7 @@ class ClusterView:
     history: tuple[SpanView, ...]
     events: tuple[EventRecord, ...]
     alarms: tuple[str, ...]
+    hops_p99_ms: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, fit for JSON."""

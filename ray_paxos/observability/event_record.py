@@ -11,7 +11,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What happened, once.
 
     Attributes:
-        sequence: Its number in this life of the role, from 1; gaps where events were left out.
+        sequence: Its number; rises over all lives of the role.
         at_ms: When, in milliseconds since 1970, by the wall clock of the role's node: for people,
             never for the protocol.
         cluster: Of which cluster.

@@ -55,11 +55,12 @@ class RoleReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         at_ms: When, in milliseconds since 1970, by its node's wall clock.
-        incarnation: Of which life; counts of another one begin at 0.
+        incarnation: Of which life; counts of another one begin at 0. 0 where the role does not
+            serve.
         counted: What it has counted; empty where observing is off.
         gauges: By metric, then by the value of its label: what is measured now, not of a group.
         events: Those asked for, the oldest first.
-        last_sequence: Of its last event; 0 for none.
+        last_sequence: Of its last event.
         slow_instances: Of a proposer, the oldest first; where that was asked for.
         slow_steps: Of an acceptor or a learner, likewise.
     """

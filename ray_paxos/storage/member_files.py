@@ -2,6 +2,7 @@
 
 ```
 identity.json  activated.json  place.json
+<role>/        events.jsonl  events.jsonl.1  where events are written to files; nothing reads them
 proposer/      lock  incarnation
 acceptor/      lock  incarnation  current  journal/<number>.journal
 learner/       lock  incarnation  log/group=<g>/<first>-<last>.parquet  set_aside/group=<g>/...
@@ -46,6 +47,8 @@ from ray_paxos.storage.table_format import TableCodec
 
 REPLACED = "replaced"
 LOG = "log"
+EVENTS = "events.jsonl"
+OLDER_EVENTS = EVENTS + ".1"
 SET_ASIDE = "set_aside"
 
 
@@ -125,7 +128,7 @@ def survey(disk: Disk, formats: FileFormats, identity: Identity) -> MemberFiles:
     top = {IDENTITY, ACTIVATED, PLACE, REPLACED, *ROLE_FOLDERS.values()}
     _sort(found, disk, "", top)
     for role, folder in ROLE_FOLDERS.items():
-        known = {LOCK, INCARNATION, *_own_names(groups, role)}
+        known = {LOCK, INCARNATION, EVENTS, OLDER_EVENTS, *_own_names(groups, role)}
         _sort(found, disk, folder, known)
     learner = ROLE_FOLDERS[RoleName.LEARNER]
     _sort(found, disk, f"{learner}/{LOG}", _group_names(groups))

@@ -31,6 +31,7 @@ from ray_paxos.errors import (
 from ray_paxos.machines.base import ApplyContext
 from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
+from ray_paxos.observability.event_record import EventRecord
 
 COLUMNS: dict[str, pa.DataType] = {
     "instance_id": pa.int64(),
@@ -42,6 +43,25 @@ COLUMNS: dict[str, pa.DataType] = {
     "command": pa.binary(),
     "chain": pa.binary(),
 }
+
+
+def happened(kind: str, member: str = "m1", **fields: Any) -> EventRecord:
+    """An event in group 1, as a member's file has it."""
+    return EventRecord(
+        sequence=1,
+        at_ms=1,
+        cluster="local",
+        member=member,
+        role="proposer",
+        group=1,
+        kind=kind,
+        level="INFO",
+        text=f"tells of {kind}",
+        fields=fields,
+    )
+
+
+STARTED = happened("MasterStarted", ballot=[1, 1, 1], instance_id=1)
 
 
 def log_table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
@@ -77,6 +97,8 @@ class Flaws:
     transfers_fail: bool = False
     changes_fail: bool = False
     votes_again: bool = False
+    events: Sequence[EventRecord] = (STARTED,)
+    unread_events: Sequence[str] = ()
     of_group: int = 0
     """The only group that is flawed; 0 for all."""
 
@@ -462,6 +484,8 @@ class FakeMembers:
         self.master: str | None = members[0]
         self.wiped: list[str] = []
         self.votes_again = False
+        self.events: Sequence[EventRecord] = (STARTED,)
+        self.unread_events: Sequence[str] = ()
         self.refusals_are_told = True
         self.restarted: list[str] = []
         self.full: set[str] = set()
@@ -557,6 +581,9 @@ class FakeMembers:
         logs = self.logs(group)
         return {name: logs[name] for name in members}
 
+    def read_events(self, members: Sequence[str]) -> tuple[list[EventRecord], list[str]]:
+        return list(self.events), list(self.unread_events)
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -588,6 +615,8 @@ class FakeEnvironment:
         )
         self.processes.groups = groups
         self.processes.votes_again = self.flaws.votes_again
+        self.processes.events = self.flaws.events
+        self.processes.unread_events = self.flaws.unread_events
         if self.own_nodes is not None:
             self.own_nodes.processes = self.processes
         return self.processes

@@ -10,17 +10,12 @@ from click.testing import CliRunner
 
 import benchmark
 import benchmark_cluster
-import benchmark_options
 from benchmark_options import Options, check
 from benchmark_workload import NAMES
 from ray_paxos.config import ClusterConfiguration
 from ray_paxos.errors import ConfigurationError
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "local.yaml")
-
-
-def find_all(name: str) -> object:
-    return object()
 
 
 def find_none(name: str) -> None:
@@ -50,7 +45,11 @@ def find_none(name: str) -> None:
         ("--batch 60000 --in-flight 2", "a client holds 100,000"),
         ("--json no/such/folder/out.json", "there is no folder"),
         ("--json .", "is a directory"),
-        ("--plots no/such/folder", "no/such is no folder"),
+        ("--report no/such/folder.html", "there is no folder"),
+        ("--report out.pdf", "a file whose name ends in .html"),
+        ("--figures no/such/folder", "no/such is no folder"),
+        ("--beside no_such_file.json", "--beside no_such_file.json: cannot be read"),
+        ("--suite readme --beside README.md", "README.md: is no JSON document"),
         ("--suite paper", "--suite: found 'paper'"),
         ("--suite readme --workload put", "--workload with --suite"),
         ("--suite readme --in-flight 5", "--in-flight with --suite"),
@@ -71,7 +70,6 @@ def test_wrong_input_ends_with_two(
 
     for name in ("benchmark_cluster", "running_peer", "Suite", "measure_floor"):
         monkeypatch.setattr(benchmark, name, refuse)
-    monkeypatch.setattr(benchmark_options, "find_spec", find_all)
     done = CliRunner().invoke(benchmark.main, arguments.split())
     assert done.exit_code == 2, done.output
     assert told in done.output.replace("\n", " ")
@@ -84,17 +82,10 @@ def test_a_file_that_cannot_be_written_is_told_before(
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ConfigurationError, match="is not writable"):
         check(Options(CONFIG, json=str(tmp_path / "out.json")))
-    monkeypatch.setattr(benchmark_options, "find_spec", find_all)
     with pytest.raises(ConfigurationError, match="is not writable"):
-        check(Options(CONFIG, plots=str(tmp_path / "plots")))
-
-
-def test_plots_without_matplotlib_say_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(benchmark_options, "find_spec", find_none)
-    with pytest.raises(ConfigurationError, match=r"ray_paxos\[benchmark\]"):
-        check(Options(CONFIG, plots=str(tmp_path)))
+        check(Options(CONFIG, report=str(tmp_path / "out.html")))
+    with pytest.raises(ConfigurationError, match="is not writable"):
+        check(Options(CONFIG, figures=str(tmp_path / "figures")))
 
 
 def test_peers_that_are_not_installed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What the benchmark makes of its measurements: medians, tables, plots, processes, calls."""
+"""What the benchmark makes of its measurements: medians, tables, processes, calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from benchmark_cluster import BenchmarkCluster
 from benchmark_etcd import decode_whole_fields, encode_field, encode_put, encode_varint
 from benchmark_latency import Summary, Window, summarize
 from benchmark_processes import Process, cpu_document, cpu_seconds, member_processes, pss_bytes
-from benchmark_report import machine, machine_text, runs_table, suite_table
+from benchmark_report import machine_text, runs_table, suite_table
 from benchmark_run import Measured, NoBar, Setting, Subject, measure, median_of
 from benchmark_stability import BEFORE_S, BURST_S, WINDOW_S, recovery_s
 from benchmark_suite import FULL, QUICK, REQUIREMENTS, Suite
@@ -33,6 +32,7 @@ from ray_paxos.actors.status import ClusterStatus, GroupStatus, MemberPosition, 
 from ray_paxos.cluster import MemberStatus
 from ray_paxos.errors import ClusterError, NotAppliedError
 from ray_paxos.machines import kv
+from report_machine import machine
 
 LATENCY = summarize([1_000_000, 2_000_000, 9_000_000])
 
@@ -414,13 +414,3 @@ def test_messages_to_etcd_are_protocol_buffers() -> None:
     assert encode_put(Operation(Kind.UPDATE, "foo", b"bar")) == b"\x0a\x03foo\x12\x03bar"
     message = encode_field(1, b"skipped") + b"\x10\xac\x02" + b"\x20\x07"
     assert decode_whole_fields(message) == {2: 300, 4: 7}
-
-
-@pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed")
-@pytest.mark.filterwarnings("ignore")
-def test_plots_are_drawn(tmp_path: Path) -> None:
-    from benchmark_plots import write_plots
-
-    runs = {"100 in flight": [measured(5_000.0)], "1,000 in flight": [measured(70_000.0)]}
-    for path in write_plots(str(tmp_path / "plots"), runs):
-        assert Path(path).read_bytes().startswith(b"\x89PNG")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import chaos_account
 import chaos_changes
@@ -21,9 +22,11 @@ import chaos_waiting
 from chaos import command_line
 from ray_paxos.errors import ClusterError, PlacementError
 from ray_paxos.testing.check import main as check_main
-from tests.jobs.chaos_fakes import FakeEnvironment, Flaws
+from tests.jobs.chaos_fakes import STARTED, FakeEnvironment, Flaws, happened
+from tests.jobs.pages import check_page
 
 CHECKS = {
+    "events",
     "healed",
     "clients",
     "exactly_once",
@@ -163,6 +166,15 @@ def test_unknown_and_refused_commands_and_failed_reads_break_nothing(tmp_path: P
     assert set(document["errors"]) == {"OutcomeUnknownError", "NotAppliedError", "QueryError"}
 
 
+def flaw_name(flaws: Flaws) -> str:
+    """What is wrong, in short."""
+    changed = {n: v for n, v in vars(flaws).items() if v != getattr(Flaws(), n)}
+    kinds = [record.kind for record in changed.pop("events", ())]
+    return (
+        ",".join([*(f"{name}={value}" for name, value in changed.items()), *kinds]) or "no events"
+    )
+
+
 @pytest.mark.parametrize(
     ("flaws", "checks"),
     [
@@ -177,10 +189,15 @@ def test_unknown_and_refused_commands_and_failed_reads_break_nothing(tmp_path: P
         (Flaws(short_log=True), {"logs_equal"}),
         (Flaws(damaged_log=True), {"logs_equal"}),
         (Flaws(never_back=True), {"healed"}),
+        (Flaws(events=()), {"events"}),
+        (Flaws(events=(STARTED, replace(STARTED, sequence=2))), {"events"}),
+        (Flaws(events=(STARTED, happened("InvariantBroken"))), {"events"}),
+        (Flaws(events=(STARTED, happened("StorageFailed"))), {"events"}),
+        (Flaws(unread_events=("a file",)), {"events"}),
         (Flaws(refuses_command=20), {"clients"}),
         (Flaws(crash_at=20), {"clients"}),
     ],
-    ids=str,
+    ids=lambda each: flaw_name(each) if isinstance(each, Flaws) else "-".join(sorted(each)),
 )
 def test_every_flaw_is_found(tmp_path: Path, flaws: Flaws, checks: set[str]) -> None:
     status, document = run_long_enough(
@@ -353,11 +370,11 @@ def test_hosts_of_its_own_are_made_for_faults_of_links(
     tmp_path: Path, five: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chaos_options, "missing_for_hosts", lambda: "")
-    path, timeline = tmp_path / "out.json", tmp_path / "run.html"
+    path, page = tmp_path / "out.json", tmp_path / "run.html"
     environment = FakeEnvironment()
     kinds = "partition,one-way,partial"
     options = ["--config", five, "--hosts", "--faults", kinds, "--json", str(path)]
-    assert run(environment, *options, "--timeline", str(timeline), "--seconds", "2") == 0
+    assert run(environment, *options, "--report", str(page), "--seconds", "2") == 0
     assert environment.own_nodes is not None
     # All links are whole in the end.
     assert environment.own_nodes.did[-2:] == ["lose 0", "close"]
@@ -366,7 +383,7 @@ def test_hosts_of_its_own_are_made_for_faults_of_links(
     assert pins == [(f"m{n}", {"host": f"h{n}"}, None) for n in range(1, 6)]
     document = json.loads(path.read_text())
     assert set(document["faults"]) == set(kinds.split(","))
-    assert all(kind in timeline.read_text() for kind in kinds.split(","))
+    assert all(kind in page.read_text() for kind in kinds.split(","))
 
 
 def test_members_are_replaced_and_those_that_are_there_in_the_end_are_checked(
@@ -456,12 +473,39 @@ def test_members_that_left_before_the_run_are_not_looked_at(five: str) -> None:
     assert "m5" not in {place[0] for place in environment.processes.places}
 
 
-def test_a_timeline_is_written(tmp_path: Path) -> None:
-    path = tmp_path / "run.html"
-    assert run(FakeEnvironment(), "--timeline", str(path), "--faults", "kill-role") == 0
+def test_a_page_and_its_charts_are_written(tmp_path: Path) -> None:
+    path, figures = tmp_path / "run.html", tmp_path / "figures"
+    options = ["--report", str(path), "--figures", str(figures), "--seed", "41"]
+    assert run(FakeEnvironment(), *options, "--faults", "kill-role") == 0
     text = path.read_text()
-    assert "Everything held." in text
-    assert "kill-role" in text
+    for part in ("Everything held.", "kill-role", "seed 41", "lease_ms"):
+        assert part in text
+    page = check_page(text)
+    for name in ("began", "ended", "load average at the beginning", "load average at the end"):
+        assert page.texts[page.texts.index(name) + 1][0].isdigit()
+    assert "ab" in page.texts[page.texts.index("digest") :]
+    assert [chart.name for chart in figures.iterdir()] == ["timeline.svg"]
+
+
+def test_what_did_not_hold_stands_first_in_the_page(tmp_path: Path) -> None:
+    path = tmp_path / "run.html"
+    options = ["--report", str(path), "--faults", "none", "--seconds", "1"]
+    assert run(FakeEnvironment(Flaws(other_digest=True)), *options) == 1
+    text = path.read_text()
+    assert "Did not hold: digests_equal." in text
+    assert text.index("digests_equal: members differ: m1 ab") < text.index("<section>")
+
+
+def test_a_file_that_cannot_be_written_keeps_no_other_from_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, figures = tmp_path / "run.html", tmp_path / "figures"
+    # Found only in the end: a device that is full is no folder that can be asked.
+    options = ["--json", "/dev/full", "--report", str(path), "--figures", str(figures)]
+    assert run(FakeEnvironment(), *options, "--faults", "none") == 1
+    assert "error: /dev/full: cannot be written: No space left" in capsys.readouterr().err
+    assert "Everything held." in path.read_text()
+    assert (figures / "timeline.svg").exists()
 
 
 # How it ends
@@ -567,8 +611,10 @@ def test_what_ray_says_of_killed_processes_stays_off_standard_output(
         (["--json", "no/out.json"], "--json no/out.json: there is no folder no"),
         (["--history", "."], "--history .: is a directory"),
         (["--history", "-"], "--history: a file is needed"),
-        (["--timeline", "x.pdf"], "--timeline x.pdf: allowed: a file whose name ends in .html"),
-        (["--timeline", "no/x.html"], "--timeline no/x.html: there is no folder no"),
+        (["--report", "x.pdf"], "--report x.pdf: allowed: a file whose name ends in .html"),
+        (["--report", "no/x.html"], "--report no/x.html: there is no folder no"),
+        (["--figures", "no/such"], "--figures no/such: no is no folder"),
+        (["--figures", "two.yaml"], "--figures two.yaml: two.yaml is no folder"),
         (["--groups", "--group", "1"], "--groups and --group: give one of them"),
         (["--faults", "move-group"], "--faults: move-group: a group keeps 3 voters, so it takes"),
         (["--faults", "wipe-member"], "--faults: wipe-member: a group keeps 3 voters, so it"),

@@ -14,8 +14,12 @@ import pytest
 
 import chaos_node
 from chaos_node import NodeAgent, read_rows, started_at
+from ray_paxos.observability.event_file import EventFile, older_path
+from ray_paxos.observability.event_record import decode_record
+from ray_paxos.storage.member_files import EVENTS
 from ray_paxos.storage.parquet import ParquetCodec
 from ray_paxos.storage.segment_format import header_of
+from tests.jobs.test_chaos_events import GOOD
 from tests.storage.support import GENESIS, make_instances
 
 CODEC = ParquetCodec()
@@ -223,3 +227,56 @@ def test_a_log_that_is_not_there_is_told(agent: NodeAgent, log_dir: Path) -> Non
     read = agent.read_log(str(log_dir), 9, 1)
     assert read["rows"] is None
     assert read["problem"].startswith("FileNotFoundError")
+
+
+# Files of events.
+
+
+def write_events(member: Path, *, bytes_max: int = 1_000_000) -> None:
+    """Write some events of its roles."""
+    files: dict[Path, EventFile] = {}
+    for number, record in enumerate(GOOD):
+        folder = member / ("proposer" if number % 2 else "learner")
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / EVENTS
+        files.setdefault(path, EventFile(path, bytes_max, pytest.fail)).write(record, 0)
+    for file in files.values():
+        file.close()
+
+
+def read_events(member: Path) -> tuple[list[int], list[str]]:
+    read = NodeAgent().read_events(str(member / "learner" / "log"))
+    numbers = [decode_record(line).sequence for line in read["records"]]
+    return numbers, read["problems"]
+
+
+def test_events_of_all_roles_are_read(tmp_path: Path) -> None:
+    write_events(tmp_path / "m1")
+    numbers, problems = read_events(tmp_path / "m1")
+    assert sorted(numbers) == sorted(record.sequence for record in GOOD)
+    assert problems == []
+
+
+def test_the_older_file_of_a_role_counts_too(tmp_path: Path) -> None:
+    write_events(tmp_path / "m1", bytes_max=400)
+    newer = tmp_path / "m1" / "proposer" / EVENTS
+    assert older_path(newer).exists()
+    newer.unlink()
+    newer.touch()
+    assert any(record.sequence in read_events(tmp_path / "m1")[0] for record in GOOD[1::2])
+
+
+def test_a_file_that_cannot_be_read_is_told_and_hides_nothing(tmp_path: Path) -> None:
+    write_events(tmp_path / "m1")
+    path = tmp_path / "m1" / "proposer" / EVENTS
+    with path.open("ab") as file:
+        file.write(b"nonsense\n")
+    numbers, problems = read_events(tmp_path / "m1")
+    assert len(numbers) == len(GOOD)
+    assert len(problems) == 1
+    assert f"{path}, line 4" in problems[0]
+
+
+def test_a_member_without_files_tells_nothing(tmp_path: Path) -> None:
+    (tmp_path / "m1" / "learner" / "log").mkdir(parents=True)
+    assert read_events(tmp_path / "m1") == ([], [])

@@ -106,7 +106,7 @@ def test_a_short_run_over_groups_that_change_their_members_holds(tmp_path: Path)
         tmp_path,
         *("--groups", "--seconds", "12", "--clients", "4", "--faults", kinds),
         *("--fault-interval-s", "1", "--gap-limit-s", "12", "--seed", "7"),
-        *("--timeline", str(tmp_path / "run.html")),
+        *("--report", str(tmp_path / "run.html")),
         configuration=FOUR,
         limit_s=250,
     )

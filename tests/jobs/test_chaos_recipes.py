@@ -186,13 +186,13 @@ def run(tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
 def test_a_good_recipe_passes_and_everything_is_told(
     tmp_path: Path, recipes: FakeRecipes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, document = run(tmp_path, "--timeline", str(tmp_path / "run.html"))
+    status, document = run(tmp_path, "--report", str(tmp_path / "run.html"))
     assert status == 0
     assert document["workload"] == "counter"
     assert document["linearizability"] is None
     checks = {"clients", "read_at_the_end", "counted_once", "ids_once", "digests_equal"}
     assert set(document["checks"]) == {
-        *checks, "logs_equal", "healed", "gap", "restart_all_gap",
+        *checks, "logs_equal", "healed", "events", "gap", "restart_all_gap",
     }  # fmt: skip
     assert set(document["operations"]) == {"add", "get", "take", "next"}
     assert set(document["figures"]) == {

@@ -1,124 +1,115 @@
-"""The timeline: what it shows, and that it needs nothing else."""
+"""The timeline of a chaos run: what it shows, and where."""
 
 from __future__ import annotations
 
-import re
-from html.parser import HTMLParser
-from pathlib import Path
-
 import pytest
 
-from chaos_gaps import SECOND_NS, Disturbance, find_gaps
+from chaos_effects import stretches
+from chaos_events import MemberReign
+from chaos_gaps import SECOND_NS, Disturbance
 from chaos_plan import FaultKind
-from chaos_report import ChaosReport
-from chaos_timeline import Second, by_second, check_timeline, write_timeline
-from ray_paxos.errors import ConfigurationError
+from chaos_timeline import REIGN_ROWS_MAX, timeline
+from report_charts import Chart
+from tests.jobs.chaos_reports import at, group_result, reign, report
+from tests.jobs.pages import Page
+
+FAULTS = (
+    Disturbance(FaultKind.KILL_ROLE, "m1/learner", at(101), at(103)),
+    Disturbance(FaultKind.KILL_ROLE, "m2/<acceptor>", at(105), None),
+    Disturbance(FaultKind.DROP_MASTER, "m1 to m2", at(104), at(104), refusal="too far behind"),
+)
 
 
-def at(seconds: float) -> int:
-    return int(seconds * SECOND_NS)
+def drawn(*disturbances: Disturbance, reigns: tuple[MemberReign, ...] = ()) -> Page:
+    told = report(*disturbances)
+    seconds = stretches({1: [(at(101), at(101.01)), (at(108), at(108.2))]}, at(100), at(110), 100)
+    return Page(timeline(told, seconds, reigns).inline())
 
 
-class Reader(HTMLParser):
-    """Notes every element, and whether each is ended."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.depth = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self.depth += tag != "meta"
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        self.depth -= 1
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
+def bars(page: Page) -> list[dict[str, str | None]]:
+    return [each for tag, each in page.elements if tag == "rect" and "pointer-events" in each]
 
 
-def report(*disturbances: Disturbance) -> ChaosReport:
-    return ChaosReport(
-        cluster="<demo>",
-        members=("m1", "m2", "m3"),
-        seed=1,
-        clients=2,
-        seconds=10,
-        start_ns=at(100),
-        end_ns=at(110),
-        lease_ms=2_000,
-        gap_limit_s=6,
-        restart_gap_limit_s=12,
-        disturbances=disturbances,
-        groups=(),
-        is_of_many=True,
-        overall=(find_gaps([], 0, 0, ()).longest_s, None),
-        checks={"gap": ["too long"]},
-    )
+def number(value: str | None) -> float:
+    assert value is not None
+    return float(value)
 
 
-def read(path: Path) -> Reader:
-    reader = Reader()
-    reader.feed(path.read_text())
-    reader.close()
-    return reader
-
-
-def test_every_second_has_its_count_and_its_latencies() -> None:
-    acknowledged = [(at(100.1), at(100.2)), (at(99), at(99.5)), (at(102.1), at(102.105))]
-    acknowledged += [(at(102.2), at(102.2 + 0.001 * n)) for n in range(1, 100)]
-    seconds = by_second(acknowledged, at(100), at(102.5))
-    assert seconds[0].count == 1
-    assert seconds[0].p50_ms == pytest.approx(100, rel=1e-3)
-    assert seconds[1] == Second(0, None, None)
-    assert seconds[2].count == 100
-    assert seconds[2].p50_ms == pytest.approx(50, abs=1.1)
-    assert seconds[2].p99_ms == pytest.approx(98, abs=1.1)
-    assert len(seconds) == 3
-
-
-def test_faults_are_bars_where_they_happened(tmp_path: Path) -> None:
-    path = tmp_path / "run.html"
-    faults = (
-        Disturbance(FaultKind.KILL_ROLE, "m1/learner", at(101), at(103)),
-        Disturbance(FaultKind.KILL_ROLE, "m2/<acceptor>", at(105), None),
-        Disturbance(FaultKind.DROP_MASTER, "m1 to m2", at(104), at(104), refusal="too far behind"),
-    )
-    write_timeline(str(path), report(*faults), [(at(101), at(101.01)), (at(108), at(108.2))])
-    page = read(path)
-    assert page.depth == 0
-    bars = [
-        attributes for tag, attributes in page.elements
-        if tag == "rect" and "fill-opacity" in attributes
-    ]  # fmt: skip
-    assert len(bars) == 3
-    (dropped,) = [bar for bar in bars if bar["fill"] == "none"]
-    killed, unfinished = [bar for bar in bars if bar["fill"] != "none"]
+def test_faults_are_bars_where_they_happened() -> None:
+    page = drawn(*FAULTS)
+    dropped, killed, unfinished = bars(page)
     assert killed["y"] == unfinished["y"] != dropped["y"]
+    assert (dropped["fill"], killed["fill"]) == ("none", "currentColor")
     # 10 s are as wide as the picture: the second bar goes on to the end.
-    width = float(killed["width"] or 0) / 2
-    assert float(unfinished["width"] or 0) == pytest.approx(5 * width, abs=1)
-    assert float(unfinished["x"] or 0) - float(killed["x"] or 0) == pytest.approx(4 * width, abs=1)
+    width = number(killed["width"]) / 2
+    assert number(unfinished["width"]) == pytest.approx(5 * width, abs=1)
+    assert number(unfinished["x"]) - number(killed["x"]) == pytest.approx(4 * width, abs=1)
     assert "m2/<acceptor>, from 5.0 s to 10.0 s" in page.texts
     assert "m1 to m2, from 4.0 s to 4.0 s; refused: too far behind" in page.texts
-    assert "Did not hold: gap." in page.texts
 
 
-def test_it_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
-    path = tmp_path / "run.html"
-    write_timeline(str(path), report(), [])
-    page = read(path)
-    assert {tag for tag, _ in page.elements}.isdisjoint({"script", "link", "img", "iframe"})
-    assert not re.search(r"(href|src|url\()", path.read_text())
+def test_every_second_says_what_it_had() -> None:
+    page = drawn(*FAULTS)
+    assert len(page.of_class("hit")) == 10
+    assert "1 to 2 s: 1.00/s, p50 10.0 ms, p99 10.0 ms" in page.texts
+    assert "2 to 3 s: 0.00/s" in page.texts
 
 
-def test_another_ending_is_refused() -> None:
-    check_timeline(None)
-    check_timeline("a/run.html")
-    with pytest.raises(ConfigurationError, match=r"--timeline run.pdf: allowed: .* ends in .html"):
-        check_timeline("run.pdf")
+def test_a_line_goes_down_from_each_fault_that_came_about() -> None:
+    guides = [e for tag, e in drawn(*FAULTS).elements if tag == "path" and "stroke-dasharray" in e]
+    (guide,) = guides
+    assert (guide["d"] or "").count("M") == 2
+    assert drawn().text.count("kill-role") == 0
+
+
+def test_silences_are_shaded() -> None:
+    times = [*range(100, 104), *range(107, 111)]
+    told = report(groups=(group_result(1, acknowledged_s=times),))
+    page = Page(timeline(told, stretches({}, at(100), at(110), 10)).inline())
+    shades = [each for tag, each in page.elements if each.get("fill-opacity") == "0.13"]
+    second = number(page.of_class("hit")[0][1]["width"])
+    longest = max(number(each["width"]) for each in shades)
+    assert longest == pytest.approx(4 * second, abs=0.5)
+
+
+def test_reigns_are_rows_of_their_groups_in_their_masters_color() -> None:
+    reigns = (
+        reign(1, "m1", -3.0, 4.0),
+        reign(1, "m2", 5.0, None),
+        reign(2, "m1", 0.0, 20.0),
+        reign(2, "m3", 12.0, None),
+    )
+    page = drawn(reigns=reigns)
+    first, second, other = bars(page)
+    assert first["y"] == second["y"] != other["y"]
+    # Times before and after the run are cut.
+    assert number(first["x"]) == number(other["x"])
+    assert number(other["width"]) == pytest.approx(10 / 5 * number(second["width"]), abs=1)
+    colors = [each["class"] for tag, each in page.elements if tag == "g"]
+    # After those of the three names.
+    assert colors[3:6] == ["c0", "c1", "c0"]
+    assert {"group 1", "group 2", "m2, from 5.0 s to 10.0 s"} <= set(page.texts)
+    assert "m3, from 12.0 s to 10.0 s" not in page.texts
+    # Whose color is which can be read without pointing at anything.
+    assert {"m1", "m2", "m3"} <= set(page.texts)
+
+
+def test_of_many_groups_some_have_a_row_and_it_says_so() -> None:
+    page = drawn(reigns=tuple(reign(group, "m1", 0, None) for group in range(1, 101)))
+    assert len(bars(page)) == REIGN_ROWS_MAX
+    assert (
+        f"masters, a color for each member; the first {REIGN_ROWS_MAX} groups of 100" in page.texts
+    )
+
+
+def test_a_long_run_is_no_large_chart() -> None:
+    """A day, a fault every 4 s, a command every 20 ms of the first ten minutes."""
+    end_ns = at(100) + 86_400 * SECOND_NS
+    faults = [
+        Disturbance(FaultKind.KILL_ROLE, "m1/learner", at(100 + 4 * n), at(102 + 4 * n))
+        for n in range(150)
+    ]
+    acknowledged = [(at(100 + n / 50), at(100 + n / 50) + 5_000_000) for n in range(30_000)]
+    told = report(*faults, end_ns=end_ns)
+    chart: Chart = timeline(told, stretches({1: acknowledged}, at(100), end_ns, 900))
+    assert len(chart.inline()) < 400_000

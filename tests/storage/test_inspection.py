@@ -293,6 +293,13 @@ def test_what_nobody_wrote_there_is_reported(path: str, root: Path) -> None:
     assert problems(root) == [f"{root / path} is no file of a member: it was renamed or mislaid"]
 
 
+@pytest.mark.parametrize("role", ["proposer", "acceptor", "learner", "checkpointer"])
+def test_files_of_events_are_no_fault_where_roles_write_them(role: str, root: Path) -> None:
+    for name in ("events.jsonl", "events.jsonl.1"):
+        (root / role / name).write_bytes(b"not even JSON")
+    assert problems(root) == []
+
+
 def test_a_file_in_the_journal_that_is_none_is_reported(root: Path) -> None:
     (root / "acceptor" / "journal" / "x").write_bytes(b"")
     assert any("journal/x is no file of the journal" in problem for problem in problems(root))

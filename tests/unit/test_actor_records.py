@@ -363,6 +363,7 @@ def test_a_write_that_breaks_off_for_a_bug_stops_the_learner() -> None:
     arrived: list[Any] = []
     learner.arrive = arrived.append
     learner._stopped = None
+    learner._clock = lambda: 0
     learner._is_closing = threading.Event()
     with pytest.raises(RuntimeError):
         learner._write(BrokenStore(), Write((), 7))
@@ -399,12 +400,16 @@ def test_a_cut_that_makes_room_does_not_wait_behind_the_write_that_needs_it() ->
     actor._tasks = deque([CutLog(1, 5)])
     pauses = iter((False, False, True))
     actor._is_closing = SimpleNamespace(wait=lambda seconds: next(pauses))
-    actor._events = SimpleNamespace(warn=lambda text: None)
+    ticks = iter((0, 10, 15))
+    actor._clock = lambda: next(ticks)
+    sealed: list[int] = []
+    actor._observer = SimpleNamespace(warn=lambda text: None, note_seal=sealed.append)
     arrived: list[Any] = []
     actor.arrive = arrived.append
     store = FullUntilCut()
     assert actor._try_to_write(store, Write((), 1)) is None
     assert store.done == ["cut", "written", "synced"]
+    assert sealed == [5], "the time of the write that succeeded"
     driver = SimpleNamespace(on_outcome=lambda task, outcome, now_ns: [outcome])
     assert [arrival(driver, 0) for arrival in arrived] == [[LogCut(5)]]
     actor._run_next(store)

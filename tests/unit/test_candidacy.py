@@ -8,7 +8,7 @@ import pytest
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.effects import Effects
-from ray_paxos.core.events import MasterStopped
+from ray_paxos.core.events import CandidacyEnded, MajorityPromised, PrepareResent
 from ray_paxos.core.learner_messages import CatchUp
 from ray_paxos.core.messages import (
     Accept,
@@ -100,7 +100,7 @@ def test_with_a_full_disk_of_its_own_it_does_not_stand(bench: ProposerBench) -> 
     bench.probe()
     bench.own_status()
     effects = bench.nack(1, NackReason.STORAGE_FULL, at=bench.wanted)
-    assert happened(effects, MasterStopped)
+    assert happened(effects, CandidacyEnded)
     assert bench.is_in(Phase.FOLLOWING)
 
 
@@ -214,7 +214,7 @@ def test_it_comes_back_when_the_refusals_say_and_not_all_at_once() -> None:
         bench.welcome(1)
         refused(bench, 2, 400)
         assert bench.is_in(Phase.PROBING)
-        (stopped,) = happened(refused(bench, 3, 700), MasterStopped)
+        (stopped,) = happened(refused(bench, 3, 700), CandidacyEnded)
         assert stopped.reason
         waits.append(wait_ns(bench))
     # With the own acceptor's a majority may be there once the first of the two is free.
@@ -240,6 +240,19 @@ def test_a_grant_after_a_refusal_counts(bench: ProposerBench) -> None:
     effects = bench.tick(SETTINGS.retransmit_ns / MS)
     assert receivers(effects, PreVote) == [acceptor_of(2), acceptor_of(3)]
     assert prepares(bench.welcome(2)) != []
+
+
+def test_what_an_attempt_waited_for_is_told(bench: ProposerBench) -> None:
+    bench.stand()
+    began_ns = bench.now_ns
+    effects = bench.tick(SETTINGS.retransmit_ns / MS)
+    assert [event.ballot for event in happened(effects, PrepareResent)] == [bench.ballot]
+    assert not happened(bench.promise(2), MajorityPromised)
+    effects = bench.promise(1)
+    (promised,) = happened(effects, MajorityPromised)
+    assert promised.ballot == bench.ballot
+    assert promised.after_ns == bench.now_ns - began_ns >= SETTINGS.retransmit_ns
+    assert not happened(bench.promise(3), MajorityPromised), "told once"
 
 
 def test_a_promise_to_another_makes_it_ask_anew_above_it(bench: ProposerBench) -> None:
@@ -400,7 +413,7 @@ def test_a_successor_that_is_not_promised_gives_up_like_anybody(bench: ProposerB
     while bench.is_in(Phase.PREPARING):
         effects = bench.due()
         assert sent(effects, LeaseRelease) == []
-    assert happened(effects, MasterStopped)
+    assert happened(effects, CandidacyEnded)
     assert bench.now_ns - began_ns <= 2 * TIMEOUT_NS
     assert {prepare.released for prepare in sent(bench.stand(), Prepare)} == {None}
 

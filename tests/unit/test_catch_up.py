@@ -112,6 +112,18 @@ def test_with_one_other_member_it_is_asked_again() -> None:
     assert asked(behind.ask(0, RETRY_NS)) == learner_of(2)
 
 
+def test_an_overdue_answer_is_told_of_who_owes_it() -> None:
+    behind = plan()
+    assert behind.unanswered(RETRY_NS) is None, "nobody was asked"
+    behind.aim(9, (2,))
+    behind.ask(0, 0)
+    assert behind.unanswered(RETRY_NS - 1) is None
+    assert behind.unanswered(RETRY_NS) == 2
+    behind.ask(0, RETRY_NS)
+    assert behind.unanswered(RETRY_NS) is None
+    assert behind.unanswered(2 * RETRY_NS) == 3
+
+
 def test_a_group_of_one_has_nobody_to_ask() -> None:
     alone = plan(1)
     alone.aim(9, (1,))

@@ -15,6 +15,7 @@ from ray_paxos.core.checkpoint_messages import (
     ChunkRequest,
 )
 from ray_paxos.core.effects import Effects
+from ray_paxos.core.events import CheckpointFetchFailed, CheckpointFetchStarted, Event
 from ray_paxos.core.messages import Address, Message
 from ray_paxos.core.settings import CheckpointerSettings
 from ray_paxos.core.tasks import (
@@ -55,10 +56,13 @@ class FetchBench:
         self.now_ns = 0
         self.fetch = CheckpointFetch(GROUP, GENESIS, SETTINGS)
         self.tasks: list[Task] = []
+        self.events: list[Event] = []
         self.published: list[int] = []
 
     def _sent(self, effects: Effects) -> list[tuple[Address, Message]]:
-        assert effects == Effects(tasks=effects.tasks, sends_now=effects.sends_now)
+        told = effects.events
+        assert effects == Effects(tasks=effects.tasks, sends_now=effects.sends_now, events=told)
+        self.events += told
         assert len(effects.tasks) + len(effects.sends_now) <= 1, "one step at a time"
         self.tasks += effects.tasks
         return [(send.to, send.message) for send in effects.sends_now]
@@ -191,6 +195,12 @@ def test_a_member_that_does_not_answer_is_passed_over(bench: FetchBench) -> None
     assert bench.passes(RETRY_NS) == []
     assert "member 3" in bench.fetch.take_given_up()
     assert bench.fetch.due_ns is None
+    assert bench.events == [
+        CheckpointFetchStarted(GROUP, 1),
+        CheckpointFetchFailed(GROUP, 1, "member 1 does not answer"),
+        CheckpointFetchStarted(GROUP, 3),
+        CheckpointFetchFailed(GROUP, 3, "member 3 does not answer"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from ray_paxos.cli import dashboard as dashboard_module
 from ray_paxos.cli import groups as groups_module
 from ray_paxos.cli import kv as kv_module
 from ray_paxos.cli import lifecycle, members, running_cluster
+from ray_paxos.cli import top as top_module
 from ray_paxos.cli.help_text import epilog, examples_of
 from ray_paxos.cli.main import main
 from ray_paxos.cli.tables import show_rows, show_table
@@ -202,7 +204,7 @@ def completed(words: str, place: int, shell: str = "bash") -> list[str]:
 
 
 def test_commands_and_options_are_completed() -> None:
-    assert completed("ray-paxos gr", 1) == ["plain,groups"]
+    assert completed("ray-paxos gro", 1) == ["plain,groups"]
     assert completed("ray-paxos groups l", 2) == ["plain,list"]
     assert "plain,--json" in completed("ray-paxos groups list --", 3)
     assert completed("ray-paxos kv get demo settings color --consistency li", 7) == [
@@ -225,7 +227,7 @@ def test_bash_takes_the_script(tmp_path: Path) -> None:
     script = CliRunner().invoke(main, ["completion", "bash"]).stdout
     (tmp_path / "ray-paxos").write_text(f'#!/bin/sh\nexec {sys.executable} -m ray_paxos.cli "$@"\n')
     (tmp_path / "ray-paxos").chmod(0o755)
-    asked = "COMP_WORDS=(ray-paxos gr); COMP_CWORD=1; _ray_paxos_completion ray-paxos"
+    asked = "COMP_WORDS=(ray-paxos gro); COMP_CWORD=1; _ray_paxos_completion ray-paxos"
     done = subprocess.run(
         ["bash", "--norc", "-c", f"{script}\n{asked}\necho ${{COMPREPLY[@]}}"],
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
@@ -247,8 +249,10 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     def connect(name: str, address: str | None) -> Any:
         raise ClusterNotFoundError(f"no cluster {name} runs here")
 
-    for module in (groups_module, kv_module, lifecycle, members, running_cluster):
+    for module in (dashboard_module, groups_module, kv_module, lifecycle, members, running_cluster):
         monkeypatch.setattr(module, "connect_to", connect)
+    for watching in (running_cluster, top_module):
+        monkeypatch.setattr(watching, "open_to_watch", connect)
     return monkeypatch
 
 

@@ -24,6 +24,7 @@ from ray_paxos.cli import groups, running_cluster, tables
 from ray_paxos.cli.main import main
 from ray_paxos.storage.log_rows import rows_of
 from tests.storage.member_support import flip, make_log, make_member, segment_path
+from tests.unit.watched_roles import PlayedCluster
 
 LOG = make_log(20)
 
@@ -140,6 +141,10 @@ class RunningPlayed:
 def running(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (groups, running_cluster):
         monkeypatch.setattr(module, "connect_to", lambda name, address: cast(Any, RunningPlayed()))
+    monkeypatch.setattr(
+        running_cluster, "open_to_watch", lambda name, address: cast(Any, RunningPlayed())
+    )
+    monkeypatch.setattr(running_cluster, "view_of", lambda cluster, **_: PlayedCluster().look())
 
 
 @pytest.mark.usefixtures("running")

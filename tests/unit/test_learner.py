@@ -8,6 +8,7 @@ from ray_paxos.core.client_messages import Flush, Query, QueryFailed, QueryProbl
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import (
     ApplyingStopped,
+    CatchUpUnanswered,
     CaughtUp,
     InstanceApplied,
     InvariantBroken,
@@ -225,13 +226,16 @@ def test_a_lost_answer_sends_it_to_another_member(bench: LearnerBench) -> None:
     bench.beat(through=5)
     assert bench.learner.deadline_ns == SETTINGS.catch_up_retry_ns
     assert questions(bench.tick(1)) == []
-    (question,) = questions(bench.tick(SETTINGS.catch_up_retry_ns / MS))
+    effects = bench.tick(SETTINGS.catch_up_retry_ns / MS)
+    assert happened(effects, CatchUpUnanswered) == [CatchUpUnanswered(GROUP, 1)]
+    (question,) = questions(effects)
     assert question == (learner_of(3), LearnRequest(1, SETTINGS.catch_up_bytes_max))
 
 
 def test_it_goes_on_asking_until_it_has_caught_up(bench: LearnerBench) -> None:
     bench.beat(through=5)
     effects = bench.replies(chosen(1), chosen(2), first=1, learned=6)
+    assert not happened(effects, CatchUpUnanswered)
     assert happened(effects, CaughtUp) == [CaughtUp(GROUP, 1, 2)]
     assert questions(effects) == [(learner_of(1), LearnRequest(3, SETTINGS.catch_up_bytes_max))]
     effects = bench.replies(*(chosen(i) for i in range(3, 7)), first=3, learned=6)

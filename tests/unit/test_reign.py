@@ -10,6 +10,7 @@ from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import RefusalCode, Refused, Submitted
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import (
+    AcceptResent,
     HoleFilled,
     InstanceChosen,
     MasterStarted,
@@ -286,6 +287,7 @@ def test_accepts_go_again_only_to_those_that_owe_a_vote(bench: ProposerBench) ->
     assert accepts(bench.tick(SETTINGS.retransmit_ns // MS - 1)) == {}
     effects = bench.tick(1)
     assert accepts(effects) == {1: [1, 3], 3: [1, 2, 3]}
+    assert [event.instance_id for event in happened(effects, AcceptResent)] == [1, 3]
     assert accepts(bench.tick(SETTINGS.retransmit_ns // MS - 1)) == {}
     assert accepts(bench.tick(1)) == {1: [1, 3], 3: [1, 2, 3]}
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from ray_paxos.core import wire
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.messages import Accepted, Address, Envelope, Message, RoleName
+from ray_paxos.core.client_messages import Submit
+from ray_paxos.core.learner_messages import Chosen
+from ray_paxos.core.messages import Accept, Accepted, Address, Envelope, Message, RoleName
 from ray_paxos.core.releases import NEWEST, OLDEST, Release
 from ray_paxos.core.wire import (
     ENVELOPES,
@@ -44,7 +46,7 @@ IN_WORDS = Envelope(
 VERSION_1 = {
     "prepare": "ballot from_instance released",
     "promise": "ballot from_instance floor votes next_instance",
-    "accept": "ballot instance_id value sequence lease_ms",
+    "accept": "ballot instance_id value sequence lease_ms trace",
     "accepted": "ballot instance_id sequence",
     "nack": "ballot instance_id reason promised config_id wait_ms",
     "below_floor": "ballot instance_id floor",
@@ -59,7 +61,7 @@ VERSION_1 = {
     "take_over": "released",
     "transfer_master": "request_id target version",
     "master_transferred": "request_id target",
-    "chosen": "values chosen_through majority_durable",
+    "chosen": "values chosen_through majority_durable trace",
     "learner_status": "learned_through applied_through durable_through log_floor point "
     "log_time_ns ballot mounted stopped sent_ns master master_version proposer_incarnation "
     "revoked configuration due_log_time_ns",
@@ -86,7 +88,7 @@ VERSION_1 = {
     "parts_followed": "version",
     "flush": "",
     "open_session": "request_id label",
-    "submit": "request_id batches timeout_ms",
+    "submit": "request_id batches timeout_ms trace",
     "submitted": "request_id results",
     "redirected": "request_id master retry_after_ms untouched",
     "refused": "request_id code message retry_after_ms",
@@ -197,6 +199,34 @@ def test_the_fields_under_version_1() -> None:
     }
     assert fields == VERSION_1
     assert all(kind.__struct_config__.array_like for kind in MESSAGE_CLASSES)
+
+
+@pytest.mark.parametrize("kind", [Submit, Accept, Chosen])
+def test_who_knows_no_traces_and_who_does_read_each_other(kind: type[Any]) -> None:
+    """The field is the last one: the releases of a cluster need not agree on it."""
+    examples: dict[type[Any], Any] = {
+        Submit: Submit(1, (), 5, "00-1"),
+        Accept: Accept(Ballot(4, 1, 2), 99, b"value", 5, 3_000, "00-1"),
+        Chosen: Chosen((), 98, 97, "00-1"),
+    }
+    message = examples[kind]
+    fields = msgspec.to_builtins(in_envelope(message), builtin_types=(bytes,))
+    assert fields[-1][-1] == "00-1"
+    older = msgspec.msgpack.encode([[*fields[:-1], fields[-1][:-1]]])
+    (read,) = decode_envelopes(_with_header(older))
+    assert read.message == msgspec.structs.replace(message, trace="")
+    later = msgspec.msgpack.encode([[*fields[:-1], [*fields[-1], "another field"]]])
+    (read,) = decode_envelopes(_with_header(later))
+    assert read.message == message
+
+
+def test_no_trace_costs_one_byte() -> None:
+    untraced, traced = (
+        encode_envelope(in_envelope(Accept(Ballot(4, 1, 2), 99, b"v", 5, 3_000, trace)))
+        for trace in ("", "x" * 31)
+    )
+    assert untraced[-1:] == b"\xa0"
+    assert len(traced) == len(untraced) + 31
 
 
 def test_a_call_carries_many_envelopes_in_order() -> None:

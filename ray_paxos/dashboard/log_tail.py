@@ -1,0 +1,153 @@
+"""The end of a group's log, from a learner's memory, decoded for people.
+
+A learner gives what others miss to whoever asks (`LearnRequest`), and so the log's end, too. It is
+asked for a number of instances from the end; where their bytes are too many for one answer, the
+first ones are given up, since the last ones are wanted. Nothing is written, and each step is
+bounded: in members asked, in questions, in bytes, in lines.
+
+A learner that was started anew holds in memory only what came since: what is older is on its disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ray_paxos.core.genesis import MachineSpec
+from ray_paxos.core.learner_messages import ChosenValue, LearnReply, LearnRequest
+from ray_paxos.core.messages import Message
+from ray_paxos.core.records import SealedInstance
+from ray_paxos.errors import ClusterError
+from ray_paxos.storage.log_rows import MachineKinds, describe_row, rows_of
+
+BYTES_MAX = 256_000
+QUESTIONS_MAX = 8
+LINES_MAX = 200
+COUNT_MAX = 500
+
+Ask = Callable[[str, Message], Sequence[Message]]
+"""Sends a message of a client's to a member's learner; gives what it answers, if it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One row of the log, for people.
+
+    Attributes:
+        instance_id: Of which instance.
+        index: Its place within it.
+        kind: `command`, `noop`, `master`, `session`, `machine`, `membership` or `opaque`.
+        ballot: At which it was chosen.
+        machine: Name of the machine that it is for; empty for none.
+        session: Whose command; empty for none.
+        number: Of the command in its session; None for none.
+        text: What it says.
+    """
+
+    instance_id: int
+    index: int
+    kind: str
+    ballot: str
+    machine: str
+    session: str
+    number: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogTail:
+    """The end of a group's log.
+
+    Attributes:
+        group: Whose.
+        member: Whose learner gave it.
+        learned_through: How far that learner is.
+        memory_floor: The lowest instance that it has in memory; what is below is on its disk.
+        lines: The newest last.
+        left_out: Lines of the instances given that are not among them.
+    """
+
+    group: int
+    member: str
+    learned_through: int
+    memory_floor: int
+    lines: tuple[LogLine, ...]
+    left_out: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, fit for JSON."""
+        return asdict(self)
+
+
+def read_tail(
+    group: int, members: Iterable[str], ask: Ask, count: int, kinds: Mapping[str, str]
+) -> LogTail:
+    """Read the end of a group's log.
+
+    Args:
+        group: Which group.
+        members: Names of those to ask, one after the other, until one answers.
+        ask: Asks one of them.
+        count: How many instances.
+        kinds: Of the group's machines, by name, as far as known.
+
+    Raises:
+        ClusterError: No learner that has the group answers.
+    """
+    for member in members:
+        found = _ask_for_end(member, ask, min(count, COUNT_MAX))
+        if found is not None:
+            lines = _lines(found.values, kinds)
+            shown = lines[-LINES_MAX:]
+            return LogTail(
+                group,
+                member,
+                found.learned_through,
+                found.memory_floor,
+                tuple(shown),
+                len(lines) - len(shown),
+            )
+    raise ClusterError(f"no learner answers for the log of group {group}")
+
+
+def _ask_for_end(member: str, ask: Ask, count: int) -> LearnReply | None:
+    """An answer that ends where the member's log does; None where it does not answer."""
+    # The first question is for how far it is: beyond the end there are no values.
+    reply = _ask_once(member, ask, 1 << 62)
+    for _ in range(QUESTIONS_MAX):
+        if reply is None:
+            return None
+        learned = reply.learned_through
+        if reply.values and reply.values[-1].instance_id >= learned:
+            return reply
+        first = max(learned - count + 1, reply.memory_floor, 1)
+        if first > learned:
+            return reply
+        count = max(count // 4, 1)
+        reply = _ask_once(member, ask, first)
+    return reply
+
+
+def _ask_once(member: str, ask: Ask, from_instance: int) -> LearnReply | None:
+    replies = ask(member, LearnRequest(from_instance, BYTES_MAX))
+    return next((each for each in replies if isinstance(each, LearnReply)), None)
+
+
+def _lines(values: Sequence[ChosenValue], known: Mapping[str, str]) -> list[LogLine]:
+    # Of a machine's spec only its kind matters here.
+    specs = [MachineSpec(name, kind, 1) for name, kind in known.items()]
+    kinds = MachineKinds(specs, ())
+    return [
+        LogLine(
+            row.instance_id,
+            row.index,
+            row.kind,
+            row.ballot,
+            row.machine or "",
+            row.session or "",
+            row.number,
+            describe_row(row, kinds),
+        )
+        for row in rows_of([SealedInstance(value, b"", None) for value in values])
+    ]

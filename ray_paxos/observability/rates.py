@@ -1,0 +1,150 @@
+"""What happened between two looks at a cluster, and in its last 15 minutes.
+
+Rules:
+
+1. Counts of a role only rise within one life (one incarnation), and begin at 0 in each. So what
+   happened since the look before is the difference within a life, and all that there is in a new
+   one: never less than nothing.
+2. Time between two looks is that of the role's own clock. Times of two nodes are never subtracted.
+3. Spans of several members that end at the same time are added. A member's spans are remembered for
+   as long as they are shown: those of one that died would be gone otherwise.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from ray_paxos.observability.catalogue import Metric
+from ray_paxos.observability.cluster_view import SpanView
+from ray_paxos.observability.histogram import SECONDS, Histogram
+from ray_paxos.observability.report import Counted, HistogramCounts, RoleReport, Span
+
+HISTORY_MS = 900_000
+"""So much of the past is shown."""
+SECOND_MS = 1_000
+
+
+class Between:
+    """What one role did between two looks.
+
+    Attributes:
+        seconds: From the one to the other; None where there was none before.
+    """
+
+    __slots__ = ("_after", "_before", "_is_first", "seconds")
+
+    def __init__(self, before: RoleReport | None, after: RoleReport) -> None:
+        """Compare two reports of one role."""
+        self.seconds: float | None = None
+        self._is_first = before is None
+        self._after = after.counted
+        self._before: Counted | None = None
+        if before is not None and after.at_ms > before.at_ms:
+            self.seconds = (after.at_ms - before.at_ms) / SECOND_MS
+        # A role that has stopped tells no incarnation, and goes on counting from where it was.
+        if before is not None and after.incarnation in (before.incarnation, 0):
+            self._before = before.counted
+
+    def by_group(self, metric: Metric) -> dict[int, int]:
+        """How much of something there was, by group; groups with nothing are left out."""
+        if self._is_first:
+            return {}
+        after = self._after.by_group.get(metric.name, {})
+        before = self._before.by_group.get(metric.name, {}) if self._before is not None else {}
+        return {
+            group: count - before.get(group, 0)
+            for group, count in after.items()
+            if count > before.get(group, 0)
+        }
+
+    def histogram(self, metric: Metric) -> Histogram | None:
+        """Times of that kind; None where there are none, or by other bounds than ours."""
+        if self._is_first:
+            return None
+        after = _histogram(metric, self._after)
+        if after is None:
+            return None
+        before = _histogram(metric, self._before) if self._before is not None else None
+        found = after.since(before)
+        return found if found.count > 0 and min(found.counts) >= 0 else None
+
+
+def _histogram(metric: Metric, counted: Counted) -> Histogram | None:
+    found = counted.histograms.get(metric.name)
+    if found is None or len(found.counts) != len(metric.bounds) + 1:
+        return None
+    return Histogram(metric.bounds, found.counts, found.total)
+
+
+def together(histograms: Iterable[Histogram | None]) -> Histogram | None:
+    """Several of the same bounds as one; None where there are none."""
+    found = None
+    for each in histograms:
+        if each is None:
+            continue
+        if found is None:
+            found = Histogram(each.bounds, each.counts, each.total)
+        else:
+            found.add(each)
+    return found
+
+
+def quantile_ms(histogram: Histogram | None, share: float) -> float | None:
+    """Up to how many milliseconds a share of them took; None where there are none."""
+    seconds = histogram.quantile(share) if histogram is not None else None
+    return None if seconds is None else round(seconds * SECOND_MS, 3)
+
+
+class History:
+    """The last 15 minutes of all members.
+
+    Invariant: of each member it knows, it keeps the spans of the last 15 minutes only.
+    """
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._spans: defaultdict[str, dict[int, Span]] = defaultdict(dict)
+
+    def take(self, member: str, spans: Iterable[Span]) -> None:
+        """A member's proposer tells its spans."""
+        known = self._spans[member]
+        known.update((span.end_ms, span) for span in spans)
+        if known:
+            oldest = max(known) - HISTORY_MS
+            for end_ms in [each for each in known if each <= oldest]:
+                del known[end_ms]
+
+    def keep_only(self, members: Mapping[str, int]) -> None:
+        """Forget those that are no members any more."""
+        for name in [each for each in self._spans if each not in members]:
+            del self._spans[name]
+
+    def spans(self) -> tuple[SpanView, ...]:
+        """The oldest first; a time that no member tells of is left out."""
+        by_end: defaultdict[int, list[Span]] = defaultdict(list)
+        for known in self._spans.values():
+            for end_ms, span in known.items():
+                by_end[end_ms].append(span)
+        newest = max(by_end, default=0)
+        ends = sorted(end_ms for end_ms in by_end if end_ms > newest - HISTORY_MS)
+        return tuple(_view(end_ms, by_end[end_ms]) for end_ms in ends)
+
+
+def _view(end_ms: int, spans: Iterable[Span]) -> SpanView:
+    seconds = max(span.seconds for span in spans)
+    latency = together(_of_span(span.latency) for span in spans)
+    commands = sum(span.commands for span in spans)
+    return SpanView(
+        end_ms=end_ms,
+        seconds=seconds,
+        commands_per_s=round(commands / seconds, 3) if seconds > 0 else 0.0,
+        p50_ms=quantile_ms(latency, 0.5),
+        p99_ms=quantile_ms(latency, 0.99),
+    )
+
+
+def _of_span(counts: HistogramCounts | None) -> Histogram | None:
+    if counts is None or len(counts.counts) != len(SECONDS) + 1:
+        return None
+    return Histogram(SECONDS, counts.counts, counts.total)

@@ -1,0 +1,169 @@
+"""The process that looks: it may end or hang, and whoever asks goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ray_paxos.dashboard.target import Hello
+from ray_paxos.dashboard.watcher import Watcher
+from ray_paxos.errors import ClusterError, ClusterNotFoundError, ConfigurationError
+from tests.unit.dashboard_target import FakeTarget, fail, tail_of
+from tests.unit.dashboard_views import view_of
+
+
+@pytest.fixture
+def watcher(tmp_path: Path) -> Iterator[Watcher]:
+    made = Watcher(partial(FakeTarget, tmp_path), answer_timeout_s=5.0)
+    yield made
+    made.close()
+
+
+def lives(folder: Path) -> list[int]:
+    return [int(line) for line in (folder / "lives").read_text().splitlines()]
+
+
+def is_running(process_id: int) -> bool:
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().split(") ")[1][0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_it_looks_from_another_process(watcher: Watcher, tmp_path: Path) -> None:
+    assert watcher.hello() == Hello("demo", "token 1")
+    assert watcher.look() == view_of()
+    assert watcher.read_log(9, ("m1",), 7) == tail_of(9, "m1", "7")
+    (process,) = lives(tmp_path)
+    assert process != os.getpid()
+    watcher.close()
+    wait_until(lambda: not is_running(process))
+
+
+def test_a_process_that_ended_is_an_error_once_and_then_another_one_looks(
+    watcher: Watcher, tmp_path: Path
+) -> None:
+    with pytest.raises(ClusterError, match="has ended"):
+        watcher.read_log(1, (), 1)
+    assert watcher.look() == view_of()
+    assert watcher.hello().token == "token 2", "it may have changed"
+    assert len(lives(tmp_path)) == 2
+
+
+def test_a_call_that_hangs_is_given_up_and_its_process_with_it(tmp_path: Path) -> None:
+    watcher = Watcher(partial(FakeTarget, tmp_path), answer_timeout_s=0.5)
+    try:
+        watcher.hello()
+        with pytest.raises(ClusterError, match=r"no answer within 0\.5 s"):
+            watcher.read_log(2, (), 1)
+        wait_until(lambda: not is_running(lives(tmp_path)[0]))
+        watcher._answer_timeout_s = 20.0
+        assert watcher.look() == view_of()
+    finally:
+        watcher.close()
+
+
+def test_errors_come_through_with_their_kind(watcher: Watcher) -> None:
+    with pytest.raises(ClusterNotFoundError, match="no such cluster"):
+        watcher.read_log(3, (), 1)
+    with pytest.raises(ClusterError, match="ValueError: a bug"):
+        watcher.read_log(4, (), 1)
+    with pytest.raises(ClusterError, match="lambda"):
+        watcher.read_log(5, (), 1)
+    assert watcher.look() == view_of()
+
+
+def test_it_is_closed_at_once_also_while_it_connects() -> None:
+    watcher = Watcher(partial(time.sleep, 60))  # type: ignore[arg-type]
+    problems: list[BaseException] = []
+
+    def look() -> None:
+        try:
+            watcher.look()
+        except ClusterError as error:
+            problems.append(error)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    wait_until(lambda: watcher._life is not None)
+    watcher.close()
+    looking.join(10)
+    assert not looking.is_alive()
+    assert problems
+    with pytest.raises(ClusterError, match="not watched any more"):
+        watcher.look()
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (ConfigurationError("bad name"), ConfigurationError),
+        (OSError("no room"), ClusterError),
+    ],
+)
+def test_a_target_that_cannot_be_made_says_why(raised: Exception, kind: type[Exception]) -> None:
+    watcher = Watcher(partial(fail, raised))
+    try:
+        for _ in range(2):
+            with pytest.raises(kind, match=str(raised)):
+                watcher.hello()
+    finally:
+        watcher.close()
+
+
+PROGRAM = """
+import sys, time
+from functools import partial
+from pathlib import Path
+from ray_paxos.dashboard.watcher import Watcher
+from tests.unit.dashboard_target import FakeTarget
+
+if __name__ == "__main__":
+    watcher = Watcher(partial(FakeTarget, Path(sys.argv[1])))
+    watcher.hello()
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_it_ends_with_whoever_watches(number: signal.Signals, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    root = Path(__file__).resolve().parent.parent.parent
+    started = subprocess.Popen(
+        [sys.executable, str(program), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == "ready\n"
+        (process,) = lives(tmp_path)
+        assert is_running(process)
+        started.send_signal(number)
+    wait_until(lambda: not is_running(process))
+
+
+def test_an_interrupt_of_the_terminal_does_not_reach_it(watcher: Watcher, tmp_path: Path) -> None:
+    watcher.hello()
+    os.kill(lives(tmp_path)[0], signal.SIGINT)
+    assert watcher.look() == view_of()
+    assert len(lives(tmp_path)) == 1
