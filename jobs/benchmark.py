@@ -52,7 +52,6 @@ from benchmark_peers import running_peer
 from benchmark_progress import progress_bar
 from benchmark_report import (
     floor_text,
-    machine_text,
     report_console,
     runs_table,
     suite_table,
@@ -65,7 +64,7 @@ from job_console import JobConsole
 from job_exit import GOOD, NOT_HELD, run_to_status
 from job_files import write_each, write_json
 from ray_paxos.config import load_configuration
-from report_machine import Circumstances
+from report_machine import Circumstances, machine_text
 from report_page import write_figures, write_page
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,8 +18,9 @@ from typing import Any
 
 from benchmark_stability import BEFORE_S, BURST_S
 from benchmark_table import Line
+from job_numbers import number_text
 from report_bar_chart import Bar, bar_chart
-from report_charts import Chart, number_text
+from report_charts import Chart
 from report_range_chart import Range, range_chart
 from report_time_chart import Curve, Steps, Window, time_chart
 

@@ -14,20 +14,10 @@ from dataclasses import dataclass
 from itertools import compress, cycle
 from typing import Any
 
+from job_numbers import nearest_rank
+
 KEPT_MAX = 4_000_000
 """Operations; 16 bytes each."""
-
-
-def nearest_rank(ordered: list[int], share: float) -> int:
-    """The smallest number at or below which this share of them lies.
-
-    Args:
-        ordered: Ascending, at least one.
-        share: From 0 to 1.
-    """
-    # Through whole numbers: 0.99 * 100 is a little more than 99.
-    rank = -(-len(ordered) * round(share * 1_000_000) // 1_000_000)
-    return ordered[max(rank, 1) - 1]
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,34 @@
     python jobs/benchmark_pairs.py --set observability.enabled=false --pairs 20 --json out.json
 
 Starts two clusters on one Ray, alike but for what `--set` changes, and loads now one, now the other
-with 100-byte puts; who begins changes from pair to pair. Prints both rates of each pair, and the
-ratio of the configuration to the changed one, with its 95 % interval. With `--watched` somebody
-looks at the first cluster every two seconds while it is loaded, as a status page does. With
-`--at-least R` the exit status is 0 only where the interval's lower bound is R or more.
+with 100-byte puts; who begins changes from pair to pair. With `--slices N` the two runs of a pair
+are cut into so many slices that take turns, so that a machine whose speed changes within seconds is
+the same for both. Prints both rates of each pair, and what the members' processors did for a
+command, and the ratios of the configuration to the changed one, with their 95 % intervals.
+
+Both clusters run all the time: what one costs at rest, as heartbeats and metrics do, takes as much
+from the other. So the ratio tells what is done for commands; what the first one costs at rest is
+charged to both.
+
+With `--watched` somebody looks at the first cluster after every two seconds in which it is loaded,
+as a status page does. With `--at-least R` the exit status is 0 only where the lower bound of the
+interval of commands a second is R or more.
 
 Exit statuses: `job_exit.py`.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +38,7 @@ import click
 import yaml
 
 from benchmark_cluster import BenchmarkCluster
-from benchmark_report import machine_text
-from benchmark_run import NoBar, Setting, Subject, measure
+from benchmark_run import Measured, NoBar, Setting, Subject, measure
 from benchmark_subject import cluster_subject
 from job_console import JobConsole
 from job_exit import GOOD, NOT_HELD, run_to_status
@@ -35,8 +46,8 @@ from job_files import check_output, write_json
 from own_cluster import own_configuration
 from paired_ratio import paired_ratio
 from ray_paxos.config import ClusterConfiguration, parse_configuration
-from ray_paxos.errors import ConfigurationError
-from report_machine import machine
+from ray_paxos.errors import ClusterError, ConfigurationError, PaxosError
+from report_machine import machine, machine_text
 
 if TYPE_CHECKING:
     from ray_paxos import Cluster
@@ -44,6 +55,46 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("unchanged", "changed")
 WATCH_S = 2.0
+NOT_MEMBERS = ("driver", "ray")
+
+
+@dataclass
+class Run:
+    """One run of one of them: what its slices come to together."""
+
+    acknowledged: int = 0
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    failure: str = ""
+
+    def add(self, measured: Measured) -> None:
+        """Another slice."""
+        by_role = measured.cpu["us_per_operation"]
+        members = sum(spent for role, spent in by_role.items() if role not in NOT_MEMBERS)
+        self.acknowledged += measured.acknowledged
+        self.seconds += measured.load_s
+        self.cpu_s += members * measured.acknowledged / 1e6
+        self.failure = self.failure or measured.failure
+
+    @property
+    def per_s(self) -> float:
+        """Acknowledged commands a second."""
+        return self.acknowledged / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """Processor time of all members for one command."""
+        return self.cpu_s * 1e6 / self.acknowledged
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two runs in turn: commands a second, and the members' processor time for each command."""
+
+    first: float
+    second: float
+    first_us: float
+    second_us: float
 
 
 def changes(given: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -53,7 +104,7 @@ def changes(given: Sequence[str]) -> dict[str, dict[str, Any]]:
         given: Each as SECTION.FIELD=VALUE; the value as in YAML.
 
     Raises:
-        ConfigurationError: One is not of that form.
+        ConfigurationError: One is not of that form, or its value is no YAML.
     """
     changed: dict[str, dict[str, Any]] = {}
     for each in given:
@@ -61,7 +112,10 @@ def changes(given: Sequence[str]) -> dict[str, dict[str, Any]]:
         section, dot, field = place.partition(".")
         if not (equals and dot and section and field):
             raise ConfigurationError(f"--set: found {each!r}; allowed: SECTION.FIELD=VALUE")
-        changed.setdefault(section, {})[field] = yaml.safe_load(text)
+        try:
+            changed.setdefault(section, {})[field] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigurationError(f"--set: found {each!r}; allowed: a value of YAML") from error
     return changed
 
 
@@ -96,46 +150,119 @@ def started(
         cluster.stop(delete_data=True)
 
 
+class Watcher:
+    """Somebody who looks at a cluster now and then, as a status page does, while it is loaded."""
+
+    def __init__(self, look: Callable[[], object]) -> None:
+        """Look at nothing yet.
+
+        Args:
+            look: Looks once; may raise a PaxosError.
+        """
+        self._look = look
+        self._left_s = WATCH_S
+        self._failure: PaxosError | None = None
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look whenever `WATCH_S` of such times are over, however short each of them is.
+
+        Raises:
+            PaxosError: A look failed; at the end, for nobody looked from then on.
+        """
+        is_over = threading.Event()
+        thread = threading.Thread(target=self._watch, args=(is_over,), name="watcher")
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _watch(self, is_over: threading.Event) -> None:
+        while True:
+            began_s = time.monotonic()
+            if is_over.wait(self._left_s):
+                self._left_s = max(self._left_s - (time.monotonic() - began_s), 0.0)
+                return
+            self._left_s = WATCH_S
+            try:
+                self._look()
+            except PaxosError as error:
+                self._failure = error
+                return
+
+
 @contextmanager
-def watched(cluster: Cluster) -> Iterator[None]:
-    """Somebody looks at the cluster now and then."""
-    is_over = threading.Event()
+def watcher_of(cluster: Cluster) -> Iterator[Watcher]:
+    """Who looks at a cluster from a process of its own, as a status page does."""
+    # They bring Ray with them, which wrong options should not wait for.
+    import ray
 
-    def look() -> None:
-        while not is_over.wait(WATCH_S):
-            cluster.reports(with_slow=True)
+    from ray_paxos.dashboard.target import ClusterTarget
+    from ray_paxos.dashboard.watcher import Watcher as WatcherProcess
 
-    thread = threading.Thread(target=look, name="watcher")
-    thread.start()
+    address = str(ray.get_runtime_context().gcs_address)
+    process = WatcherProcess(partial(ClusterTarget, cluster.name, address))
     try:
-        yield
+        process.hello()
+        yield Watcher(process.look)
     finally:
-        is_over.set()
-        thread.join()
+        process.close()
 
 
 def run_pairs(
-    clusters: Sequence[tuple[Cluster, Subject]],
+    subjects: Sequence[Subject],
     setting: Setting,
     pairs: int,
+    slices: int,
     *,
-    is_watched: bool,
+    watcher: Watcher | None,
     console: JobConsole,
-) -> list[tuple[float, float]]:
-    """Acknowledged commands a second of both, of each pair."""
+) -> list[Pair]:
+    """Load both in turn, slice by slice, pair by pair.
+
+    Args:
+        subjects: Of both clusters, the unchanged one first.
+        setting: Of one slice.
+        pairs: How many pairs of runs.
+        slices: Of how many slices each run consists.
+        watcher: Looks at the first one meanwhile; None for nobody.
+        console: Is told each pair.
+
+    Raises:
+        ClusterError: One acknowledged nothing in a whole run, or could not be watched.
+    """
     found = []
     for number in range(pairs):
-        rates = [0.0, 0.0]
-        for which in (0, 1) if number % 2 == 0 else (1, 0):
-            cluster, subject = clusters[which]
-            with ExitStack() as stack:
-                if is_watched and which == 0:
-                    stack.enter_context(watched(cluster))
-                rates[which] = measure(subject, setting, NoBar()).acknowledged_per_s
-        found.append((rates[0], rates[1]))
-        ratio = rates[0] / rates[1]
-        console.say(f"pair {number + 1}: {rates[0]:,.0f}/s and {rates[1]:,.0f}/s, {ratio:.3f}")
+        runs = (Run(), Run())
+        for piece in range(slices):
+            for which in (0, 1) if (number + piece) % 2 == 0 else (1, 0):
+                with watcher.watching() if watcher and which == 0 else nullcontext():
+                    runs[which].add(measure(subjects[which], setting, NoBar()))
+        pair = pair_of(*runs)
+        found.append(pair)
+        console.say(
+            f"pair {number + 1}: {pair.first:,.0f}/s and {pair.second:,.0f}/s, "
+            f"{pair.first / pair.second:.3f}; processor {pair.first_us:.1f} and "
+            f"{pair.second_us:.1f} us a command"
+        )
     return found
+
+
+def pair_of(first: Run, second: Run) -> Pair:
+    """Both runs as a pair.
+
+    Raises:
+        ClusterError: Nothing was acknowledged in one of them.
+    """
+    for name, each in zip(NAMES, (first, second), strict=True):
+        if not each.acknowledged:
+            why = each.failure or "no call ended"
+            raise ClusterError(f"the {name} cluster acknowledged nothing in a whole run: {why}")
+    return Pair(first.per_s, second.per_s, first.cpu_us, second.cpu_us)
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
@@ -144,6 +271,7 @@ def run_pairs(
 @click.option("--roles", type=click.Choice(["separate", "fused"]), default="fused")
 @click.option("--pairs", type=click.IntRange(2, 1_000), default=20, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.1, 3_600), default=5.0, show_default=True)
+@click.option("--slices", type=click.IntRange(1, 100), default=1, show_default=True)
 @click.option("--in-flight", type=click.IntRange(1, 50_000), default=1_000, show_default=True)
 @click.option("--watched", "is_watched", is_flag=True, help="Somebody looks at the first cluster.")
 @click.option("--at-least", type=click.FloatRange(0, 10), help="What the lower bound has to be.")
@@ -163,6 +291,7 @@ def run(
     roles: str,
     pairs: int,
     seconds: float,
+    slices: int,
     in_flight: int,
     is_watched: bool,
     at_least: float | None,
@@ -171,17 +300,26 @@ def run(
 ) -> int:
     """The job."""
     check_output(json, "--json")
+    for option, value in (("--seconds", seconds), ("--at-least", at_least)):
+        if value is not None and not math.isfinite(value):
+            raise ConfigurationError(f"{option}: found {value}; allowed: a finite number")
     changed = changes(given)
     told = machine()
     console.say(machine_text(told))
     rng = random.Random(seed)
-    setting = Setting(in_flight, None, seconds, warmup_seconds=1.0)
+    setting = Setting(in_flight, None, seconds / slices, warmup_seconds=0.5)
     with tempfile.TemporaryDirectory(prefix="ray_paxos-pairs-") as folder, ExitStack() as stack:
         both = configurations(config, roles, folder, changed)
         clusters = [stack.enter_context(started(each, rng)) for each in both]
-        found = run_pairs(clusters, setting, pairs, is_watched=is_watched, console=console)
-    ratio = paired_ratio([first for first, _ in found], [second for _, second in found])
-    console.say(f"unchanged / changed: {ratio}")
+        watcher = None
+        if is_watched:
+            watcher = stack.enter_context(watcher_of(clusters[0][0]))
+        subjects = [subject for _, subject in clusters]
+        found = run_pairs(subjects, setting, pairs, slices, watcher=watcher, console=console)
+    ratio = paired_ratio([pair.first for pair in found], [pair.second for pair in found])
+    cost = paired_ratio([pair.first_us for pair in found], [pair.second_us for pair in found])
+    console.say(f"unchanged / changed, commands a second: {ratio}")
+    console.say(f"unchanged / changed, processor time of members for a command: {cost}")
     if json is not None:
         document = {
             "machine": told,
@@ -189,10 +327,10 @@ def run(
             "roles": roles,
             "in_flight": in_flight,
             "seconds": seconds,
-            "pairs": found,
-            "ratio": ratio.ratio,
-            "low": ratio.low,
-            "high": ratio.high,
+            "slices": slices,
+            "pairs": [asdict(pair) for pair in found],
+            "ratio": asdict(ratio),
+            "cpu_ratio": asdict(cost),
         }
         write_json(json, document)
     if at_least is not None and ratio.low < at_least:

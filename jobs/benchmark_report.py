@@ -1,4 +1,4 @@
-"""What a benchmark says on the console: tables for a person, and what machine it was."""
+"""What a benchmark says on the console: tables for a person."""
 
 from __future__ import annotations
 
@@ -13,16 +13,6 @@ from benchmark_run import Measured, median_of
 from benchmark_table import Line
 
 WIDTH = 160
-
-
-def machine_text(told: dict[str, Any]) -> str:
-    """The machine in one line."""
-    libraries = ", ".join(f"{name} {told['libraries'][name]}" for name in ("ray", "pyarrow"))
-    loads = ", ".join(f"{load:g}" for load in told["load_average_at_begin"])
-    return (
-        f"{told['cores']} cores ({told['processor']}), {told['memory_gb']:g} GB, Python "
-        f"{told['python']}, {libraries}; load average at the beginning {loads}"
-    )
 
 
 def report_console() -> Console:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from job_numbers import number_text, round_number_text
+
 
 @dataclass(frozen=True)
 class Requirement:
@@ -37,7 +39,9 @@ class Requirement:
     @property
     def bound_text(self) -> str:
         """The bound for a person."""
-        return f"at {'most' if self.is_most else 'least'} {number_text(self.bound)}{self.unit}"
+        return (
+            f"at {'most' if self.is_most else 'least'} {round_number_text(self.bound)}{self.unit}"
+        )
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,3 @@ class Line:
             "floor": self.floor,
             "note": self.note,
         }
-
-
-def number_text(number: float) -> str:
-    """As many places as say something."""
-    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:,.2f}".rstrip("0").rstrip(".")

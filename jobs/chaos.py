@@ -75,8 +75,8 @@ What has to hold, by its name in `checks`:
 - `healed`: all roles serve again. `clients`: no client met what must not happen. `stays_out` (with
   `wipe-member`): a member whose folder was deleted never votes again, and says why.
 - `events` (where the job starts the cluster): by the events that members write, at most one began
-  to serve at each ballot, versions rise with ballots, and no alarm is without a fault that explains
-  it.
+  to serve at each ballot, versions rise with ballots, and no error of this run (an event of level
+  `ERROR`) is without a fault that explains it.
 
 The JSON document: `cluster`, `group` (null with `--groups`), `members` in the end, `seed`,
 `clients`, `seconds`, `elapsed_s`, `lease_ms`; `faults` and `refused` (such as a transfer, or a

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from statistics import median
 from typing import TypeAlias
 
 from chaos_gaps import SECOND_NS, Disturbance
+from job_numbers import nearest_rank
 
 MILLISECOND_NS = 1_000_000
 Acknowledged: TypeAlias = Mapping[int, Sequence[tuple[int, int]]]
@@ -104,16 +104,13 @@ def stretches(acknowledged: Acknowledged, start_ns: int, end_ns: int, most: int)
         inside = sorted(latencies[number])
         begin_s = number * width_ns / SECOND_NS
         stop_s = run_s if number == count - 1 else (number + 1) * width_ns / SECOND_NS
-        p50_ms, p99_ms = quantile_ms(inside, 0.5), quantile_ms(inside, 0.99)
+        p50_ms, p99_ms = _quantile_ms(inside, 0.5), _quantile_ms(inside, 0.99)
         found.append(Stretch(begin_s, stop_s, len(inside), p50_ms, p99_ms))
     return found
 
 
-def quantile_ms(ordered_ns: Sequence[int], share: float) -> float | None:
-    """A latency that occurred, by nearest rank; None of none."""
-    if not ordered_ns:
-        return None
-    return ordered_ns[math.ceil(share * len(ordered_ns)) - 1] / MILLISECOND_NS
+def _quantile_ms(ordered_ns: Sequence[int], share: float) -> float | None:
+    return nearest_rank(ordered_ns, share) / MILLISECOND_NS if ordered_ns else None
 
 
 def effects_by_kind(
@@ -165,7 +162,7 @@ def _effects(
         longest_s=max(lengths, default=None),
         silence_s=max(silences, default=0) / SECOND_NS,
         per_s=len(latencies) / span_s if span_s > 0 else None,
-        p99_ms=quantile_ms(sorted(latencies), 0.99),
+        p99_ms=_quantile_ms(sorted(latencies), 0.99),
     )
 
 

@@ -6,25 +6,44 @@ Rules:
    somebody began to serve at it.
 2. A reign's version is the instance of its master record. A master of a higher ballot has learned,
    or proposes again, what any lower one got chosen: so versions rise with ballots.
-3. Neither is judged by the clock: those of the members' nodes differ. Times are for the timeline.
-4. What wants a person may come of a fault that was injected: a failing disk stops a role. Who
-   injected it knows, so alarms are given as a list (`unexplained`).
-5. What is not in the files is not missed: a role writes only so many events a second, and its
+3. Neither is judged by the clock, so both hold over all that the files have, earlier runs on the
+   same folders included. Files are appended to over all lives of a role. Its incarnation rises with
+   each life, so no ballot comes back; rounds and versions go on from what acceptors and logs have.
+   - A member whose folder was deleted has lost its files with it, and never votes again: its reigns
+     are not missed, and no ballot of its comes back. One that was replaced is not read any more.
+   - A new member has an id that was drawn for it, even under a name that another one had: nobody
+     else has its ballots.
+   - A cluster that was deleted and made anew has new folders, and its files begin with it.
+4. Of what a run is blamed for, or shows, only what is at or after its start counts: an error of
+   last week, and reigns of then, are not its own. The start is by this machine's clock, the event's
+   by its node's, which is the same where all is on one machine. Where it is not, the clocks have to
+   be in step: by one that is behind, errors of the first moments are taken for older ones, and by
+   one that is ahead, the last ones of an earlier run for new ones.
+5. An *error* is an event of level `ERROR`: it wants a person. It may come of a fault that was
+   injected: where a disk has no room, roles stop, and groups are not opened. Every other error is a
+   problem.
+6. What is not in the files is not missed: a role writes only so many events a second, and its
    files are bounded. So what is found is wrong, but what is not found may have been.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from chaos_checks import some
+from chaos_gaps import SECOND_NS, Disturbance
+from chaos_plan import OF_DISKS
 from ray_paxos.observability.event_record import EventRecord
 
-ALARMS = ("InvariantBroken", "ApplyingStopped", "StorageFailed", "ChunkDiffered")
-"""Kinds that no run may have without a fault that explains them."""
+ERROR = "ERROR"
+OF_FULL_DISKS = ("StorageFailed", "GroupNotOpened")
+"""Errors that a disk without room, or too slow, explains."""
+EXPLAINED_S = 10.0
+"""So long after a fault of its disk a role may say that it stopped for it."""
 
 Ballot: TypeAlias = tuple[int, int, int]
 """Round, member_id and incarnation, by which ballots are ordered."""
@@ -58,22 +77,23 @@ class EventsFound:
 
     Attributes:
         problems: What may never be, as sentences.
-        alarms: What wants a fault that explains it, the earliest first.
-        reigns: Of each group those of lower ballots first.
-        events: How many were read.
+        errors: Of this run; each wants a fault that explains it; the earliest first.
+        reigns: Of this run; of each group those of lower ballots first.
+        events: How many are of this run.
     """
 
     problems: list[str] = field(default_factory=list)
-    alarms: list[EventRecord] = field(default_factory=list)
+    errors: list[EventRecord] = field(default_factory=list)
     reigns: list[MemberReign] = field(default_factory=list)
     events: int = 0
 
 
-def check_events(records: Sequence[EventRecord]) -> EventsFound:
+def check_events(records: Sequence[EventRecord], started_ms: int) -> EventsFound:
     """Judge what members tell.
 
     Args:
         records: Of all roles of all members; each role's in the order in which they were written.
+        started_ms: When the run began, before its cluster did, in milliseconds since 1970.
     """
     starts = [record for record in records if record.kind == "MasterStarted"]
     stops: dict[tuple[int, Ballot], int] = {}
@@ -89,29 +109,66 @@ def check_events(records: Sequence[EventRecord]) -> EventsFound:
         own = [_reign(record, stops.get((group, _ballot(record)))) for record in once]
         sunk += _sunk(own)
         reigns += _ended(own)
-    alarms = sorted((r for r in records if r.kind in ALARMS), key=lambda r: (r.at_ms, r.sequence))
+    of_run = [record for record in records if record.at_ms >= started_ms]
+    errors = (record for record in of_run if record.level == ERROR)
     return EventsFound(
         problems=[
             *some("several masters at one ballot", doubled),
             *some("versions that do not rise with their ballots", sunk),
         ],
-        alarms=alarms,
-        reigns=reigns,
-        events=len(records),
+        errors=sorted(errors, key=lambda record: (record.at_ms, record.sequence)),
+        reigns=[reign for reign in reigns if reign.from_ms >= started_ms],
+        events=len(of_run),
     )
 
 
-def unexplained(
-    alarms: Iterable[EventRecord], is_explained: Callable[[EventRecord], bool]
+def event_problems(
+    found: EventsFound,
+    unread: Sequence[str],
+    disturbances: Sequence[Disturbance],
+    at_ns: Callable[[int], int],
 ) -> list[str]:
-    """Problems of those alarms that no fault explains.
+    """All that is wrong with what members tell, for a person.
 
     Args:
-        alarms: That were found.
-        is_explained: Whether a fault that was injected explains one.
+        found: What they tell.
+        unread: What could not be read, for a person.
+        disturbances: What was injected.
+        at_ns: From an event's time to the clock by which faults were injected.
     """
-    left = [f"{a.member}'s {a.role} {a.text}" for a in alarms if not is_explained(a)]
-    return some("alarms without a fault that explains them", left)
+    left = [
+        f"{error.member}'s {error.role} {error.text}"
+        for error in found.errors
+        if not is_explained(error, disturbances, at_ns(error.at_ms))
+    ]
+    return [
+        *([] if found.events else ["no member has written any event since the run began"]),
+        *some("files of events that cannot be read", unread),
+        *found.problems,
+        *some("errors without a fault that explains them", left),
+    ]
+
+
+def is_explained(error: EventRecord, disturbances: Iterable[Disturbance], at_ns: int) -> bool:
+    """Whether a fault explains an error: its member's disk was taken from it meanwhile.
+
+    Args:
+        error: An event of that level.
+        disturbances: What was injected.
+        at_ns: When the event was, by the clock by which faults were injected.
+    """
+    if error.kind not in OF_FULL_DISKS:
+        return False
+    slack_ns = int(EXPLAINED_S * SECOND_NS)
+    # As a word of its own: m1 is not in what was done to m10.
+    member = re.compile(rf"(?<![\w.-]){re.escape(error.member)}(?![\w.-])")
+    return any(
+        each.kind in OF_DISKS
+        and not each.refusal
+        and member.search(each.what)
+        and each.overlaps(at_ns - slack_ns, at_ns + 1)
+        for each in disturbances
+    )
 
 
 def _group(record: EventRecord) -> int:

@@ -27,7 +27,7 @@ MEANINGS = {
     "gap": "no time without an acknowledged command is over its limit",
     "restart_all_gap": "the same around a restart of everything",
     "healed": "all roles serve again",
-    "events": "one master at each ballot, and no alarm of a member that no fault explains",
+    "events": "one master at each ballot, and no error of a member that no fault explains",
     "clients": "no client met what must not happen",
     "stays_out": "a member whose folder was deleted never votes again",
     "read_at_the_end": "what is there in the end could be read",

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from job_numbers import nearest_rank
+
 MILLISECOND_NS = 1_000_000
 
 
@@ -82,7 +84,7 @@ def percentiles_ms(lengths_ns: Sequence[int]) -> dict[str, float]:
     ordered = sorted(lengths_ns)
 
     def at(share: float) -> float:
-        return round(ordered[min(int(len(ordered) * share), len(ordered) - 1)] / MILLISECOND_NS, 3)
+        return round(nearest_rank(ordered, share) / MILLISECOND_NS, 3)
 
     return {"count": len(ordered), "p50": at(0.5), "p99": at(0.99), "longest": at(1.0)}
 

@@ -12,23 +12,21 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TextIO, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from chaos_checks import some
 from chaos_cluster import Members, Nodes
-from chaos_events import MemberReign, check_events, unexplained
+from chaos_events import MemberReign, check_events, event_problems
 from chaos_gaps import SECOND_NS, Disturbance, find_gaps
 from chaos_group import ChaosCluster, GroupPlan, GroupResult, GroupRun
 from chaos_injection import Injector
+from chaos_notices import told_apart
 from chaos_page import ChaosAccount, chaos_page
-from chaos_plan import OF_DISKS, OF_GROUPS, OF_RECONCILERS, FaultKind, check_members, plan_faults
+from chaos_plan import OF_GROUPS, OF_RECONCILERS, FaultKind, check_members, plan_faults
 from chaos_records import Records, history_path, open_history
 from chaos_report import ChaosReport
 from chaos_rooms import keep_voters, make_room
@@ -54,12 +52,8 @@ FIRST_S = 60.0
 RETRY_S = 0.5
 PROGRESS_S = 5.0
 CLOSE_S = 20.0
-EXPLAINED_S = 10.0
-"""So long after a fault of its disk a role may say that it stopped for it."""
 CHANGES_MAX = 4
 """So many groups are changed at a time."""
-EXPECTED_NOTICES = ("A worker died or was killed", "has been marked dead")
-"""Of processes and nodes that this run killed."""
 
 Sink: TypeAlias = Callable[[Event], None] | None
 """Takes a history as it happens; None for nobody."""
@@ -73,6 +67,7 @@ class ChaosRun:
         self._plan = plan
         self._console = console
         self._groups: list[GroupRun | RecipeRun] = []
+        self._began_ms = 0
         self._start_ns = 0
         self._start_at_ms = 0.0
         self._told_ns = 0
@@ -91,6 +86,8 @@ class ChaosRun:
                 written.
         """
         plan = self._plan
+        # Before the cluster is started: what its roles meet with as they begin is the run's, too.
+        self._began_ms = int(time.time() * 1_000)
         circumstances = Circumstances.begin(plan.limits.seed, plan.configuration)
         with contextlib.ExitStack() as stack:
             nodes = self._start_nodes(environment, stack)
@@ -337,23 +334,13 @@ class ChaosRun:
         unread: Sequence[str],
         disturbances: Sequence[Disturbance],
     ) -> None:
-        found = check_events(records)
-        left = unexplained(found.alarms, lambda alarm: self._explains(alarm, disturbances))
-        unreadable = some("files of events that cannot be read", unread)
-        missing = [] if records else ["no member has written any event"]
-        self._checks["events"] = [*missing, *unreadable, *found.problems, *left]
+        found = check_events(records, self._began_ms)
+        self._checks["events"] = event_problems(found, unread, disturbances, self._monotonic_ns)
         self._reigns = found.reigns
 
-    def _explains(self, alarm: EventRecord, disturbances: Sequence[Disturbance]) -> bool:
-        """Whether a fault explains what a member says: its disk was taken from it meanwhile."""
-        at_ns = self._start_ns + int((alarm.at_ms - self._start_at_ms) * 1_000_000)
-        slack_ns = int(EXPLAINED_S * SECOND_NS)
-        return alarm.kind == "StorageFailed" and any(
-            each.kind in OF_DISKS
-            and alarm.member in each.what
-            and each.overlaps(at_ns - slack_ns, at_ns + 1)
-            for each in disturbances
-        )
+    def _monotonic_ns(self, at_ms: int) -> int:
+        """A time of an event, by the clock of this process."""
+        return self._start_ns + int((at_ms - self._start_at_ms) * 1_000_000)
 
     def _overall(
         self, end_ns: int, disturbances: Sequence[Disturbance]
@@ -388,28 +375,3 @@ class ChaosRun:
                     f"around a restart-all; limit {plan.restart_gap_limit_s:g} s"
                 )
         self._checks["gap"], self._checks["restart_all_gap"] = ordinary, of_restarts
-
-
-@contextlib.contextmanager
-def told_apart() -> Iterator[None]:
-    """Keep what Ray tells the driver off standard output, which is for data.
-
-    Ray prints a paragraph there for whatever was killed, which says nothing new here;
-    whatever else it prints goes to stderr.
-    """
-    with contextlib.redirect_stdout(_RayNotices(sys.stderr)):
-        yield
-
-
-class _RayNotices(io.TextIOBase):
-    def __init__(self, others: TextIO) -> None:
-        self._others = others
-        self._is_dropping = False
-
-    def write(self, text: str) -> int:
-        if any(notice in text for notice in EXPECTED_NOTICES):
-            self._is_dropping = True
-        elif not self._is_dropping or text.strip():
-            self._is_dropping = False
-            self._others.write(text)
-        return len(text)

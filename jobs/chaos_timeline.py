@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from chaos_effects import Stretch
 from chaos_gaps import SECOND_NS, Disturbance
-from report_charts import Chart, number_text
+from job_numbers import number_text
+from report_charts import Chart
 from report_time_chart import Bar, Curve, Rows, Steps, Window, time_chart
 
 if TYPE_CHECKING:

@@ -12,12 +12,13 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from job_numbers import weighted_nearest_rank
 from submission import SubmittingClient
 
 TICK_S = 0.01
@@ -71,7 +72,7 @@ class Latencies:
 
     def percentile_ms(self, share: float) -> float:
         """So many of all commands took no longer; infinite where there were none."""
-        return percentile(
+        return weighted_nearest_rank(
             [(tick.latency_ms, tick.count) for tick in self.ticks if tick.count], share
         )
 
@@ -94,23 +95,6 @@ class Latencies:
             f"p99 {self.percentile_ms(0.99):.1f} ms, most {self.percentile_ms(1.0):.1f} ms, "
             f"{self.failed:,} failed"
         )
-
-
-def percentile(weighted: Iterable[tuple[float, int]], share: float) -> float:
-    """The smallest value at or below which this share of the weight lies.
-
-    Args:
-        weighted: Values, each with its weight.
-        share: From 0 to 1.
-    """
-    ordered = sorted(weighted)
-    wanted = share * sum(weight for _, weight in ordered)
-    reached = 0
-    for value, weight in ordered:
-        reached += weight
-        if reached >= wanted:
-            return value
-    return math.inf
 
 
 class OpenLoad:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ray_paxos.config import ClusterConfiguration, load_configuration, parse_configuration
+from ray_paxos.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ray_paxos import Cluster
@@ -33,6 +34,8 @@ def own_configuration(
     base = load_configuration(config).model_dump(mode="json")
     base["cluster"], base["data_dir"] = name, folder
     for section, fields in sections.items():
+        if not isinstance(base.get(section), dict):
+            raise ConfigurationError(f"{section}: a configuration has no section of that name")
         base[section] |= fields
     return parse_configuration(yaml.safe_dump(base), f"{config}, as this job changes it")
 

@@ -18,8 +18,11 @@ T_95 = (
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
-"""Two-sided 95 % quantiles of Student's t, by degrees of freedom from 1 on."""
-T_95_NORMAL = 1.960
+"""Two-sided 95 % quantiles of Student's t, by degrees of freedom from 1 on.
+
+They fall, to 1.960: with more degrees than stand here the last one is taken, so that the interval
+is a little too wide, and never too narrow.
+"""
 PAIRS_MIN = 2
 
 
@@ -62,6 +65,6 @@ def paired_ratio(first: Sequence[float], second: Sequence[float]) -> PairedRatio
     logs = [math.log(a / b) for a, b in zip(first, second, strict=True)]
     mean = statistics.fmean(logs)
     freedom = len(logs) - 1
-    t = T_95[freedom - 1] if freedom <= len(T_95) else T_95_NORMAL
+    t = T_95[min(freedom, len(T_95)) - 1]
     half = t * statistics.stdev(logs) / math.sqrt(len(logs))
     return PairedRatio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), len(logs))

@@ -34,6 +34,7 @@ import ray_paxos
 from job_console import JobConsole
 from job_exit import GOOD, run_to_status
 from job_files import check_output, write_json
+from job_numbers import nearest_rank
 from ray_paxos.cluster import MemberStatus
 from ray_paxos.config import ClusterConfiguration, load_configuration, parse_configuration
 from ray_paxos.core.quorum import majority
@@ -69,7 +70,7 @@ class Measured:
     @property
     def p99_ms(self) -> float:
         """The 99th percentile over all turns."""
-        return statistics.quantiles((d for turn in self.turns for d in turn), n=100)[-1]
+        return nearest_rank(sorted(d for turn in self.turns for d in turn), 0.99)
 
 
 def measure(calls: dict[str, Callable[[], object]], reads: int) -> dict[str, Measured]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from job_numbers import round_number_text
 from report_charts import (
     WIDTH,
     Chart,
@@ -16,7 +17,6 @@ from report_charts import (
     shortened,
     text,
     text_width,
-    tick_text,
     told,
 )
 from report_html import Html, element, joined
@@ -74,7 +74,7 @@ def bar_chart(
     for value in scale.ticks():
         x = left + scale.place(value) * wide
         parts.append(line(x, HEAD - 4, x, bottom))
-        label = tick_text(value) + unit
+        label = round_number_text(value) + unit
         parts.append(text(x, bottom + 16, label, anchor="middle", class_="quiet"))
     for number, bar in enumerate(bars):
         y = HEAD + BAR * number

@@ -146,19 +146,6 @@ def _round_down(most: float) -> float:
     return next(power * factor for factor in (5, 2, 1) if power * factor <= most * (1 + 1e-9))
 
 
-def number_text(value: float) -> str:
-    """A number for a person: as many places as say something."""
-    if isinstance(value, int):
-        return f"{value:,}"
-    places = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:,.{places}f}"
-
-
-def tick_text(value: float) -> str:
-    """A round number beside an axis."""
-    return f"{value:,.0f}" if value >= 1_000 else f"{value:g}"
-
-
 def text(x: float, y: float, words: str, *, anchor: str = "start", class_: str = "") -> Html:
     """One line of text; `anchor` as SVG has it: start, middle or end."""
     return element(

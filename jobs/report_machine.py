@@ -33,6 +33,16 @@ def machine() -> dict[str, Any]:
     }
 
 
+def machine_text(told: dict[str, Any]) -> str:
+    """The machine in one line."""
+    libraries = ", ".join(f"{name} {told['libraries'][name]}" for name in ("ray", "pyarrow"))
+    loads = _loads(told["load_average_at_begin"])
+    return (
+        f"{told['cores']} cores ({told['processor']}), {told['memory_gb']:g} GB, Python "
+        f"{told['python']}, {libraries}; load average at the beginning {loads}"
+    )
+
+
 def load_average() -> list[float]:
     """Of the machine, over 1, 5 and 15 minutes."""
     return [round(load, 2) for load in os.getloadavg()]

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from job_files import OutputError, check_output, write_lines
+from job_numbers import number_text
 from ray_paxos.errors import ConfigurationError
 from report_charts import STYLE as CHART_STYLE
-from report_charts import Chart, number_text
+from report_charts import Chart
 from report_html import Html, element, joined
 from report_machine import Circumstances
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from job_numbers import number_text, round_number_text
 from report_charts import (
     WIDTH,
     Chart,
@@ -19,11 +20,9 @@ from report_charts import (
     line,
     linear_scale,
     log_scale,
-    number_text,
     shortened,
     text,
     text_width,
-    tick_text,
     told,
 )
 from report_html import Html, element, joined
@@ -90,12 +89,14 @@ class _Plot:
     def grid(self) -> Iterator[Html]:
         for value in self.across.ticks():
             yield line(self.x(value), TOP, self.x(value), TOP + HEIGHT)
-            label = tick_text(value)
+            label = round_number_text(value)
             at = self.x(value)
             yield text(at, TOP + HEIGHT + 18, label, anchor="middle", class_="quiet")
         for value in self.up.ticks():
             yield line(LEFT, self.y(value), WIDTH - RIGHT, self.y(value))
-            yield text(LEFT - 8, self.y(value) + 4, tick_text(value), anchor="end", class_="quiet")
+            yield text(
+                LEFT - 8, self.y(value) + 4, round_number_text(value), anchor="end", class_="quiet"
+            )
 
     def mark(self, each: Range, axis: str) -> Html:
         x, usual, rare = self.x(each.x), self.y(each.usual), self.y(each.rare)

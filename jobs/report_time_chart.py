@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from job_numbers import round_number_text
 from report_charts import (
     WIDTH,
     Chart,
@@ -27,7 +28,6 @@ from report_charts import (
     shortened,
     text,
     text_width,
-    tick_text,
     told,
 )
 from report_html import Html, element, joined
@@ -186,7 +186,7 @@ class _Drawing:
             self.parts.append(line(self.left, y, WIDTH - RIGHT, y))
             if labelled - y >= LABEL_HEIGHT:
                 labelled = y
-                label = tick_text(value)
+                label = round_number_text(value)
                 self.parts.append(text(self.left - 8, y + 4, label, anchor="end", class_="quiet"))
         for curve in panel.curves:
             self._curve(curve, scale, bottom, panel.height)

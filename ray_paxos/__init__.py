@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ray_paxos.actors.masters import Master
     from ray_paxos.actors.outcomes import ManyResults, Result
-    from ray_paxos.actors.status import ClusterStatus, MemberDigest
     from ray_paxos.client import Client
     from ray_paxos.cluster import Cluster
     from ray_paxos.config import ClusterConfiguration, load_configuration
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     )
     from ray_paxos.key_value import KeyValue
     from ray_paxos.machines.base import ApplyContext, StateMachine
+    from ray_paxos.observability.status import ClusterStatus, MemberDigest
     from ray_paxos.replicated import Replicated, command, query
     from ray_paxos.starting import connect, start
 
@@ -66,14 +66,14 @@ _MODULES = {
     "Client": "ray_paxos.client",
     "Cluster": "ray_paxos.cluster",
     "ClusterConfiguration": "ray_paxos.config",
-    "ClusterStatus": "ray_paxos.actors.status",
+    "ClusterStatus": "ray_paxos.observability.status",
     "CommandError": "ray_paxos.errors",
     "CompactedError": "ray_paxos.errors",
     "KeyValue": "ray_paxos.key_value",
     "LeaseLostError": "ray_paxos.errors",
     "ManyResults": "ray_paxos.actors.outcomes",
     "Master": "ray_paxos.actors.masters",
-    "MemberDigest": "ray_paxos.actors.status",
+    "MemberDigest": "ray_paxos.observability.status",
     "NotAppliedError": "ray_paxos.errors",
     "OutcomeUnknownError": "ray_paxos.errors",
     "OverloadedError": "ray_paxos.errors",

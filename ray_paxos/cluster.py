@@ -5,7 +5,9 @@ The data stays when a cluster is stopped, and when the Ray cluster under it ends
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -16,7 +18,6 @@ import ray
 
 from ray_paxos.actors import folders
 from ray_paxos.actors.administration import Administration
-from ray_paxos.actors.alarms import FolderTrouble, cluster_alarms, member_alarms
 from ray_paxos.actors.checkpoints import take_checkpoints
 from ray_paxos.actors.controller import end_controller
 from ray_paxos.actors.folders import live_nodes
@@ -28,7 +29,6 @@ from ray_paxos.actors.ray_connection import Connection
 from ray_paxos.actors.ray_head import end_head, recorded_address
 from ray_paxos.actors.roster import roster_of
 from ray_paxos.actors.spec import ClusterSpec
-from ray_paxos.actors.status import ClusterStatus, MemberDigest, MemberStatus, group_status
 from ray_paxos.client import CLOSE_TIMEOUT_S, Client
 from ray_paxos.core.genesis import SYSTEM_GROUP
 from ray_paxos.core.wanted import GroupState, MemberState
@@ -41,7 +41,9 @@ from ray_paxos.group import Group
 from ray_paxos.group_clients import LABEL, GroupClients
 from ray_paxos.key_value import KeyValue
 from ray_paxos.object_channel import GroupChannel
-from ray_paxos.observability.group_views import Answer
+from ray_paxos.observability.alarms import FolderTrouble, cluster_alarms, member_alarms
+from ray_paxos.observability.report import Answer
+from ray_paxos.observability.status import ClusterStatus, MemberDigest, MemberStatus, group_status
 from ray_paxos.operations import Operations
 from ray_paxos.recipes.making import TTL_S, MakesRecipes
 from ray_paxos.recipes.registry import REGISTRIES, Registry
@@ -74,6 +76,9 @@ class Cluster(MakesRecipes):
         self._roster = roster_of(spec)
         self._roster.look()
         self._administration = Administration(self._roster, is_fused=spec.is_fused)
+        self._questions = Questions(self._genesis.cluster, is_fused=spec.is_fused)
+        self._asking = threading.Lock()
+        self._gone: frozenset[str] = frozenset()
         self._masters = Masters(self._administration)
         self._memberships = Memberships(self._administration)
         self._system = SystemGroup(spec, lambda: self.client(SYSTEM_GROUP, label="system"))
@@ -221,8 +226,8 @@ class Cluster(MakesRecipes):
         Returns:
             By (member, role): its state and its report; or why there is none, for a person.
         """
-        questions = Questions(self.name, is_fused=self._spec.is_fused)
-        return questions.ask(self.members, {}, timeout_s, with_slow=with_slow)
+        with self._asking:
+            return self._questions.ask(self.members, {}, timeout_s, with_slow=with_slow)
 
     def flush(self, group: int | None = None, *, timeout_s: float = 30.0) -> None:
         """Seal everything learned so far into Parquet segments, on all members that answer.
@@ -410,14 +415,21 @@ class Cluster(MakesRecipes):
             if is_kept:
                 end_head(folder)
 
+    def machines(self, group: int) -> dict[str, str]:
+        """Kinds of the machines that a group starts with, by name, as far as anybody says now.
+
+        Args:
+            group: Its number; of one that is not known the result is empty.
+        """
+        return self._system.machines(group, timeout_s=LOOK_TIMEOUT_S)
+
     def members_gone(self) -> frozenset[str]:
-        """Names of members that have left for ever, as far as anybody says now."""
-        try:
+        """Names of members that have left for ever; as last known, where nobody says so now."""
+        with contextlib.suppress(PaxosError):
             wanted = self._system.last_known(timeout_s=LOOK_TIMEOUT_S)
-        except PaxosError:
-            return frozenset()
-        members = wanted.members.values()
-        return frozenset(m.spec.name for m in members if m.state is MemberState.GONE)
+            members = wanted.members.values()
+            self._gone = frozenset(m.spec.name for m in members if m.state is MemberState.GONE)
+        return self._gone
 
     def _folder_troubles(self, members: Iterable[MemberStatus]) -> dict[str, FolderTrouble]:
         """Of members whose acceptor does not serve: whether their folders are there and whole."""

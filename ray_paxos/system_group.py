@@ -12,6 +12,7 @@ from ray_paxos.actors.spec import ClusterSpec
 from ray_paxos.client import Client
 from ray_paxos.core.wanted import Wanted, decode_wanted
 from ray_paxos.core.wanted_changes import Change, encode_change, wanted_of_genesis
+from ray_paxos.errors import PaxosError
 from ray_paxos.machines.system import SYSTEM_MACHINE
 
 READ_TIMEOUT_S = 20.0
@@ -64,6 +65,24 @@ class SystemGroup:
             b"", machine=SYSTEM_MACHINE, consistency="stale", timeout_s=timeout_s
         )
         return decode_wanted(answer)
+
+    def machines(self, group: int, *, timeout_s: float) -> dict[str, str]:
+        """The machines that a group starts with, as far as any member of group 0 knows.
+
+        Args:
+            group: Its number.
+            timeout_s: How long to try; then what the genesis says is all that is known.
+
+        Returns:
+            Their kinds, by their names there; empty where nobody knows such a group.
+        """
+        try:
+            wanted = self.last_known(timeout_s=timeout_s).groups.get(group)
+        except PaxosError:
+            wanted = None
+        specs = [wanted.spec] if wanted is not None else []
+        specs += [each for each in self._spec.decoded_genesis().groups if each.group == group]
+        return {each.name: each.kind for each in specs[0].machines} if specs else {}
 
     def change(self, change: Change, *, timeout_s: float = READ_TIMEOUT_S) -> int:
         """Change what is wanted.

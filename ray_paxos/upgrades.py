@@ -33,13 +33,13 @@ from ray_paxos.actors.masters import Masters
 from ray_paxos.actors.member_making import find_folders, launch_member
 from ray_paxos.actors.names import ROLE_NAMES
 from ray_paxos.actors.spec import ClusterSpec
-from ray_paxos.actors.status import MemberStatus, group_status
 from ray_paxos.core.messages import RoleName
 from ray_paxos.core.quorum import majority
 from ray_paxos.core.releases import NEWEST, Release
 from ray_paxos.core.wanted import MemberState, Wanted
 from ray_paxos.core.wanted_changes import RaiseVersion
 from ray_paxos.errors import ClusterError, CommandError, MembershipError, PaxosError, ReleaseError
+from ray_paxos.observability.status import MemberStatus, group_status
 from ray_paxos.system_group import SystemGroup
 
 HAND_OVER_S = 5.0

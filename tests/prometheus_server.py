@@ -66,7 +66,8 @@ class Prometheus:
         """Whether it answers."""
         try:
             self._get("status/buildinfo")
-        except OSError:
+        except (OSError, AssertionError):
+            # It listens a moment before it can answer, and says 503 until then.
             return False
         return True
 

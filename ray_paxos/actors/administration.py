@@ -15,7 +15,6 @@ from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.folders import explain
 from ray_paxos.actors.names import NAMESPACE, ROLE_NAMES, actor_name, role_method
 from ray_paxos.actors.roster import Roster
-from ray_paxos.actors.status import MemberDigest, MemberStatus, RoleStatus
 from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.learner_messages import LearnerStatus
 from ray_paxos.core.messages import (
@@ -26,6 +25,7 @@ from ray_paxos.core.messages import (
 )
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.errors import ClusterError
+from ray_paxos.observability.status import MemberDigest, MemberStatus, RoleStatus
 
 ANSWER_TIMEOUT_S = 5.0
 PAUSE_S = 0.01
@@ -116,7 +116,7 @@ class Administration:
             MemberStatus(
                 name,
                 member_id,
-                {text: _role_status(answers[name, role]) for role, text in ROLE_NAMES.items()},
+                {text: _status(answers[name, role]) for role, text in ROLE_NAMES.items()},
             )
             for name, member_id in ids.items()
         )
@@ -250,19 +250,8 @@ def messages_in(answer: Any) -> tuple[Message, ...]:
     return tuple(envelope.message for envelope in decode_envelopes(answer))
 
 
-def _role_status(answer: Any) -> RoleStatus:
-    if isinstance(answer, Exception):
-        return RoleStatus("gone", _text(answer))
-    return RoleStatus(
-        answer["phase"],
-        answer["reason"],
-        answer["pid"],
-        answer["node_id"],
-        answer["incarnation"],
-        answer["stopped_groups"],
-        answer["groups"],
-        answer["error"],
-    )
+def _status(answer: Any) -> RoleStatus:
+    return RoleStatus.of(_text(answer) if isinstance(answer, Exception) else answer)
 
 
 def _text(error: Exception) -> str:

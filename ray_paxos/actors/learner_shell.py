@@ -71,7 +71,7 @@ class LearnerShell(LogShell):
 
     def came_back(self) -> None:
         """The own call is handled, by which it measures how long reads wait."""
-        with self._turn:
+        with self.looking():
             if self._call_delay is not None:
                 self._call_delay.came_back(self._clock())
 
@@ -82,7 +82,7 @@ class LearnerShell(LogShell):
             ConfigurationError: The group is not served here.
         """
         learner = self._learner(group)
-        with self._turn:
+        with self.looking():
             return learner.applied_through, learner.host.digest().hex()
 
     def configuration(self, group: int) -> tuple[int, tuple[int, ...], tuple[int, ...]] | None:
@@ -98,7 +98,7 @@ class LearnerShell(LogShell):
         learner = opened.role.roles.get(group)
         if not isinstance(learner, Learner):
             return None
-        with self._turn:
+        with self.looking():
             found = learner.configuration
         voters = tuple(each.member_id for each in found.voters)
         return found.config_id, voters, tuple(each.member_id for each in found.followers)
@@ -120,7 +120,7 @@ class LearnerShell(LogShell):
             raise ConfigurationError(f"the learner does not serve: {self.role_state}")
         keeper = opened.role
         assert isinstance(keeper, PartsKeeper)
-        with self._turn:
+        with self.looking():
             found = {
                 group: learner.configuration
                 for group, learner in keeper.roles.items()
@@ -254,14 +254,12 @@ class LearnerShell(LogShell):
         for group, learner in opened.role.roles.items():
             assert isinstance(learner, Learner)
             configuration = learner.configuration
-            segments, segment_bytes = learner.segment_sizes
             described[group] = {
                 "config_id": configuration.config_id,
                 "voters": [voter.member_id for voter in configuration.voters],
                 "followers": [follower.member_id for follower in configuration.followers],
                 "known_through": learner.known_through,
-                "segments": segments,
-                "segment_bytes": segment_bytes,
+                "segments": learner.segment_count,
                 "sessions": learner.host.session_count,
                 "learned_through": learner.learned_through,
                 "applied_through": learner.applied_through,
@@ -269,6 +267,7 @@ class LearnerShell(LogShell):
                 "log_floor": learner.log_floor,
                 "stopped": learner.stopped,
                 "is_full": learner.is_full,
+                "storage_full": self._storage_full,
                 "overdue_chunks": learner.overdue_chunks,
                 "alarms": list(learner.alarms),
             }

@@ -31,6 +31,9 @@ FULL_PAUSE_S = 1.0
 class LogShell(Shell):
     """A learner or a checkpointer."""
 
+    _storage_full = False
+    """Whether the last write found no room, and none has worked since; of the store thread."""
+
     def _started(self, opened: OpenedRole) -> None:
         self._is_closing = threading.Event()
         # Of the store thread, which alone takes them out.
@@ -101,6 +104,7 @@ class LogShell(Shell):
                 store.sync()
             except StorageFullError as error:
                 # Nothing was written and nobody was told anything: again, once there may be room.
+                self._storage_full = True
                 if not is_told:
                     self._observer.warn(f"{error}; what is learned waits in memory, up to a limit")
                     is_told = True
@@ -112,6 +116,7 @@ class LogShell(Shell):
             except PaxosError as error:
                 return error
             else:
+                self._storage_full = False
                 self._observer.note_seal(self._clock() - begun_ns)
                 return None
 

@@ -166,6 +166,30 @@ def _use_token_of_this_machine() -> None:
     token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
+def shown_token() -> str | None:
+    """The token that this process shows to its Ray cluster; None where that asks for none.
+
+    Raises:
+        ClusterError: This Ray keeps it elsewhere than the releases that are known here.
+    """
+    try:
+        # Private to Ray, which says nowhere else what it shows: it may be of a variable, a file, or
+        # made just now.
+        from ray._private.authentication import http_token_authentication as http
+        from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+        if not is_token_auth_enabled():
+            return None
+        headers = http.get_auth_headers_if_auth_enabled({})
+        shown = {name.lower(): value for name, value in headers.items()}["authorization"]
+        return str(shown.removeprefix("Bearer ").strip())
+    except (ImportError, KeyError, AttributeError) as error:
+        raise ClusterError(
+            f"whether this Ray cluster asks for a token, and for which, is not to be told with Ray "
+            f"{ray.__version__} ({type(error).__name__}: {error}); so nothing of it is shown"
+        ) from error
+
+
 def _history(error: BaseException) -> str:
     """What an error and those before it say."""
     parts: list[str] = []

@@ -14,8 +14,8 @@ Rules of the turn:
 1. Many threads come to a shell: Ray's, for calls; its background thread, for answers and times;
    threads of other shells of the process. What they bring goes into the inbox, and whoever finds
    the turn free takes it and handles all that is there. One thread at a time has the turn.
-2. Whoever has the turn looks at the inbox again after giving it back. So nothing stays there, and
-   nobody who only brings something waits.
+2. Whoever has the turn looks at the inbox again after giving it back, also who took it only to look
+   at the role. So nothing stays there, and nobody who only brings something waits.
 3. A thread that wants an answer waits for the turn. Once it has had it, its envelopes are handled:
    by itself, or by another thread that put the answers into its errand.
 4. With one turn nobody takes another: what is for other shells goes into their inboxes, and they
@@ -54,8 +54,9 @@ from ray_paxos.observability.catalogue import Metric
 from ray_paxos.observability.event_file import EventFile
 from ray_paxos.observability.event_log import set_up_logging
 from ray_paxos.observability.observer import Observer
-from ray_paxos.observability.report import encode_report
+from ray_paxos.observability.report import RoleReport, encode_report
 from ray_paxos.observability.settings import ObservingSettings
+from ray_paxos.observability.wall_time import wall_ms
 from ray_paxos.storage.cluster_version import read_cluster_version
 from ray_paxos.storage.disk import LocalDisk
 from ray_paxos.storage.identity import Identity
@@ -77,11 +78,6 @@ ROUNDS_MAX = 16
 def boot_time_ns() -> int:
     """Nanoseconds since boot, suspends included: the one clock that roles see."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
-def wall_clock_ms() -> int:
-    """Milliseconds since 1970, for people: what anything does never depends on it."""
-    return time.time_ns() // 1_000_000
 
 
 def member_folder(spec: ClusterSpec, member: str) -> Path:
@@ -154,7 +150,7 @@ class Shell:
     def state(self) -> dict[str, Any]:
         """What this role is doing, as plain data."""
         opened = self.serving_role()
-        with self._turn:
+        with self.looking():
             state = self.role_state
             described = self._describe_groups(opened) if opened is not None else {}
         return {
@@ -169,9 +165,9 @@ class Shell:
             "groups": described,
         }
 
-    def report(
-        self, events_after: int = 0, with_slow: bool = False
-    ) -> tuple[dict[str, Any], bytes]:
+    def told(
+        self, events_after: int = 0, *, with_slow: bool = False
+    ) -> tuple[dict[str, Any], RoleReport]:
         """What this role is doing, and what it has counted.
 
         Args:
@@ -179,12 +175,19 @@ class Shell:
             with_slow: Whether what was slow is wanted, too.
 
         Returns:
-            As of `state`; and an encoded `RoleReport`.
+            As of `state`; and its report.
         """
         state = self.state()
+        if state["phase"] == RolePhase.SERVING.value:
+            self._observer.keep_groups({*state["groups"], *state["stopped_groups"]})
         report = self._observer.report(
             state["incarnation"], events_after=events_after, with_slow=with_slow
         )
+        return state, report
+
+    def report(self, events_after: int, with_slow: bool) -> tuple[dict[str, Any], bytes]:
+        """As `told`, with the report encoded: for those who ask by a call."""
+        state, report = self.told(events_after, with_slow=with_slow)
         return state, encode_report(report)
 
     def set_gauge(self, metric: Metric, value: float, label: str = "") -> None:
@@ -238,6 +241,16 @@ class Shell:
         return encode_state(self.role_state)
 
     # Turns.
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        """The turn, for somebody who handles nothing; what was brought meanwhile is (rule 2)."""
+        try:
+            with self._turn:
+                yield
+        finally:
+            if self._inbox:
+                self.wake()
 
     def hand(self, brought: Delivery | Arrival) -> None:
         """Put something into the inbox; from any thread, which then serves or wakes."""
@@ -420,7 +433,7 @@ class Shell:
             self.role.name.lower(),
             settings,
             clock=self._clock,
-            wall_ms=wall_clock_ms,
+            wall_ms=wall_ms,
             names=names,
         )
 

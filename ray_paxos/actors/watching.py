@@ -29,7 +29,8 @@ from ray_paxos.cluster import Cluster
 from ray_paxos.errors import ClusterError, ClusterNotFoundError
 from ray_paxos.observability.cluster_view import ClusterView
 from ray_paxos.observability.cluster_watch import ClusterWatch
-from ray_paxos.observability.group_views import Answer
+from ray_paxos.observability.report import Answer
+from ray_paxos.observability.wall_time import wall_ms
 
 LOOK_TIMEOUT_S = 2.0
 CONNECT_TIMEOUT_S = 20.0
@@ -110,7 +111,7 @@ class Watching:
             answers = {key: each for key, each in answers.items() if key[0] not in self._gone}
         self._has_silent = bool(silent)
         self._watch.members = {member: self._roster.ids[member] for member, _ in answers}
-        return self._watch.take(answers, self._nodes, time.time_ns() // 1_000_000)
+        return self._watch.take(answers, self._nodes, wall_ms())
 
     def _ask(self) -> dict[Key, Answer]:
         members = [name for name in self._roster.ids if name not in self._gone]

@@ -95,25 +95,14 @@ def connect_to(cluster: str, address: str | None) -> Watcher:
     from ray_paxos.dashboard.target import ClusterTarget
     from ray_paxos.dashboard.watcher import Watcher
 
-    watcher = Watcher(partial(ClusterTarget, cluster, address, read_token))
+    watcher = Watcher(partial(ClusterTarget, cluster, address))
     try:
         watcher.hello()
     except BaseException:
+        # Also an interrupt while it connects: its process must not be left behind.
         watcher.close()
         raise
     return watcher
-
-
-def read_token() -> str | None:
-    """The token that this process shows to its Ray cluster; None where that asks for none."""
-    from ray._private.authentication import http_token_authentication as http
-    from ray._private.authentication.authentication_utils import is_token_auth_enabled
-
-    if not is_token_auth_enabled():
-        return None
-    headers: dict[str, str] = http.get_auth_headers_if_auth_enabled({})
-    shown = {name.lower(): value for name, value in headers.items()}["authorization"]
-    return shown.removeprefix("Bearer ").strip()
 
 
 def _tell(cluster: str, url: str, asks_for_token: bool, as_json: bool) -> None:

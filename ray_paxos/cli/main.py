@@ -17,8 +17,9 @@ from ray_paxos.cli.members import members
 from ray_paxos.cli.metrics import alerts, grafana
 from ray_paxos.cli.recover import unsafe_recover
 from ray_paxos.cli.restore import restore
-from ray_paxos.cli.running_cluster import checkpoint, status
+from ray_paxos.cli.running_cluster import checkpoint
 from ray_paxos.cli.slow import slow
+from ray_paxos.cli.status import status
 from ray_paxos.cli.top import top
 
 

@@ -93,7 +93,8 @@ def alerts(
 
     Name the file under rule_files in Prometheus' configuration: ray-paxos alerts > rules.yml
 
-    Without a Prometheus nobody is told; ray-paxos status shows the same troubles.
+    Without a Prometheus nobody is told; ray-paxos status and ray-paxos top show the same troubles
+    to whoever looks, but for elections that come too often and slow fsyncs.
     """
     with statuses():
         for option, number in (("--fsync-ms", fsync_ms), ("--hold-scale", hold_scale)):

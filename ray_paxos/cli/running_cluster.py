@@ -1,4 +1,4 @@
-"""`ray-paxos status` and `ray-paxos checkpoint`: ask a running cluster, by its name.
+"""What commands that ask a running cluster share, and `ray-paxos checkpoint`.
 
 Ray takes a second to import, which only these commands need: it is imported in them.
 """
@@ -15,48 +15,15 @@ import click
 
 from ray_paxos.cli.help_text import CLUSTER_FAILED, epilog
 from ray_paxos.cli.statuses import statuses
-from ray_paxos.cli.tables import is_terminal, show_table
 
 if TYPE_CHECKING:
-    from ray_paxos.cluster import Cluster, ClusterStatus
+    from ray_paxos.cluster import Cluster
     from ray_paxos.observability.cluster_view import ClusterView
 
 COMPARED_S = 1.0
 
 address_option = click.option("--address", metavar="ADDRESS", help="Of the Ray cluster: HOST:PORT.")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-
-
-@click.command(
-    epilog=epilog(
-        "status demo", "status demo --json", "status demo --group 1", failed=CLUSTER_FAILED
-    )
-)
-@click.argument("cluster")
-@click.option("--group", type=int, help="One group's detail only.")
-@json_option
-@address_option
-def status(cluster: str, group: int | None, as_json: bool, address: str | None) -> None:
-    """Show the members of a running cluster, its groups, and what is wrong with it.
-
-    `ray-paxos top` shows it again and again.
-    """
-    with statuses():
-        running = open_to_watch(cluster, address)
-        view = view_of(running, is_compared=group is not None)
-        if group is not None:
-            _show_group(view, group, as_json)
-            return
-        from ray_paxos.cli.status_view import document_of
-
-        found = running.status()
-        if as_json:
-            click.echo(json.dumps(document_of(found, view), indent=1))
-        elif is_terminal():
-            _show(found, view)
-        else:
-            for line in status_lines(found, view):
-                click.echo(line)
 
 
 @click.command(
@@ -89,76 +56,6 @@ def checkpoint(
         for name in running.members:
             through = f"instance {made[name]:,}" if name in made else "does not answer"
             click.echo(f"{name}  {through}")
-
-
-def status_lines(found: ClusterStatus, view: ClusterView) -> list[str]:
-    """A cluster's status for a person, what is wrong first."""
-    from ray_paxos.cli.status_view import other_alarms, rates_line, risk_lines
-
-    lines = [f"cluster {found.cluster} ({found.cluster_id})"]
-    lines += [f"  ! {line}" for line in risk_lines(view)]
-    lines += [f"  ! {alarm}" for alarm in other_alarms(found, view)]
-    lines.append(rates_line(view))
-    for member in found.members:
-        phases = ", ".join(f"{name} {role.phase}" for name, role in member.roles.items())
-        lines.append(f"member {member.name}: {phases}")
-    for group in found.groups:
-        lines.append(f"group {group.group}, master {group.master or 'none'}")
-        for name, position in group.positions.items():
-            lines.append(
-                f"  {name}  applied {position.applied_through:,} (lag {position.lag:,}), "
-                f"on disk {position.durable_through:,}, log from {position.log_floor:,}, "
-                f"checkpoint {position.checkpoint:,}"
-            )
-    return lines
-
-
-def _show_group(view: ClusterView, number: int, as_json: bool) -> None:
-    """One group; raises ConfigurationError where there is none of that number."""
-    from ray_paxos.cli.top import picture
-    from ray_paxos.cli.top_options import TopOptions, group_of
-
-    group_of(view, number)
-    if as_json:
-        plain = next(each for each in view.to_dict()["groups"] if each["group"] == number)
-        click.echo(json.dumps(plain, indent=1))
-    else:
-        click.echo(picture(view, TopOptions(group=number)), nl=False, color=True)
-
-
-def _show(found: ClusterStatus, view: ClusterView) -> None:
-    """The same as tables."""
-    from ray_paxos.cli.status_view import other_alarms, rates_line, risk_lines
-
-    click.echo(f"cluster {found.cluster} ({found.cluster_id})")
-    for alarm in (*risk_lines(view), *other_alarms(found, view)):
-        click.secho(f"  ! {alarm}", fg="red")
-    click.echo(rates_line(view))
-    click.echo()
-    roles = sorted({name for member in found.members for name in member.roles})
-    rows = [
-        (member.name, *(member.roles[role].phase if role in member.roles else "" for role in roles))
-        for member in found.members
-    ]
-    show_table(("member", *roles), rows, styles={"serving": "green", "stopped": "bold red"})
-    click.echo()
-    columns = ("group", "master", "member", "applied", "lag", "on disk", "log from", "checkpoint")
-    show_table(
-        columns,
-        [
-            (
-                group.group,
-                group.master or "none",
-                name,
-                *(f"{position.applied_through:,}", f"{position.lag:,}"),
-                *(f"{position.durable_through:,}", f"{position.log_floor:,}"),
-                f"{position.checkpoint:,}",
-            )
-            for group in found.groups
-            for name, position in group.positions.items()
-        ],
-        styles={"none": "bold red"},
-    )
 
 
 def connect_to(cluster: str, address: str | None) -> Cluster:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 import click
 
@@ -15,17 +14,20 @@ from ray_paxos.cli import running_cluster
 from ray_paxos.cli.help_text import epilog
 from ray_paxos.cli.running_cluster import address_option, json_option
 from ray_paxos.cli.statuses import Damage, WrongUse, statuses
-from ray_paxos.observability.group_health import numbers
+from ray_paxos.observability.report import Answers
 from ray_paxos.observability.settings import ObservingSettings
-from ray_paxos.observability.slow_report import (
-    Answers,
-    LooseStep,
-    SlowCommand,
-    SlowReport,
-    SlowVote,
-    slow_report,
+from ray_paxos.observability.slow_report import slow_report
+from ray_paxos.observability.slow_view import LooseStep, SlowCommand, SlowReport, SlowVote
+from ray_paxos.observability.slow_words import instances_text
+from ray_paxos.observability.text import (
+    bytes_text,
+    clock_text,
+    count_text,
+    milliseconds_text,
+    numbers,
+    printable,
 )
-from ray_paxos.observability.slow_words import count_text, instances_text, ms_text
+from ray_paxos.observability.wall_time import wall_ms
 
 COUNT_MAX = 10_000
 _UNITS_MS = {"ms": 1.0, "s": 1_000.0}
@@ -111,7 +113,7 @@ def slow(
             }
             click.echo(json.dumps(document, indent=1))
         else:
-            for line in slow_lines(cluster, found, notes):
+            for line in slow_lines(cluster, found, notes, wall_ms()):
                 click.echo(line)
         if found.is_silent:
             raise Damage(f"no role of cluster {cluster} answered")
@@ -136,54 +138,62 @@ def notes_on(observing: ObservingSettings, over_ms: float | None) -> list[str]:
     if not observing.is_on:
         return [f"the cluster remembers nothing: set observability.enabled to true {again}"]
     if over_ms is not None and over_ms < observing.slow_ms:
+        slow = milliseconds_text(observing.slow_ms)
         return [
-            f"commands faster than {ms_text(observing.slow_ms)} are not remembered: for those set "
+            f"commands faster than {slow} are not remembered: for those set "
             f"observability.slow_ms to {over_ms:g} {again}"
         ]
     return []
 
 
-def slow_lines(cluster: str, found: SlowReport, notes: list[str]) -> list[str]:
-    """What was slow, for a person."""
+def slow_lines(cluster: str, found: SlowReport, notes: list[str], now_ms: int) -> list[str]:
+    """What was slow, for a person.
+
+    Args:
+        cluster: Its name.
+        found: That.
+        notes: What is not shown, as `notes_on` says.
+        now_ms: The time, in milliseconds since 1970.
+    """
     count = len(found.commands)
     shown = f"{count_text(count, 'slow command')}, the newest first" if count else "no slow command"
     lines = [f"cluster {cluster}: {shown}"]
     lines += [f"  ! {note}" for note in notes]
     lines += [f"  ! {role} told nothing: {why}" for role, why in found.silent.items()]
     for command in found.commands:
-        lines += ["", *_command_lines(command)]
+        lines += ["", *_command_lines(command, now_ms)]
     if found.steps:
         lines += ["", "slow steps that belong to no command that is remembered:"]
-        lines += map(_step_line, found.steps)
-    return lines
+        lines += [_step_line(step, now_ms) for step in found.steps]
+    # Names of machines, and errors, are texts of users.
+    return [printable(line) for line in lines]
 
 
-def _command_lines(command: SlowCommand) -> list[str]:
+def _command_lines(command: SlowCommand, now_ms: int) -> list[str]:
     votes = f" ({', '.join(map(_vote_text, command.votes))})" if command.votes else ""
-    applies = [f"{member} {ms_text(taken)}" for member, taken in command.apply_ms.items()]
+    applies = [f"{member} {milliseconds_text(taken)}" for member, taken in command.apply_ms.items()]
     applied = f" (applying: {', '.join(applies)})" if applies else ""
     machine = f"machine {command.machine}" if command.machine else "no machine"
+    at = clock_text(command.at_ms, now_ms, has_ms=True)
+    commands = count_text(command.commands, "command")
+    queue, accept, chosen = map(
+        milliseconds_text, (command.queue_ms, command.accept_ms, command.chosen_ms)
+    )
     return [
-        f"{_when(command.at_ms)}  {ms_text(command.total_ms)}  group {command.group}, instance "
+        f"{at}  {milliseconds_text(command.total_ms)}  group {command.group}, instance "
         f"{command.instance_id:,}, master {command.master}",
-        f"    {count_text(command.commands, 'command')}, {command.byte_count:,} bytes, {machine}",
-        f"    queue {ms_text(command.queue_ms)} > accept {ms_text(command.accept_ms)}{votes} > "
-        f"apply and answer {ms_text(command.chosen_ms)}{applied}",
+        f"    {commands}, {bytes_text(command.byte_count)}, {machine}",
+        f"    queue {queue} > accept {accept}{votes} > apply and answer {chosen}{applied}",
         f"    {command.culprit}",
     ]
 
 
 def _vote_text(vote: SlowVote) -> str:
-    disk = f", disk {ms_text(vote.fsync_ms)}" if vote.fsync_ms is not None else ""
-    return f"{vote.member} {ms_text(vote.vote_ms)}{disk}"
+    disk = f", disk {milliseconds_text(vote.fsync_ms)}" if vote.fsync_ms is not None else ""
+    return f"{vote.member} {milliseconds_text(vote.vote_ms)}{disk}"
 
 
-def _step_line(step: LooseStep) -> str:
-    what = f"{step.what} {ms_text(step.duration_ms)}"
-    return f"{_when(step.at_ms)}  {what} at {step.member}: {instances_text(step.instances)}"
-
-
-def _when(at_ms: int) -> str:
-    """By the clock of whoever looks."""
-    text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms // 1_000))
-    return f"{text}.{at_ms % 1_000:03d}"
+def _step_line(step: LooseStep, now_ms: int) -> str:
+    what = f"{step.what} {milliseconds_text(step.duration_ms)}"
+    at = clock_text(step.at_ms, now_ms, has_ms=True)
+    return f"{at}  {what} at {step.member}: {instances_text(step.instances)}"

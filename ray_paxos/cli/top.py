@@ -11,8 +11,10 @@ picture 28 ms of processor here and 8 ms at the members together, done after 61 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import shutil
 import sys
 import time
@@ -25,16 +27,19 @@ import click
 from ray_paxos.cli.help_text import epilog
 from ray_paxos.cli.running_cluster import address_option, open_to_watch
 from ray_paxos.cli.statuses import statuses
-from ray_paxos.cli.top_options import SORTS, TopOptions, group_of
+from ray_paxos.cli.top_options import SORTS, TopOptions, group_of, shown_view
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from ray_paxos.observability.cluster_view import ClusterView
 
 INTERVAL_MAX_S = 3_600.0
 PLAIN_WIDTH = 160
 UNHEALTHY = "unhealthy"
+USUAL_SCREEN = b"\x1b[?1049l\x1b[?25h"
+"""With a cursor, for the shell while this stands."""
+OTHER_SCREEN = b"\x1b[?1049h\x1b[?25l"
 
 Looking: TypeAlias = Callable[[], "ClusterView"]
 
@@ -65,15 +70,22 @@ def _checked_interval(context: click.Context, option: click.Parameter, value: fl
 )
 @click.option("--once", is_flag=True, help="One picture, of two looks, and end.")
 @click.option("--count", type=click.IntRange(min=1), help="So many pictures, and end.")
-@click.option("--group", type=int, help="Show this group's detail.")
+@click.option("--group", type=int, help="Show this group's detail only.")
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
     default=SORTS[0],
     show_default=True,
-    help="By what groups and members are sorted; those that are not well come first.",
+    help="By what groups and members are sorted, as far as they have it; those that are not well "
+    "come first.",
 )
-@click.option("--filter", "text", metavar="TEXT", default="", help="Only what contains this text.")
+@click.option(
+    "--filter",
+    "text",
+    metavar="TEXT",
+    default="",
+    help="Only members, groups and events that contain this text.",
+)
 @click.option("--only", type=click.Choice([UNHEALTHY]), help="Only what is not well.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a look, each in a line.")
 @address_option
@@ -96,13 +108,12 @@ def top(
     with statuses():
         look = looking_at(cluster, address)
         pictures = 1 if once else count
-        if as_json:
-            _print_documents(look, interval_s, pictures)
-            return
         options = TopOptions(
             sort=sort, filter=text, is_unhealthy_only=only == UNHEALTHY, group=group
         )
-        if once or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if as_json:
+            _print_documents(look, options, interval_s, pictures)
+        elif once or not (sys.stdin.isatty() and sys.stdout.isatty()):
             _print_pictures(look, options, interval_s, pictures)
         else:
             _show_live(look, options, interval_s, pictures)
@@ -123,12 +134,15 @@ def looking_at(cluster: str, address: str | None) -> Looking:
 # Without a terminal.
 
 
-def _print_documents(look: Looking, interval_s: float, count: int | None) -> None:
-    look()
+def _print_documents(
+    look: Looking, options: TopOptions, interval_s: float, count: int | None
+) -> None:
+    """Print one document a look, after the first look, likewise."""
+    shown_view(look(), options)
     made = 0
     while count is None or made < count:
         time.sleep(interval_s)
-        click.echo(json.dumps(look().to_dict()))
+        click.echo(json.dumps(shown_view(look(), options).to_dict()))
         made += 1
 
 
@@ -150,12 +164,10 @@ def _print_pictures(
 
 def picture(view: ClusterView, options: TopOptions) -> str:
     """One picture as text: plain where standard output is no terminal, and as long as it gets."""
-    from ray_paxos.cli.top_view import frame
-
     console = new_console()
     options = replace(options, is_ascii=_is_ascii(console))
     with console.capture() as capture:
-        console.print(frame(view, options, width=console.width))
+        console.print(_shown(view, options, console, console.width))
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
@@ -175,6 +187,16 @@ def _is_ascii(console: Console) -> bool:
     return not console.encoding.startswith("utf")
 
 
+def _shown(
+    view: ClusterView, options: TopOptions, console: Console, width: int, height: int | None = None
+) -> RenderableType:
+    """What is drawn, with "?" for each character that the output's encoding does not have."""
+    from ray_paxos.cli.encodable import Encodable
+    from ray_paxos.cli.top_view import frame
+
+    return Encodable(frame(view, options, width=width, height=height), console.encoding)
+
+
 # On a terminal.
 
 
@@ -183,7 +205,6 @@ def _show_live(look: Looking, options: TopOptions, interval_s: float, count: int
 
     from ray_paxos.cli.keys import Keys
     from ray_paxos.cli.top_controls import Left, press
-    from ray_paxos.cli.top_view import frame
 
     console = new_console()
     options = replace(options, has_keys=True, is_ascii=_is_ascii(console))
@@ -197,11 +218,20 @@ def _show_live(look: Looking, options: TopOptions, interval_s: float, count: int
             # It was dropped meanwhile.
             options = replace(options, group=None)
         size = console.size
-        live.update(frame(view, options, width=size.width, height=size.height), refresh=True)
+        live.update(_shown(view, options, console, size.width, size.height), refresh=True)
+
+    def write(sequence: bytes) -> None:
+        # A signal's handler may have broken into the console's own writing.
+        with contextlib.suppress(OSError):
+            os.write(sys.stdout.fileno(), sequence)
 
     made = 1
     with (
-        Keys(sys.stdin.fileno()) as keys,
+        Keys(
+            sys.stdin.fileno(),
+            on_stop=lambda: write(USUAL_SCREEN),
+            on_continue=lambda: write(OTHER_SCREEN),
+        ) as keys,
         Live(console=console, screen=True, auto_refresh=False, transient=True) as live,
     ):
         try:

@@ -10,18 +10,19 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from ray_paxos.cli.top_options import TopOptions
-from ray_paxos.cli.top_text import (
+from ray_paxos.cli.top_options import TopOptions, state_text
+from ray_paxos.observability.cluster_view import ClusterView, GroupView, Health, MemberView
+from ray_paxos.observability.group_health import risks
+from ray_paxos.observability.text import (
     bytes_text,
     clock_text,
     count_text,
     duration_text,
+    groups_text,
     milliseconds_text,
     printable,
     rate_text,
 )
-from ray_paxos.observability.cluster_view import ClusterView, GroupView, Health, MemberView
-from ray_paxos.observability.group_health import numbers
 
 WIDE = 120
 """From so many columns on there is room for more of them."""
@@ -47,20 +48,14 @@ HELP = (
 
 def wrong_lines(view: ClusterView) -> list[tuple[str, str]]:
     """What is wrong, and since when, each with the style of its mark; the gravest first."""
-    by_risk: dict[tuple[int, str], list[GroupView]] = {}
-    for group in view.groups:
-        if group.health is not Health.OK:
-            by_risk.setdefault((-group.health.rank, group.risk), []).append(group)
     lines = []
     for member in view.members:
         if not member.is_up:
             lines.append((down_text(view, member), "bold red"))
-    for _, found in sorted(by_risk.items()):
-        first = found[0]
-        since = since_text(view, min(group.since_ms for group in found))
-        which = f"group{'s' if len(found) > 1 else ''} {numbers(g.group for g in found)}"
-        text = f"{which}: {first.health.value} {since}. {first.risk}"
-        lines.append((text, STYLES[first.health]))
+    for health, risk, groups, since_ms in risks(view.groups):
+        since = since_text(view, since_ms)
+        text = f"{groups_text(groups)}: {health.value} {since}. {risk}"
+        lines.append((text, STYLES[health]))
     for member in view.members:
         if member.is_up:
             lines += [(f"{member.name}: {alarm}", "yellow") for alarm in member.alarms]
@@ -70,7 +65,7 @@ def wrong_lines(view: ClusterView) -> list[tuple[str, str]]:
 def down_text(view: ClusterView, member: MemberView) -> str:
     """Since when a member is down, why, and where it votes."""
     since = since_text(view, member.down_since_ms)
-    votes = f" It votes in {_groups_text(member.votes_in)}." if member.votes_in else ""
+    votes = f" It votes in {groups_text(member.votes_in)}." if member.votes_in else ""
     missing = {name: role for name, role in member.roles.items() if role.phase != "serving"}
     reason = next((role.reason for role in missing.values() if role.reason), "")
     if len(missing) < len(member.roles):
@@ -79,10 +74,6 @@ def down_text(view: ClusterView, member: MemberView) -> str:
     else:
         what = f"{member.name} is down {since}"
     return f"{what}{f': {reason}' if reason else ''}.{votes}"
-
-
-def _groups_text(groups: Sequence[int]) -> str:
-    return f"group{'s' if len(groups) != 1 else ''} {numbers(groups)}"
 
 
 def since_text(view: ClusterView, since_ms: int | None) -> str:
@@ -131,16 +122,12 @@ def members_table(view: ClusterView, members: Sequence[MemberView], width: int) 
 
 
 def _state_text(member: MemberView) -> Text:
-    phases = {role.phase for role in member.roles.values()}
-    if member.is_up:
-        return Text("up", "green") if not member.alarms else Text("up, alarm", "yellow")
-    if phases == {"gone"}:
-        return Text("DOWN", "bold red")
-    return Text("PARTLY DOWN" if "serving" in phases else "NOT SERVING", "bold red")
+    style = ("yellow" if member.alarms else "green") if member.is_up else "bold red"
+    return Text(state_text(member), style)
 
 
 def _roles_text(member: MemberView) -> Text:
-    """`proposer acceptor learner checkpointer`, each by its letter; small where it is not there."""
+    """`PALC`, a letter for each role; a small one where it does not serve, `-` where it is gone."""
     text = Text()
     for name, role in member.roles.items():
         if role.phase == "serving":

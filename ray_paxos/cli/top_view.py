@@ -17,12 +17,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.text import Text
 
-from ray_paxos.cli.top_options import TopOptions, group_of, shown_groups, shown_members
+from ray_paxos.cli.top_options import (
+    TopOptions,
+    group_of,
+    group_order,
+    member_order,
+    shown_events,
+    shown_groups,
+    shown_members,
+)
+from ray_paxos.cli.top_sparkline import sparkline
 from ray_paxos.cli.top_tables import (
     HELP,
     STYLES,
@@ -34,18 +44,18 @@ from ray_paxos.cli.top_tables import (
     since_text,
     wrong_lines,
 )
-from ray_paxos.cli.top_text import (
+from ray_paxos.observability.cluster_view import ClusterView, GroupView, Health
+from ray_paxos.observability.event_record import EventRecord
+from ray_paxos.observability.text import (
     clock_text,
     count_text,
     milliseconds_text,
     printable,
     rate_text,
-    sparkline,
 )
-from ray_paxos.observability.cluster_view import ClusterView, GroupView, Health
-from ray_paxos.observability.event_record import EventRecord
 
 EVENTS_SHOWN = 8
+EVENTS_OF_GROUP_SHOWN = 30
 WRONG_SHOWN = 8
 GROUPS_MIN = 3
 KEYS = "q quit   s sort   / filter   u unhealthy only   up, down choose   enter detail   h help"
@@ -196,11 +206,12 @@ def _add_overview(parts: _Parts) -> None:
     view, options = parts.view, parts.options
     _add_wrong(parts)
     members = shown_members(view, options)
-    parts.add_title(f"members ({len(view.members)})")
+    how = _how(options, member_order(options), len(members), len(view.members))
+    parts.add_title(f"members ({how})")
     shown = members[: parts.fits(len(members) + 1)]
     parts.add(members_table(view, shown, parts.width), len(shown) + 1)
     groups = shown_groups(view, options)
-    events = _events_shown(view.events, options)
+    events = list(islice(shown_events(view, options), EVENTS_SHOWN))
     # Events get what the groups leave, and a few lines in any case.
     reserved = 0 if parts.left is None else min(len(events), EVENTS_SHOWN, parts.left // 4) + 2
     _add_groups(parts, groups, reserved)
@@ -222,12 +233,18 @@ def _add_wrong(parts: _Parts) -> None:
         parts.add(Text(f"! and {len(wrong) - limit:,} more"), 1)
 
 
-def _add_groups(parts: _Parts, groups: Sequence[GroupView], reserved: int) -> None:
-    view, options = parts.view, parts.options
-    what = [f"sorted by {options.sort}"]
+def _how(options: TopOptions, order: str, shown: int, count: int) -> str:
+    """How many are shown, in which order, and what is left out."""
+    what = [f"sorted by {order}"]
     what += [f"with {options.filter!r}"] if options.filter else []
     what += ["not well only"] if options.is_unhealthy_only else []
-    parts.add_title(f"groups ({len(groups):,} of {len(view.groups):,}; {', '.join(what)})")
+    return f"{shown:,} of {count:,}; {', '.join(what)}"
+
+
+def _add_groups(parts: _Parts, groups: Sequence[GroupView], reserved: int) -> None:
+    view, options = parts.view, parts.options
+    how = _how(options, group_order(options), len(groups), len(view.groups))
+    parts.add_title(f"groups ({how})")
     room = len(groups)
     if parts.left is not None:
         room = max(min(parts.left - reserved - 1, room), min(GROUPS_MIN, room, parts.left - 1))
@@ -247,14 +264,6 @@ def _first_shown(groups: Sequence[GroupView], chosen: int | None, room: int) -> 
     """From which one on they are shown, so that the chosen one is among them."""
     position = next((i for i, group in enumerate(groups) if group.group == chosen), 0)
     return max(0, position - room + 1)
-
-
-def _events_shown(events: Sequence[EventRecord], options: TopOptions) -> list[EventRecord]:
-    text = options.filter.lower()
-    if not text:
-        return list(events[:EVENTS_SHOWN])
-    found = (each for each in events if text in f"{each.member} {each.text}".lower())
-    return [each for _, each in zip(range(EVENTS_SHOWN), found, strict=False)]
 
 
 def _add_events(parts: _Parts, events: Sequence[EventRecord]) -> None:
@@ -299,4 +308,4 @@ def _add_detail(parts: _Parts, group: GroupView) -> None:
     for name, position in group.positions.items():
         if position.stopped:
             parts.add(Text(printable(f"! {name} stopped: {position.stopped}")), 2)
-    _add_events(parts, [each for each in view.events if each.group == group.group][:30])
+    _add_events(parts, list(islice(shown_events(view, parts.options), EVENTS_OF_GROUP_SHOWN)))

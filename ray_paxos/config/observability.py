@@ -17,7 +17,8 @@ class ObservabilityConfiguration(Section):
 
     enabled: bool = Field(
         _OBSERVING.is_on,
-        description="Whether anything is; logs are written anyway.",
+        description="Whether anything is counted, timed and remembered; logs are written in any "
+        "case.",
         json_schema_extra={"allowed": "true or false"},
     )
     metrics: bool = Field(

@@ -234,10 +234,9 @@ class Learner:
         return self._catch_up.known_through
 
     @property
-    def segment_sizes(self) -> tuple[int, int]:
-        """(segments of the log, bytes of their values)."""
-        segments = self._state.sealing.segments
-        return len(segments), sum(each.byte_count for each in segments)
+    def segment_count(self) -> int:
+        """How many segments the log has."""
+        return len(self._state.sealing.segments)
 
     @property
     def is_full(self) -> bool:

@@ -3,14 +3,15 @@
 Rules:
 
 1. Where the Ray cluster asks for a token, every request has to show it: by `Authorization: Bearer`,
-   or by a cookie. The page asks a person for it once; `?token=` is taken for the cookie, and out of
-   the address.
+   or by a cookie. A person gives it once, to a script that shows it in that header for the cookie:
+   what stands in an address may stay in the browser's history. `?token=` is for links only; it is
+   taken for the cookie likewise, and out of the address.
 2. The cookie is made from the token and does not tell it: browsers send cookies of one host to all
    of its ports, and the token lets whoever has it run programs.
 3. The `Host` of a request is one of ours, or an address: another site's name that was made to point
    here is refused (DNS rebinding).
 4. Only GET and HEAD. Nothing of other sites is loaded, no script stands in the page itself, and no
-   other site may frame it.
+   other site may frame it. No form is ever sent.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from yarl import URL
 
 COOKIE = "ray_paxos_"
 METHODS = ("GET", "HEAD")
+SIGN_IN = "/static/sign_in.js"
+"""The script of the form that asks for the token: the one thing that is given without it."""
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -66,7 +69,10 @@ class Access:
             if refusal is not None:
                 return refusal
             try:
-                return await handler(request)
+                response = await handler(request)
+                if request.path == "/":
+                    self._give_pass(request, response)
+                return response
             except web.HTTPException as error:
                 return problem(error.status, error.reason)
 
@@ -84,7 +90,7 @@ class Access:
             response.headers["Allow"] = ", ".join(METHODS)
             return response
         token = self._token()
-        if token is None:
+        if token is None or request.path == SIGN_IN:
             return None
         given = request.query.get("token")
         if given is not None and request.path == "/":
@@ -102,11 +108,14 @@ class Access:
         return True
 
     def _is_shown(self, request: web.Request, token: str) -> bool:
-        authorization = request.headers.get("Authorization", "")
-        scheme, _, shown = authorization.partition(" ")
-        if scheme.lower() == "bearer" and _is_same(shown.strip(), token):
-            return True
-        return _is_same(request.cookies.get(self._cookie, ""), self._pass(token))
+        cookie = request.cookies.get(self._cookie, "")
+        return _is_in_header(request, token) or _is_same(cookie, self._pass(token))
+
+    def _give_pass(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Give the cookie to whoever showed the token itself."""
+        token = self._token()
+        if token is not None and _is_in_header(request, token):
+            self._set_cookie(request, response, token)
 
     def _exchange(self, request: web.Request, given: str, token: str) -> web.Response:
         if not _is_same(given.strip(), token):
@@ -116,6 +125,10 @@ class Access:
             text=_page("Signed in", '<p><a href="/">Go on to the page</a></p>', refreshes=True),
             content_type="text/html",
         )
+        self._set_cookie(request, response, token)
+        return response
+
+    def _set_cookie(self, request: web.Request, response: web.StreamResponse, token: str) -> None:
         response.set_cookie(
             self._cookie,
             self._pass(token),
@@ -124,7 +137,6 @@ class Access:
             secure=request.secure,
             path="/",
         )
-        return response
 
     def _pass(self, token: str) -> str:
         what = f"ray_paxos dashboard of {self._cluster}"
@@ -164,6 +176,11 @@ def _host_name(host: str) -> str | None:
     return found.lower().rstrip(".") if found else None
 
 
+def _is_in_header(request: web.Request, token: str) -> bool:
+    scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and _is_same(shown.strip(), token)
+
+
 def _is_same(shown: str, wanted: str) -> bool:
     """Compare in a time that does not tell how much is right."""
     # What was sent may be no UTF-8, which aiohttp keeps as lone surrogates.
@@ -181,7 +198,10 @@ def _page(title: str, body: str, *, refreshes: bool = False) -> str:
 
 _FORM = (
     "<p>This Ray cluster asks for its token: what is in <code>~/.ray/auth_token</code> or "
-    "<code>$RAY_AUTH_TOKEN</code> where the page is served.</p><p><strong>{why}</strong></p>"
-    '<form method="get" action="/"><label>Token <input type="password" name="token" required '
-    'autofocus autocomplete="off"></label> <button>Show the page</button></form>'
+    "<code>$RAY_AUTH_TOKEN</code> where the page is served.</p>"
+    '<p><strong id="problem" role="alert">{why}</strong></p>'
+    '<form id="sign-in"><label>Token <input id="token" type="password" required autofocus '
+    'autocomplete="off"></label> <button>Show the page</button></form>'
+    f'<script src="{SIGN_IN}"></script>'
 )
+"""The field has no name: without the script nothing of it is sent either."""

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ray_paxos.dashboard.collector import Seen
-from ray_paxos.dashboard.summary import summarize
-from ray_paxos.observability.cluster_view import ClusterView, GroupView
+from ray_paxos.dashboard.summary import SIGNS, gravest_first, is_served, meaning, summarize
+from ray_paxos.observability.cluster_view import ClusterView, GroupView, Health
 from ray_paxos.observability.event_record import EventRecord
 
 EVENTS_MAX = 200
@@ -37,7 +37,7 @@ GROUP_COLUMNS = (
     "commands_per_s",
     "since_ms",
 )
-SPAN_COLUMNS = ("end_ms", "seconds", "commands_per_s", "p50_ms", "p99_ms")
+SPAN_COLUMNS = ("end_ms", "commands_per_s", "p50_ms", "p99_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,9 @@ class Encoded:
 
 def encode(document: dict[str, Any]) -> Encoded:
     """Encode a document."""
-    plain = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    # A path that is no UTF-8, as a reason may have one, comes as lone surrogates.
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    plain = text.encode(errors="replace")
     is_long = len(plain) >= COMPRESSED_FROM_BYTES
     compressed = gzip.compress(plain, COMPRESSION_LEVEL, mtime=0) if is_long else None
     return Encoded(plain, compressed, hashlib.blake2b(plain, digest_size=12).hexdigest())
@@ -75,7 +77,9 @@ def view_document(seen: Seen, interval_s: float) -> dict[str, Any]:
 
 def group_document(view: ClusterView, group: GroupView) -> dict[str, Any]:
     """All about one group."""
-    return {"at_ms": view.at_ms, **asdict(group), "health": group.health.value}
+    health = group.health
+    plain = {**asdict(group), "health": health.value}
+    return {"at_ms": view.at_ms, **plain, **_words(health)}
 
 
 def find_group(view: ClusterView, number: int) -> GroupView | None:
@@ -87,12 +91,13 @@ def _plain_view(view: ClusterView) -> dict[str, Any]:
     return {
         "at_ms": view.at_ms,
         "cluster": view.cluster,
-        "cluster_id": view.cluster_id,
         "commands_per_s": view.commands_per_s,
         "p50_ms": view.p50_ms,
         "p99_ms": view.p99_ms,
         "hops_p99_ms": {hop: _short(ms) for hop, ms in view.hops_p99_ms.items()},
         "members": [asdict(member) for member in view.members],
+        "healths": {health.value: _words(health) for health in reversed(gravest_first())},
+        "groups_served": sum(is_served(group) for group in view.groups),
         "groups": {
             "columns": GROUP_COLUMNS,
             "rows": [_group_row(group) for group in view.groups],
@@ -127,10 +132,14 @@ def _shown_events(events: Sequence[EventRecord]) -> Iterator[EventRecord]:
 
 
 def _group_row(group: GroupView) -> list[Any]:
-    row = [getattr(group, column) for column in GROUP_COLUMNS]
-    row[1] = group.health.value
-    row[9] = _short(group.commands_per_s)
-    return row
+    row = {column: getattr(group, column) for column in GROUP_COLUMNS}
+    row |= {"health": group.health.value, "commands_per_s": _short(group.commands_per_s)}
+    return list(row.values())
+
+
+def _words(health: Health) -> dict[str, str]:
+    """All words that the page has for how a group is; the script has none of its own."""
+    return {"sign": SIGNS[health], "meaning": meaning(health)}
 
 
 def _short(number: float | None) -> float | None:

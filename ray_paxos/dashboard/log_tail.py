@@ -10,8 +10,9 @@ A learner that was started anew holds in memory only what came since: what is ol
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ray_paxos.core.genesis import MachineSpec
@@ -22,7 +23,7 @@ from ray_paxos.errors import ClusterError
 from ray_paxos.storage.log_rows import MachineKinds, describe_row, rows_of
 
 BYTES_MAX = 256_000
-QUESTIONS_MAX = 8
+QUESTIONS_MAX = 10
 LINES_MAX = 200
 COUNT_MAX = 500
 
@@ -66,6 +67,7 @@ class LogTail:
         memory_floor: The lowest instance that it has in memory; what is below is on its disk.
         lines: The newest last.
         left_out: Lines of the instances given that are not among them.
+        left_out_of: The same, by instance.
     """
 
     group: int
@@ -74,10 +76,22 @@ class LogTail:
     memory_floor: int
     lines: tuple[LogLine, ...]
     left_out: int
+    left_out_of: tuple[tuple[int, int], ...] = ()
+
+    def last(self, count: int) -> LogTail:
+        """The same of so many instances from the end only."""
+        end = self.lines[-1].instance_id if self.lines else self.learned_through
+        first = end - count + 1
+        lines = tuple(line for line in self.lines if line.instance_id >= first)
+        left_out_of = tuple(each for each in self.left_out_of if each[0] >= first)
+        left_out = sum(lines_left for _, lines_left in left_out_of)
+        return replace(self, lines=lines, left_out=left_out, left_out_of=left_out_of)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, fit for JSON."""
-        return asdict(self)
+        plain = asdict(self)
+        del plain["left_out_of"]
+        return plain
 
 
 def read_tail(
@@ -100,13 +114,15 @@ def read_tail(
         if found is not None:
             lines = _lines(found.values, kinds)
             shown = lines[-LINES_MAX:]
+            left_out = Counter(line.instance_id for line in lines[:-LINES_MAX])
             return LogTail(
                 group,
                 member,
                 found.learned_through,
                 found.memory_floor,
                 tuple(shown),
-                len(lines) - len(shown),
+                left_out.total(),
+                tuple(left_out.items()),
             )
     raise ClusterError(f"no learner answers for the log of group {group}")
 
@@ -121,10 +137,12 @@ def _ask_for_end(member: str, ask: Ask, count: int) -> LearnReply | None:
         learned = reply.learned_through
         if reply.values and reply.values[-1].instance_id >= learned:
             return reply
+        if reply.values:
+            # About as many as there was room for, and few enough that this ends.
+            count = max(min(len(reply.values), count // 2), count // 4, 1)
         first = max(learned - count + 1, reply.memory_floor, 1)
         if first > learned:
             return reply
-        count = max(count // 4, 1)
         reply = _ask_once(member, ask, first)
     return reply
 

@@ -9,15 +9,14 @@
 
 Each answer of `/api` has an ETag: who names it is told that nothing has changed since (304). An
 error is JSON, `{"error": ...}`: 400 for a malformed number, 404 for what there is not, 503 while
-the cluster does not answer.
+the cluster does not answer, or, with `Retry-After`, while too many logs are being read.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -32,28 +31,16 @@ from ray_paxos.dashboard.documents import (
     group_document,
     view_document,
 )
-from ray_paxos.dashboard.log_tail import COUNT_MAX, LogTail
+from ray_paxos.dashboard.log_tail import COUNT_MAX
+from ray_paxos.dashboard.tails import BusyError, ReadLog, Tails
 from ray_paxos.errors import PaxosError
 
 if TYPE_CHECKING:
     from ray_paxos.observability.cluster_view import GroupView
 
 COUNT = 50
-TAILS_KEPT = 16
-TAILS_AT_ONCE = 2
 DIGITS_MAX = 9
-TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-
-ReadLog = Callable[[int, tuple[str, ...], int], LogTail]
-"""Of a group, from the first of these members that answers, so many instances; blocks."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Tail:
-    """An answer about a log's end, while it is new enough for others."""
-
-    until_s: float
-    task: asyncio.Task[Encoded]
+TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
 class Server:
@@ -67,10 +54,8 @@ class Server:
             read_log: Reads the end of a log.
         """
         self._collector = collector
-        self._read_log = read_log
         self._view: tuple[int, Encoded] | None = None
-        self._tails: dict[tuple[int, int], _Tail] = {}
-        self._reading = asyncio.Semaphore(TAILS_AT_ONCE)
+        self._tails = Tails(read_log, collector.interval_s)
         self._files = _static_files()
 
     def application(self, access: Access) -> web.Application:
@@ -128,10 +113,14 @@ class Server:
             return problem(400, f"count is a number from 1 to {COUNT_MAX}")
 
         async def document(group: GroupView) -> Encoded:
-            return await self._tail(group, count)
+            return await self._tails.end_of(group, count)
 
         try:
             return await self._of_group(request, document)
+        except BusyError as error:
+            response = problem(503, str(error))
+            response.headers["Retry-After"] = str(math.ceil(self._collector.interval_s))
+            return response
         except PaxosError as error:
             return problem(503, str(error))
 
@@ -149,27 +138,6 @@ class Server:
         if group is None:
             return problem(404, f"cluster {view.cluster} has no group {number}")
         return _answer(request, await document(group))
-
-    async def _tail(self, group: GroupView, count: int) -> Encoded:
-        """The end of a log: read once an interval, whoever asks."""
-        key, now_s = (group.group, count), time.monotonic()
-        for old in [k for k, tail in self._tails.items() if tail.until_s <= now_s]:
-            del self._tails[old]
-        if key not in self._tails:
-            if len(self._tails) >= TAILS_KEPT:
-                del self._tails[next(iter(self._tails))]
-            task = asyncio.create_task(self._read_tail(group, count))
-            self._tails[key] = _Tail(now_s + self._collector.interval_s, task)
-        # Whoever goes away leaves the task to the others.
-        return await asyncio.shield(self._tails[key].task)
-
-    async def _read_tail(self, group: GroupView, count: int) -> Encoded:
-        positions = group.positions
-        up = [name for name, position in positions.items() if position.is_up]
-        furthest = sorted(up, key=lambda name: positions[name].applied or 0, reverse=True)
-        async with self._reading:
-            tail = await asyncio.to_thread(self._read_log, group.group, tuple(furthest), count)
-        return encode(tail.to_dict())
 
 
 def _static_files() -> dict[str, bytes]:

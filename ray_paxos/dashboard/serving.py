@@ -81,7 +81,10 @@ async def serve(
     collector = Collector(watcher.look, interval_s=interval_s)
     access = Access(watcher.hello().cluster, host, lambda: watcher.hello().token)
     application = Server(collector, watcher.read_log).application(access)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=END_TIMEOUT_S)
+    # Nothing goes on for a browser that is gone, as far as nobody else waits for it.
+    runner = web.AppRunner(
+        application, access_log=None, shutdown_timeout=END_TIMEOUT_S, handler_cancellation=True
+    )
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -19,9 +19,19 @@ MEANINGS = {
     Health.NO_MAJORITY: ("does", "do", " not work: too few voters are up"),
     Health.NO_MASTER: ("does", "do", " not work now: no member leads"),
     Health.AT_RISK: ("works, but stops", "work, but stop", " if one more voter is lost"),
-    Health.DEGRADED: ("works", "work", ", with some member of it down"),
+    Health.DEGRADED: ("works", "work", ", with some member of it down, silent or stopped"),
+    Health.OK: ("works", "work", ""),
 }
 """After the number of one group, of several, and then."""
+SIGNS = {
+    Health.STOPPED: "■",
+    Health.NO_MAJORITY: "\u00d7",
+    Health.NO_MASTER: "?",
+    Health.AT_RISK: "!",
+    Health.DEGRADED: "~",
+    Health.OK: "",
+}
+"""Beside the colour, for those who do not tell colours apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,22 @@ class Summary:
     text: str
     data: str
     since_ms: int | None
+
+
+def gravest_first() -> list[Health]:
+    """All that a group may be, in the order in which they are told."""
+    return sorted(Health, key=lambda health: health.rank, reverse=True)
+
+
+def meaning(health: Health) -> str:
+    """What it says of one group, after its number."""
+    one, _, what = MEANINGS[health]
+    return one + what
+
+
+def is_served(group: GroupView) -> bool:
+    """Whether somebody takes its commands; also where some member applies nothing more."""
+    return group.master is not None and group.voters_up >= group.majority
 
 
 def summarize(seen: Seen) -> Summary:
@@ -62,7 +88,7 @@ def summarize(seen: Seen) -> Summary:
     sentences += _of_groups(ill) if ill else [f"All {_count(len(view.groups), 'group')} work."]
     since = [m.down_since_ms for m in down if m.down_since_ms is not None]
     since += [group.since_ms for group in ill]
-    is_critical = any(group.health.rank >= Health.NO_MASTER.rank for group in ill)
+    is_critical = any(group.health.rank > Health.AT_RISK.rank for group in ill)
     level = "critical" if is_critical else "warning"
     return Summary(level, " ".join(sentences), _of_data(ill), min(since, default=None))
 
@@ -77,7 +103,8 @@ def _healthy(view: ClusterView) -> Summary:
 
 def _of_groups(ill: Sequence[GroupView]) -> Iterable[str]:
     """A sentence for each kind of illness, the gravest first."""
-    for health, (one, several, what) in MEANINGS.items():
+    for health in gravest_first():
+        one, several, what = MEANINGS[health]
         found = [group.group for group in ill if group.health is health]
         if found:
             yield f"{_which(found)} {one if len(found) == 1 else several}{what}."

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ray_paxos.dashboard.log_tail import LogTail, read_tail
-from ray_paxos.errors import PaxosError
+from ray_paxos.errors import ClusterError
 
 if TYPE_CHECKING:
     from ray_paxos.actors.watching import Watching
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ray_paxos.observability.cluster_view import ClusterView
 
 ANSWER_TIMEOUT_S = 3.0
-WANTED_TIMEOUT_S = 1.0
+READ_TIMEOUT_S = 8.0
+"""For all members that are asked for a log together, and what else is asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,33 +46,32 @@ class Target(Protocol):
         """The last instances of a group, from the first of these members that answers.
 
         Raises:
-            PaxosError: None does.
+            PaxosError: None does in time.
         """
 
 
 class ClusterTarget:
     """A cluster by its name. One look is taken at a time; beside it the log may be read."""
 
-    def __init__(
-        self, cluster: str, address: str | None, read_token: Callable[[], str | None]
-    ) -> None:
+    def __init__(self, cluster: str, address: str | None) -> None:
         """Attach to it.
 
         Args:
             cluster: Its name.
             address: Of the Ray cluster; by default as `ray_paxos.connect`.
-            read_token: Gives the token that this process shows to Ray, once it is connected.
 
         Raises:
             ClusterNotFoundError: No cluster of that name runs there.
-            ClusterError: There is no Ray cluster, or it does not answer.
+            ClusterError: There is no Ray cluster, it does not answer, or does not tell its token.
             ConfigurationError: The name is none.
         """
+        from ray_paxos.actors.ray_connection import shown_token
+
         logging.getLogger("ray").setLevel(logging.ERROR)
         self._name = cluster
         self._address = address
         self._cluster, self._watching = self._attach()
-        self._token = read_token()
+        self._token = shown_token()
         self._is_lost = False
         self._kinds: dict[int, dict[str, str]] = {}
 
@@ -87,6 +87,7 @@ class ClusterTarget:
         """
         if self._is_lost:
             # It may have been started again from other folders, with other ids.
+            self._kinds.clear()
             self._cluster, self._watching = self._attach()
         self._is_lost = True
         view = self._watching.look()
@@ -94,17 +95,24 @@ class ClusterTarget:
         return view
 
     def read_log(self, group: int, members: tuple[str, ...], count: int) -> LogTail:
-        """The last instances of a group; see `log_tail`."""
-        from ray_paxos.actors.administration import ask_all, messages_in
+        """The last instances of a group; see `log_tail`. Over after `READ_TIMEOUT_S`."""
+        deadline_s = time.monotonic() + READ_TIMEOUT_S
+        from ray_paxos.actors.administration import Administration, ask_all, messages_in
+        from ray_paxos.actors.roster import roster_of
         from ray_paxos.core.messages import Message, RoleName
 
-        administration = self._cluster._administration
+        spec = self._cluster.spec
+        administration = Administration(roster_of(spec), is_fused=spec.is_fused)
 
         def ask(member: str, message: Message) -> tuple[Message, ...]:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise ClusterError(f"no learner gave the log within {READ_TIMEOUT_S:g} s")
+
             def send() -> Any:
                 return administration.send(member, RoleName.LEARNER, group, message)
 
-            return messages_in(ask_all({member: send}, ANSWER_TIMEOUT_S)[member])
+            return messages_in(ask_all({member: send}, min(ANSWER_TIMEOUT_S, left_s))[member])
 
         return read_tail(group, members, ask, count, self._machine_kinds(group))
 
@@ -116,15 +124,7 @@ class ClusterTarget:
 
     def _machine_kinds(self, group: int) -> dict[str, str]:
         """The kind of each machine that a group starts with, by its name there."""
-        if group not in self._kinds:
-            try:
-                wanted = self._cluster._system.last_known(timeout_s=WANTED_TIMEOUT_S)
-            except PaxosError:
-                wanted = None
-            found = wanted.groups.get(group) if wanted is not None else None
-            specs = [found.spec] if found is not None else []
-            specs += [s for s in self._cluster._genesis.groups if s.group == group]
-            if not specs:
-                return {}
-            self._kinds[group] = {each.name: each.kind for each in specs[0].machines}
-        return self._kinds[group]
+        found = self._kinds.get(group) or self._cluster.machines(group)
+        if found:
+            self._kinds[group] = found
+        return found

@@ -4,15 +4,19 @@ Ray ends a driver whose cluster is gone, and a call into Ray may hang. Neither m
 serves the page: they happen to this process, and the next question starts another one.
 
 ```
- Watcher.call(method, arguments) ── number, method, arguments ─▶ target.method(*arguments)
-         future of that number  ◀── number, what came of it ────┘ in a thread
+ Watcher.look, read_log ── number, method, arguments ─▶ target.method(*arguments)
+  future of that number ◀── number, what came of it ────┘ in a thread
 ```
 
 Rules:
 
-1. The process ends when the pipe does: with the watcher's own process, however that ends.
+1. The process ends when the pipe does, also while it connects: with the watcher's own process,
+   however that ends.
 2. It hears no interrupt: a terminal sends that to all, and the watcher closes the pipe then.
-3. A call that is not answered in time ends the process; so does `close`.
+3. A look that is not answered in time ends the process; so does `close`.
+4. A log that is not read in time is given up, and nothing else: the process keeps what it has seen.
+   Logs have threads of their own, so that no look waits for them, and while so many are late as
+   there are threads no other is asked for.
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pickle import PicklingError
-from typing import TYPE_CHECKING, Any, cast
+from queue import Queue
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ray_paxos.dashboard.log_tail import LogTail
 from ray_paxos.dashboard.target import Hello, Target
@@ -39,24 +44,37 @@ from ray_paxos.errors import ClusterError, PaxosError
 if TYPE_CHECKING:
     from ray_paxos.observability.cluster_view import ClusterView
 
-THREADS = 3
+LOOKERS = 2
+READERS = 2
 START_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 15.0
+READ_TIMEOUT_S = 10.0
+"""More than the target takes by itself."""
 END_TIMEOUT_S = 3.0
+
+_Question: TypeAlias = tuple[int, str, tuple[Any, ...]]
 
 
 class Watcher:
     """Looks at a target from another process. May be used by several threads; to be closed."""
 
-    def __init__(self, make: Callable[[], Target], *, answer_timeout_s: float = ANSWER_TIMEOUT_S):
+    def __init__(
+        self,
+        make: Callable[[], Target],
+        *,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
         """Start nothing yet.
 
         Args:
             make: Makes the target, in the other process; fit for pickling.
-            answer_timeout_s: How long a call may take.
+            answer_timeout_s: How long a look may take.
+            read_timeout_s: How long reading a log may take.
         """
         self._make = make
         self._answer_timeout_s = answer_timeout_s
+        self._read_timeout_s = read_timeout_s
         self._starting = threading.Lock()
         self._life: _Life | None = None
         self._hello: Hello | None = None
@@ -75,11 +93,25 @@ class Watcher:
 
     def look(self) -> ClusterView:
         """As `Target.look`; raises ClusterError, too, where the process has ended or hangs."""
-        return cast("ClusterView", self._call("look"))
+        life = self._alive()
+        try:
+            view = life.call("look").result(self._answer_timeout_s)
+        except FutureTimeoutError:
+            life.end()
+            raise ClusterError(f"no answer within {self._answer_timeout_s:g} s") from None
+        return cast("ClusterView", view)
 
     def read_log(self, group: int, members: tuple[str, ...], count: int) -> LogTail:
-        """As `Target.read_log`; and likewise."""
-        return cast(LogTail, self._call("read_log", group, members, count))
+        """As `Target.read_log`; raises ClusterError, too, where the process has ended or hangs."""
+        life = self._alive()
+        if life.reads_late >= READERS:
+            raise ClusterError("logs that were asked for before have not been read yet")
+        reading = life.call("read_log", group, members, count)
+        try:
+            return cast(LogTail, reading.result(self._read_timeout_s))
+        except FutureTimeoutError:
+            life.give_up(reading)
+            raise ClusterError(f"no log within {self._read_timeout_s:g} s") from None
 
     def close(self) -> None:
         """End the process, also one that is still connecting, for good."""
@@ -87,14 +119,6 @@ class Watcher:
         life = self._life
         if life is not None:
             life.end()
-
-    def _call(self, method: str, *arguments: Any) -> Any:
-        life = self._alive()
-        try:
-            return life.call(method, *arguments).result(self._answer_timeout_s)
-        except FutureTimeoutError:
-            life.end()
-            raise ClusterError(f"no answer within {self._answer_timeout_s:g} s") from None
 
     def _alive(self) -> _Life:
         """The process, started where there is none."""
@@ -134,6 +158,7 @@ class _Life:
         theirs.close()
         self._changing = threading.Lock()
         self._open: dict[int, Future[Any]] = {}
+        self._late: list[Future[Any]] = []
         self._numbers = count(1)
         self.is_over = False
         threading.Thread(target=self._take_answers, name="watcher-answers", daemon=True).start()
@@ -154,6 +179,18 @@ class _Life:
                 self._open.pop(number)
                 future.set_exception(_gone())
         return future
+
+    @property
+    def reads_late(self) -> int:
+        """How many logs are still being read for which nobody waits any more."""
+        with self._changing:
+            self._late = [future for future in self._late if not future.done()]
+            return len(self._late)
+
+    def give_up(self, reading: Future[Any]) -> None:
+        """Wait no more for a log."""
+        with self._changing:
+            self._late.append(reading)
 
     def end(self) -> None:
         """End the process, at once where it does not end by itself soon."""
@@ -190,26 +227,40 @@ def run_target(pipe: Connection, make: Callable[[], Target]) -> None:
     """The other process: make the target, and answer for it until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _be_silent()
+    questions: Queue[_Question] = Queue()
+    threading.Thread(
+        target=_take_questions, args=(pipe, questions), name="watcher-questions", daemon=True
+    ).start()
     target: Target | None = None
     problem: PaxosError | None = None
     try:
         target = make()
     except Exception as error:
+        # Whatever it is, whoever waits at the pipe's other end has to be told, or waits for ever.
         problem = _typed(error)
     # Ray takes the signal for itself, and ends with a trace.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     sending = threading.Lock()
-    threads = ThreadPoolExecutor(THREADS)
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            number, method, arguments = pipe.recv()
-            if target is None:
+    lookers, readers = ThreadPoolExecutor(LOOKERS), ThreadPoolExecutor(READERS)
+    while True:
+        number, method, arguments = questions.get()
+        if target is None:
+            with contextlib.suppress(OSError):
                 pipe.send((number, None, problem))
-                continue
-            work = partial(getattr(target, method), *arguments)
-            threads.submit(_answer, pipe, sending, number, work)
-    # Nobody waits for what a thread may still wait for.
-    os._exit(0)
+            continue
+        work = partial(getattr(target, method), *arguments)
+        threads = readers if method == "read_log" else lookers
+        threads.submit(_answer, pipe, sending, number, work)
+
+
+def _take_questions(pipe: Connection, questions: Queue[_Question]) -> None:
+    """Hear the pipe's end whatever the others do: making a target may take long, or hang."""
+    try:
+        while True:
+            questions.put(pipe.recv())
+    finally:
+        # Nobody waits for what a thread may still wait for.
+        os._exit(0)
 
 
 def _answer(
@@ -220,6 +271,7 @@ def _answer(
     try:
         answer = work()
     except Exception as error:
+        # Likewise; and a thread of a pool would keep it to itself.
         problem = _typed(error)
     with sending, contextlib.suppress(OSError):
         try:

@@ -13,11 +13,13 @@ Rules:
 4. Ray gives each life of a role a series of its own (`WorkerId`): all expressions aggregate over
    that.
 5. Metrics of groups are named by `group`, or all together with `group="all"`: no expression adds
-   the two up.
+   the two up, and what is told of one group is asked of those that are named.
 6. Each alert says what to do. `critical` is for what does not serve or must not be trusted;
    `warning` for what mends itself, or lasts as long as nothing else fails.
 
-With no Prometheus nothing of this is there; `ray-paxos status` and `ray-paxos top` say the same.
+With no Prometheus nothing of this is there. `ray-paxos status` and `ray-paxos top` show the same
+troubles to whoever looks, but for elections that come too often and slow fsyncs: `top` shows who
+leads and how long fsyncs take now, and judges neither.
 """
 
 from __future__ import annotations

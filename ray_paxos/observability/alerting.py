@@ -18,7 +18,8 @@ class AlertLimits:
 
     Attributes:
         hold_scale: By how much the time is multiplied for which something has to be so before it
-            is told (`for`); tests shorten it.
+            is told (`for`). Above 1, a cluster whose nodes often stand still for a while raises
+            fewer alerts, each of them later; below 1, all of them come earlier.
         gone_window_s: A member that was there so long ago, or later, is missed; one that was
             removed on purpose, too, so that its alert ends by itself after this.
         count_window_s: Damage and differing checksums are told for so long after they were found.
@@ -85,7 +86,7 @@ def named(metric: Metric) -> str:
     return f'{metric.exported_name}{{group!="{ALL_GROUPS}"}}'
 
 
-def together(metric: Metric) -> str:
+def aggregated(metric: Metric) -> str:
     """Its series of all groups of members that name none."""
     return f'{metric.exported_name}{{group="{ALL_GROUPS}"}}'
 

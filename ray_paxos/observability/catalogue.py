@@ -27,7 +27,7 @@ class Kind(enum.Enum):
     HISTOGRAM = "histogram"
 
 
-class Together(enum.Enum):
+class Aggregation(enum.Enum):
     """What stands for many groups where none is named."""
 
     SUM = "sum"
@@ -45,7 +45,7 @@ class Metric:
         meaning: One sentence, which Prometheus shows as help.
         label: A label that it has beside those of its scope; empty for none.
         is_of_group: Whether there is one for each group.
-        together: What stands for many groups.
+        aggregation: What stands for many groups.
         bounds: Of a histogram.
     """
 
@@ -54,7 +54,7 @@ class Metric:
     meaning: str
     label: str = ""
     is_of_group: bool = False
-    together: Together = Together.SUM
+    aggregation: Aggregation = Aggregation.SUM
     bounds: Sequence[float] = ()
 
     @property
@@ -74,8 +74,8 @@ def _counter(name: str, meaning: str, label: str = "", *, is_of_group: bool = Fa
     return Metric(name, Kind.COUNTER, meaning, label, is_of_group)
 
 
-def _of_group(name: str, meaning: str, together: Together = Together.SUM) -> Metric:
-    return Metric(name, Kind.GAUGE, meaning, is_of_group=True, together=together)
+def _of_group(name: str, meaning: str, aggregation: Aggregation = Aggregation.SUM) -> Metric:
+    return Metric(name, Kind.GAUGE, meaning, is_of_group=True, aggregation=aggregation)
 
 
 def _gauge(name: str, meaning: str, label: str = "") -> Metric:
@@ -92,7 +92,11 @@ ROLE_SERVING = _gauge("paxos_role_serving", "1 while the role serves, else 0.", 
 GROUPS_STOPPED = _gauge(
     "paxos_groups_stopped", "Groups of the member that the role does not serve.", "role"
 )
-EVENTS = _counter("paxos_events_total", "Events of this member's roles, by kind.", "event")
+EVENTS = _counter(
+    "paxos_events_total",
+    "Events of this member's roles, by kind, without those of each instance.",
+    "event",
+)
 EVENTS_LEFT_OUT = _counter(
     "paxos_events_left_out_total", "Events that came too fast to be written to the log.", "role"
 )
@@ -104,7 +108,7 @@ MESSAGES_RECEIVED = _counter(
 # Of the proposer.
 IS_MASTER = _of_group("paxos_is_master", "1 where the member leads the group and serves.")
 MASTER_KNOWN = _of_group(
-    "paxos_master_known", "1 where the member knows who leads the group, else 0.", Together.MIN
+    "paxos_master_known", "1 where the member knows who leads the group, else 0.", Aggregation.MIN
 )
 GROUPS_WITHOUT_MASTER = _gauge(
     "paxos_groups_without_master", "Groups of which this member knows no master now."
@@ -124,7 +128,7 @@ RESENT = _counter(
     "message",
 )
 LEASE_LEFT = _of_group(
-    "paxos_lease_left_seconds", "For how long the master's lease still runs.", Together.MIN
+    "paxos_lease_left_seconds", "For how long the master's lease still runs.", Aggregation.MIN
 )
 COMMANDS = _counter(
     "paxos_commands_total", "Commands that the member answered as master.", is_of_group=True
@@ -154,24 +158,30 @@ QUEUED_REQUESTS = _of_group("paxos_queued_requests", "Requests that are not answ
 QUEUED_BYTES = _of_group("paxos_queued_bytes", "Bytes of the requests not answered yet.")
 OPEN_INSTANCES = _of_group("paxos_open_instances", "Instances proposed and not chosen yet.")
 REFUSED = _counter("paxos_requests_refused_total", "Requests that were not taken.", "reason")
-NACKS = _counter("paxos_nacks_total", "Refusals of acceptors, at the proposer.", "reason")
+NACKS_RECEIVED = _counter(
+    "paxos_nacks_received_total",
+    "Refusals of its prepares, accepts and heartbeats by acceptors.",
+    "reason",
+)
 
 # Of the acceptor.
 PROMISES = _counter("paxos_promises_total", "Promises given.", is_of_group=True)
-ACCEPTOR_REFUSALS = _counter("paxos_acceptor_refusals_total", "What it refused.", "reason")
+NACKS_SENT = _counter(
+    "paxos_nacks_sent_total", "Prepares, accepts and heartbeats that it refused.", "reason"
+)
 FSYNC_SECONDS = _seconds("paxos_fsync_seconds", "One append to the journal, made durable.")
 FSYNC_RECORDS = Metric(
     "paxos_fsync_records", Kind.HISTOGRAM, "Records that one append holds.", bounds=COUNTS
 )
 VOTES_HELD = _of_group("paxos_votes_held", "Votes above the vote floor.")
-VOTE_FLOOR = _of_group("paxos_vote_floor_instance", "The vote floor.", Together.MIN)
+VOTE_FLOOR = _of_group("paxos_vote_floor_instance", "The vote floor.", Aggregation.MIN)
 
 # Of the learner.
-APPLIED = _of_group("paxos_applied_instance", "The last instance applied.", Together.MAX)
+APPLIED = _of_group("paxos_applied_instance", "The last instance applied.", Aggregation.MAX)
 LAG = _of_group(
     "paxos_lag_instances",
     "Instances known to be chosen that the member has not applied.",
-    Together.MAX,
+    Aggregation.MAX,
 )
 APPLYING_STOPPED = _of_group("paxos_applying_stopped", "1 where applying has stopped.")
 APPLYING_STOPS = _counter(
@@ -182,10 +192,15 @@ CHAINS_DIFFERED = _counter(
     "Times that two members' checksums of one instance differed.",
     is_of_group=True,
 )
-APPLY_SECONDS = _seconds("paxos_apply_seconds", "One instance applied by the machines.")
+APPLY_SECONDS = _seconds(
+    "paxos_apply_seconds",
+    "A step in which the learner applied, shared out over its instances.",
+)
 SEAL_SECONDS = _seconds("paxos_seal_seconds", "One segment written and made durable.")
 SEGMENTS = _of_group("paxos_segments", "Segments of the chosen log.")
-LOG_FLOOR = _of_group("paxos_log_floor_instance", "The lowest instance in the log.", Together.MIN)
+LOG_FLOOR = _of_group(
+    "paxos_log_floor_instance", "The lowest instance in the log.", Aggregation.MIN
+)
 SESSIONS = _of_group("paxos_sessions", "Sessions that are open.")
 CAUGHT_UP = _counter(
     "paxos_caught_up_instances_total", "Instances taken from other members.", is_of_group=True
@@ -197,7 +212,7 @@ CHECKPOINTS_FAILED = _counter(
     "paxos_checkpoints_failed_total", "Checkpoints that could not be made.", is_of_group=True
 )
 CHECKPOINT_INSTANCE = _of_group(
-    "paxos_checkpoint_instance", "Instance of the newest checkpoint.", Together.MIN
+    "paxos_checkpoint_instance", "Instance of the newest checkpoint.", Aggregation.MIN
 )
 DAMAGED = _counter(
     "paxos_damaged_files_total", "Files found to be damaged on the disk.", is_of_group=True
@@ -211,10 +226,10 @@ DISK_FREE_BYTES = Metric(
     "paxos_disk_free_bytes",
     Kind.GAUGE,
     "Room left on the member's disk.",
-    together=Together.MIN,
+    aggregation=Aggregation.MIN,
 )
 DISK_FULL = _gauge(
-    "paxos_disk_full", "1 while the role takes nothing in for want of room on its disk.", "role"
+    "paxos_disk_full", "1 while the role cannot write for want of room on its disk.", "role"
 )
 
 METRICS: tuple[Metric, ...] = tuple(

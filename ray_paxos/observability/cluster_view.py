@@ -1,4 +1,4 @@
-"""A cluster at a glance: what `ray-paxos top`, `status`, `slow` and the status page all show.
+"""A cluster at a glance: what `ray-paxos top`, `status` and the status page all show.
 
 It is plain data, made by `cluster_watch.ClusterWatch` of what the roles tell.
 """
@@ -20,10 +20,10 @@ class Health(enum.Enum):
     """It works, and some member of it does not."""
     AT_RISK = "at risk"
     """It works, a voter of it does not, and it stops if one more voter is lost."""
+    STOPPED = "stopped"
+    """A machine failed, or checksums differ: a voter applies nothing more."""
     NO_MASTER = "no master"
     NO_MAJORITY = "no majority"
-    STOPPED = "stopped"
-    """A machine failed, or checksums differ: a member applies nothing more."""
 
     @property
     def rank(self) -> int:

@@ -13,9 +13,11 @@ Rules:
    members are all silent is still shown, as one that does not work.
 2. Rates are differences of two looks, within one life of a role (`rates`).
 3. Since when something is so is when this watch first saw it. Where others tell that it was so
-   before, it is that: a member is silent for as long as the masters that last heard of it say; one
-   that led a group, and that another one has succeeded since, was gone by then; a group whose last
-   reign ended has had no master from then on.
+   before, it is that: a member is silent for as long as the masters that last heard of it say when
+   they first say so, but not since before this watch last saw it up. One that this watch has never
+   seen, and of which no master has said so, was gone by when another one succeeded it in the last
+   group it led: a guess, since it may have handed over and lived on. A group whose last reign ended
+   has had no master from then on.
 4. It keeps what the next look needs and no more: counts of each role, the last 1,000 events, 15
    minutes of history, and a few numbers of each group and member.
 
@@ -24,38 +26,44 @@ It asks nobody; see `actors.watching` for that.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
-from ray_paxos.actors.alarms import member_alarms
-from ray_paxos.actors.status import MemberStatus, RoleStatus
 from ray_paxos.core.settings import CheckpointerSettings
 from ray_paxos.observability import catalogue
+from ray_paxos.observability.alarms import member_alarms
 from ray_paxos.observability.cluster_view import (
     ClusterView,
     GroupView,
-    Health,
     MemberView,
     RoleView,
 )
+from ray_paxos.observability.down_since import silent_for_ms, succeeded_ms
 from ray_paxos.observability.event_record import EventRecord
-from ray_paxos.observability.group_health import numbers
-from ray_paxos.observability.group_views import ROLES, Answer, GroupViews, Look
+from ray_paxos.observability.group_health import risks
+from ray_paxos.observability.group_views import GroupViews, Look
 from ray_paxos.observability.rates import Between, History, quantile_ms, together
-from ray_paxos.observability.report import RoleReport
+from ray_paxos.observability.report import (
+    ACCEPTOR,
+    LEARNER,
+    PROPOSER,
+    ROLES,
+    Answers,
+    RoleReport,
+)
+from ray_paxos.observability.status import MemberStatus, RoleStatus
+from ray_paxos.observability.text import groups_text
 
 EVENTS_MAX = 1_000
 ALARMS_MAX = 20
 """Of one member, and of the groups; what goes beyond is counted."""
 HOPS = {
-    "queue": ("proposer", catalogue.QUEUE_SECONDS),
-    "accept": ("proposer", catalogue.ACCEPT_SECONDS),
-    "fsync": ("acceptor", catalogue.FSYNC_SECONDS),
-    "chosen": ("proposer", catalogue.CHOSEN_SECONDS),
-    "apply": ("learner", catalogue.APPLY_SECONDS),
+    "queue": (PROPOSER, catalogue.QUEUE_SECONDS),
+    "accept": (PROPOSER, catalogue.ACCEPT_SECONDS),
+    "fsync": (ACCEPTOR, catalogue.FSYNC_SECONDS),
+    "chosen": (PROPOSER, catalogue.CHOSEN_SECONDS),
+    "apply": (LEARNER, catalogue.APPLY_SECONDS),
 }
 
 
@@ -94,6 +102,9 @@ class ClusterWatch:
         self._events: tuple[EventRecord, ...] = ()
         self._last_events: dict[tuple[str, str], int] = {}
         self._down_since: dict[str, int] = {}
+        self._seen_down_at: dict[str, int] = {}
+        self._up_at: dict[str, int] = {}
+        self._is_settled: set[str] = set()
         self._node_ids: dict[str, str] = {}
 
     @property
@@ -103,7 +114,7 @@ class ClusterWatch:
 
     def take(
         self,
-        answers: Mapping[tuple[str, str], Answer],
+        answers: Answers,
         nodes: Mapping[str, str],
         at_ms: int,
     ) -> ClusterView:
@@ -125,8 +136,9 @@ class ClusterWatch:
         }
         by_group = _commands_of_groups(between)
         for name in self.members:
-            report = look.reports.get((name, "proposer"))
-            self._history.take(name, report.counted.spans if report is not None else ())
+            report = look.reports.get((name, PROPOSER))
+            spans = report.counted.spans if report is not None else ()
+            self._history.take(name, spans, at_ms)
         down = self._note_down(look, at_ms)
         groups = self._groups.take(look, by_group, self._events, down, at_ms)
         members = tuple(
@@ -136,7 +148,7 @@ class ClusterWatch:
         latency = together(
             each.histogram(catalogue.COMMAND_SECONDS)
             for (_, role), each in between.items()
-            if role == "proposer"
+            if role == PROPOSER
         )
         self._before.update(
             (key, msgspec.structs.replace(report, events=(), slow_instances=(), slow_steps=()))
@@ -152,7 +164,7 @@ class ClusterWatch:
             commands_per_s=sum(rates) if rates else None,
             p50_ms=quantile_ms(latency, 0.5),
             p99_ms=quantile_ms(latency, 0.99),
-            history=self._history.spans(),
+            history=self._history.spans(at_ms),
             events=self._events,
             alarms=tuple(_alarms(members, groups)),
             hops_p99_ms=_hops(between),
@@ -165,9 +177,10 @@ class ClusterWatch:
         for known in (self._before, self._last_events):
             for key in [each for each in known if each[0] not in self.members]:
                 del known[key]
-        for by_name in (self._down_since, self._node_ids):
+        for by_name in (self._down_since, self._seen_down_at, self._up_at, self._node_ids):
             for name in [each for each in by_name if each not in self.members]:
                 del by_name[name]
+        self._is_settled.intersection_update(self.members)
         self._history.keep_only(self.members)
 
     def _take_events(self, look: Look) -> None:
@@ -175,33 +188,49 @@ class ClusterWatch:
         new: list[EventRecord] = []
         for key, report in look.reports.items():
             known = self._last_events.get(key, 0)
-            if report.last_sequence < known:
-                # Another folder than before: its numbers begin anew.
+            is_anew = report.last_sequence < known
+            if is_anew:
+                # Another folder than before: its numbers begin anew, and it was not asked for the
+                # first ones. They come at the next look.
                 known = 0
-            new += [event for event in report.events if event.sequence > known]
-            self._last_events[key] = report.last_sequence
+            told = [event for event in report.events if event.sequence > known]
+            new += self._not_known(told) if known == 0 else told
+            self._last_events[key] = 0 if is_anew else report.last_sequence
         if new:
             merged = sorted((*self._events, *new), key=_time_of, reverse=True)
             self._events = tuple(merged[:EVENTS_MAX])
+
+    def _not_known(self, events: Iterable[EventRecord]) -> list[EventRecord]:
+        """Those that have not come already, by a role that was asked for all it has."""
+        known = {_identity(event) for event in self._events}
+        return [event for event in events if _identity(event) not in known]
 
     def _note_down(self, look: Look, at_ms: int) -> dict[str, int]:
         """By member that is down, since when it is."""
         for name, member_id in self.members.items():
             if look.is_up(name):
                 self._down_since.pop(name, None)
+                self._seen_down_at.pop(name, None)
+                self._is_settled.discard(name)
+                self._up_at[name] = at_ms
                 continue
-            is_new = name not in self._down_since
-            known = self._down_since.setdefault(name, at_ms)
+            seen_ms = self._seen_down_at.setdefault(name, at_ms)
+            known = self._down_since.setdefault(name, seen_ms)
+            if name in self._is_settled:
+                continue
             if not look.is_silent(name):
                 # One of which a role still answers was not gone when others say.
+                self._is_settled.add(name)
                 continue
             silent_ms = silent_for_ms(member_id, look.states.values())
-            if silent_ms is None:
+            if silent_ms is not None:
+                # Later it would be the same, but for how long answers take; or nobody says it.
+                self._is_settled.add(name)
+                earliest = self._up_at.get(name, 0)
+                self._down_since[name] = min(max(at_ms - silent_ms, earliest), seen_ms)
+            elif name not in self._up_at:
                 earlier = succeeded_ms(member_id, name, self._events)
-                self._down_since[name] = min(known, known if earlier is None else earlier)
-            elif is_new:
-                # Later it would be the same, but for how long answers take.
-                self._down_since[name] = at_ms - silent_ms
+                self._down_since[name] = known if earlier is None else min(known, earlier)
         return dict(self._down_since)
 
     # Members.
@@ -224,7 +253,7 @@ class ClusterWatch:
             for group in groups
             if (position := group.positions.get(name)) is not None and position.lag is not None
         ]
-        acceptor = between.get((name, "acceptor"))
+        acceptor = between.get((name, ACCEPTOR))
         used, free = _disk(name, look)
         return MemberView(
             name=name,
@@ -237,7 +266,7 @@ class ClusterWatch:
             leads=tuple(group.group for group in groups if group.master == name),
             votes_in=tuple(group.group for group in groups if name in group.voters),
             follows=tuple(group.group for group in groups if name in group.followers),
-            commands_per_s=_rate(between.get((name, "proposer"))),
+            commands_per_s=_rate(between.get((name, PROPOSER))),
             fsync_p99_ms=quantile_ms(
                 acceptor.histogram(catalogue.FSYNC_SECONDS) if acceptor is not None else None, 0.99
             ),
@@ -250,62 +279,13 @@ class ClusterWatch:
     def _member_alarms(self, name: str, member_id: int, look: Look) -> tuple[str, ...]:
         if look.is_silent(name):
             return (f"none of its roles answers: {look.problem(name)}",)
-        roles = {role: _role_status(look, name, role) for role in ROLES}
+        roles = {role: RoleStatus.of(look.told(name, role)) for role in ROLES}
         alarms = member_alarms(MemberStatus(name, member_id, roles), self._settings)
         return tuple(_first([alarm.text for alarm in alarms]))
 
 
-def silent_for_ms(member_id: int, states: Iterable[Mapping[str, Any]]) -> int | None:
-    """For how long masters have heard nothing of a member; None where none has ever heard of it.
-
-    Args:
-        member_id: Whose.
-        states: Of all roles that answer.
-
-    Returns:
-        What the one says that heard of it last: a duration by that one's own clock.
-    """
-    told = [
-        silent
-        for state in states
-        if state.get("role") == "proposer"
-        for group in state.get("groups", {}).values()
-        if isinstance(silent := group.get("silent_ms", {}).get(member_id), int)
-    ]
-    return min(told, default=None)
-
-
-def succeeded_ms(member_id: int, name: str, events: Iterable[EventRecord]) -> int | None:
-    """When the last reign of a member was over, by what others have seen; None where nobody has.
-
-    Args:
-        member_id: Whose.
-        name: Its name; what it told itself does not count.
-        events: Of all roles.
-
-    Returns:
-        When the first of the others learned of the master that followed it, by that one's wall
-        clock; of the last group where that was so. None, too, where it is the last known master of
-        some group.
-    """
-    reigns: dict[int, dict[int, tuple[int, int]]] = {}
-    for event in events:
-        if event.kind != "MasterChanged" or event.member == name or event.group is None:
-            continue
-        master, version = event.fields.get("master"), event.fields.get("version")
-        if isinstance(master, int) and isinstance(version, int):
-            known = reigns.setdefault(event.group, {}).get(version)
-            at_ms = min(event.at_ms, known[1]) if known is not None else event.at_ms
-            reigns[event.group][version] = (master, at_ms)
-    found: int | None = None
-    for by_version in reigns.values():
-        ordered = [by_version[version] for version in sorted(by_version)]
-        if ordered[-1][0] == member_id:
-            return None
-        for (before, _), (_, at_ms) in itertools.pairwise(ordered):
-            if before == member_id:
-                found = at_ms if found is None else max(found, at_ms)
-    return found
+def _identity(event: EventRecord) -> tuple[str, str, int, int]:
+    return event.member, event.role, event.sequence, event.at_ms
 
 
 def _time_of(event: EventRecord) -> tuple[int, int]:
@@ -318,9 +298,7 @@ def _commands_of_groups(
     """Commands a second, by group; None at the first look."""
     rates: dict[int, float] = {}
     compared = [
-        each
-        for (_, role), each in between.items()
-        if role == "proposer" and each.seconds is not None
+        each for (_, role), each in between.items() if role == PROPOSER and each.seconds is not None
     ]
     for each in compared:
         assert each.seconds is not None
@@ -361,35 +339,13 @@ def _disk(name: str, look: Look) -> tuple[int | None, int | None]:
 
 
 def _role_view(look: Look, name: str, role: str) -> RoleView:
-    state = look.states.get((name, role))
-    if state is None:
-        return RoleView("gone", look.problems.get((name, role), ""))
-    return RoleView(state["phase"], state["reason"])
-
-
-def _role_status(look: Look, name: str, role: str) -> RoleStatus:
-    state: Mapping[str, Any] | None = look.states.get((name, role))
-    if state is None:
-        return RoleStatus("gone", look.problems.get((name, role), ""))
-    return RoleStatus(
-        state["phase"],
-        state["reason"],
-        stopped_groups=state["stopped_groups"],
-        groups=state["groups"],
-        error=state["error"],
-    )
+    status = RoleStatus.of(look.told(name, role))
+    return RoleView(status.phase, status.reason)
 
 
 def _alarms(members: Sequence[MemberView], groups: Sequence[GroupView]) -> Iterable[str]:
     """What is wrong with groups, the gravest first, then with members."""
-    by_risk: dict[tuple[int, str], list[int]] = {}
-    for group in groups:
-        if group.health is not Health.OK:
-            by_risk.setdefault((-group.health.rank, group.risk), []).append(group.group)
-    told = [
-        f"{'groups' if len(which) > 1 else 'group'} {numbers(which)}: {risk}"
-        for (_, risk), which in sorted(by_risk.items())
-    ]
+    told = [f"{groups_text(each.groups)}: {each.risk}" for each in risks(groups)]
     yield from _first(told)
     for member in members:
         yield from (f"{member.name}: {text}" for text in member.alarms)

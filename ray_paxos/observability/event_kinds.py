@@ -2,9 +2,9 @@
 
 Rules:
 
-1. Every event is counted. Recorded, which is kept for watchers and written to logs and files, are
-   those that say something by themselves. What comes with each instance, request or message is
-   only counted: its numbers are in the metrics.
+1. Recorded, which is kept for watchers and written to logs and files, is what says something by
+   itself. What comes with instances, requests or messages is only counted. Each kind has its count
+   in `paxos_events_total` but for those of every instance, which other metrics count (`meter`).
 2. `ERROR` wants a person. `WARNING` is mended by the cluster itself, and somebody should know why
    it had to be. `INFO` is a change that operators ask for: who leads, who has which group. `DEBUG`
    is what goes on behind it.

@@ -40,11 +40,12 @@ class EventLog:
         """Write as `ray_paxos.<cluster>/<member>/<role>`, such as `ray_paxos.demo/m1/learner`.
 
         Args:
-            cluster: Its name.
+            cluster: Its name; empty where it is not known yet, and then left out.
             member: Whose role it is.
             role: Which.
         """
-        self._logger = logging.getLogger(ROOT).getChild(f"{cluster}/{member}/{role}")
+        known = "/".join(filter(None, (cluster, member, role)))
+        self._logger = logging.getLogger(ROOT).getChild(known)
         self._place = {"member": member, "role": role}
 
     def write(self, record: EventRecord) -> None:

@@ -43,7 +43,7 @@ def rows() -> tuple[Row, ...]:
         Row("Disk", storage.disk()),
         Row("Checkpoints, damage and checksums", storage.checkpoints()),
         Row("Events", storage.events()),
-        Row("Rejects", storage.rejects()),
+        Row("Refused", storage.refused()),
     )
 
 
@@ -251,8 +251,6 @@ def _number(panel: Panel) -> Json:
     if panel.bad_above is not None:
         # A step begins at its value.
         steps.append({"color": "red", "value": panel.bad_above + 1e-6})
-    if panel.bad_below is not None:
-        steps = [{"color": "red", "value": None}, {"color": "green", "value": panel.bad_below}]
     thresholds = {"mode": "absolute", "steps": steps}
     return {"unit": panel.unit, "thresholds": thresholds, "color": {"mode": "thresholds"}}
 

@@ -46,7 +46,6 @@ class Panel:
         kind: Grafana's id of the panel's type.
         width: Of 24 columns.
         bad_above: Of one that shows one number: what is above this is shown red; None for none.
-        bad_below: Likewise below.
     """
 
     title: str
@@ -56,7 +55,6 @@ class Panel:
     kind: str = "timeseries"
     width: int = 8
     bad_above: float | None = None
-    bad_below: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +125,8 @@ def number(
     unit: str = "short",
     *,
     bad_above: float | None = None,
-    bad_below: float | None = None,
+    width: int = 4,
 ) -> Panel:
     """A panel that shows one number."""
     query = (Query(expression, ""),)
-    return Panel(title, description, query, unit, "stat", 4, bad_above, bad_below)
+    return Panel(title, description, query, unit, "stat", width, bad_above)

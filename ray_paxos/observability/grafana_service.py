@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ray_paxos.observability import catalogue
+from ray_paxos.observability.alerting import AlertLimits
 from ray_paxos.observability.grafana_queries import (
     HALF,
     INTERVAL,
@@ -21,28 +22,43 @@ from ray_paxos.observability.grafana_queries import (
     value,
 )
 
+GONE_WINDOW_S = AlertLimits().gone_window_s
+"""Roles that told something within it are missed, as the alerts miss them."""
+
 
 def overview() -> tuple[Panel, ...]:
     """Whether all is well, at a glance."""
     serving, masters = value(catalogue.ROLE_SERVING), value(catalogue.IS_MASTER)
+    was_there = f"max_over_time({selected(catalogue.ROLE_SERVING)}[{GONE_WINDOW_S}s])"
+    gone = f"(max by (member, role) ({was_there}) unless {serving})"
     alerts = 'ALERTS{component="ray_paxos",alertstate="firing",cluster="$cluster"}'
     return (
         number(
             "Members serving",
             "Members all of whose roles serve.",
             f"count(min by (member) ({serving}) == 1) or vector(0)",
-            bad_below=1,
+            width=3,
+        ),
+        number(
+            "Roles not serving",
+            "That do not serve, or tell nothing and did within the last "
+            f"{GONE_WINDOW_S // 60} minutes; as the alerts find them.",
+            f"count({serving} == 0 or {gone}) or vector(0)",
+            bad_above=0,
+            width=3,
         ),
         number(
             "Groups with a master",
             "Of the chosen groups.",
             f"sum({masters}) or vector(0)",
+            width=3,
         ),
         number(
             "Groups without a master",
             "The most that one of the chosen members sees.",
             f"max({value(catalogue.GROUPS_WITHOUT_MASTER)}) or vector(0)",
             bad_above=0,
+            width=3,
         ),
         number(
             "Alerts",
@@ -164,7 +180,7 @@ def latency() -> tuple[Panel, ...]:
         (catalogue.QUEUE_SECONDS, "queue: until its instance is opened"),
         (catalogue.ACCEPT_SECONDS, "accept: until a majority has accepted"),
         (catalogue.CHOSEN_SECONDS, "chosen: until the results are back"),
-        (catalogue.APPLY_SECONDS, "apply: one instance, by the machines"),
+        (catalogue.APPLY_SECONDS, "apply: a learner's step, for each of its instances"),
         (catalogue.FSYNC_SECONDS, "fsync: one append of an acceptor"),
     )
     by_hop = tuple(
@@ -180,7 +196,11 @@ def latency() -> tuple[Panel, ...]:
     members = (
         ("All of it, by master", catalogue.COMMAND_SECONDS, "From taken in to answered."),
         ("Accept, by master", catalogue.ACCEPT_SECONDS, "Waiting for a majority's disks."),
-        ("Apply, by member", catalogue.APPLY_SECONDS, "One instance applied by the machines."),
+        (
+            "Apply, by member",
+            catalogue.APPLY_SECONDS,
+            "A learner's step, shared out over its instances.",
+        ),
     )
     return (
         *by_hop,

@@ -92,7 +92,7 @@ def disk() -> tuple[Panel, ...]:
         ),
         Panel(
             "Full",
-            "1 while a role takes nothing in for want of room.",
+            "1 while a role cannot write for want of room.",
             (Query(value(catalogue.DISK_FULL), "{{member}} {{role}}"),),
         ),
         Panel(
@@ -151,7 +151,7 @@ def checkpoints() -> tuple[Panel, ...]:
 
 
 def events() -> tuple[Panel, ...]:
-    """What happens, by kind."""
+    """What happens, by kind; what comes with every instance is in other rows."""
     return (
         Panel(
             "Events",
@@ -168,12 +168,13 @@ def events() -> tuple[Panel, ...]:
     )
 
 
-def rejects() -> tuple[Panel, ...]:
+def refused() -> tuple[Panel, ...]:
     """What was refused, by reason, and what was not answered in time."""
+    nacked = "of prepares, accepts and heartbeats."
     kinds = (
         (catalogue.REFUSED, "Requests", "Not taken by proposers; clients ask again or elsewhere."),
-        (catalogue.NACKS, "Refusals at the proposer", "Of acceptors, as they came in."),
-        (catalogue.ACCEPTOR_REFUSALS, "Refusals of the acceptor", "Of prepares and accepts."),
+        (catalogue.NACKS_RECEIVED, "Nacks received", f"By proposers, {nacked}"),
+        (catalogue.NACKS_SENT, "Nacks sent", f"By acceptors, {nacked}"),
         (catalogue.RESENT, "Messages sent again", "Nobody had answered them in time."),
         (catalogue.MESSAGES_RECEIVED, "Messages", "Taken in by all roles of the member."),
     )

@@ -9,16 +9,21 @@ from typing import Any, TypeAlias
 from ray_paxos.observability.cluster_view import GroupView, Health, PositionView
 from ray_paxos.observability.event_record import EventRecord
 from ray_paxos.observability.group_health import GroupFacts, health_of, risk_of
-from ray_paxos.observability.report import RoleReport
+from ray_paxos.observability.report import (
+    ACCEPTOR,
+    CHECKPOINTER,
+    LEARNER,
+    PROPOSER,
+    ROLES,
+    Answers,
+    RoleReport,
+)
 
-ROLES = ("proposer", "acceptor", "learner", "checkpointer")
 SERVING = "serving"
 LOST_ERRORS = ("DamageError", "ForeignFolderError")
 """An acceptor that stopped for one of these never votes again under its member's name."""
 
 State: TypeAlias = Mapping[str, Any]
-Answer: TypeAlias = tuple[dict[str, Any], RoleReport] | str
-"""A role's state and report; or why there is none, for a person."""
 
 
 class Look:
@@ -31,9 +36,7 @@ class Look:
         problems: Why the others did not.
     """
 
-    def __init__(
-        self, members: Mapping[str, int], answers: Mapping[tuple[str, str], Answer]
-    ) -> None:
+    def __init__(self, members: Mapping[str, int], answers: Answers) -> None:
         """Take answers of members; those of others are passed over."""
         self.members = members
         self.states: dict[tuple[str, str], State] = {}
@@ -61,6 +64,11 @@ class Look:
         found = (self.problems[member, role] for role in ROLES if (member, role) in self.problems)
         return next(found, "nobody asked it")
 
+    def told(self, member: str, role: str) -> State | str:
+        """The state of a role; or why it told nothing."""
+        state = self.states.get((member, role))
+        return state if state is not None else self.problems.get((member, role), "")
+
     def serving(self, member: str, role: str) -> State | None:
         """The state of a role that serves; None where it does not."""
         return self._serving.get((member, role))
@@ -75,12 +83,16 @@ class Look:
 
     def stopped(self, member: str, group: int) -> str:
         """Why a learner serves nothing of a group; empty where it does, or tells nothing."""
-        state = self._serving.get((member, "learner"))
+        state = self._serving.get((member, LEARNER))
         if state is None:
             return ""
-        if group in state["stopped_groups"]:
-            return str(state["stopped_groups"][group])
-        return str(state["groups"].get(group, {}).get("stopped", ""))
+        told = str(state["groups"].get(group, {}).get("stopped", ""))
+        return self.not_open(member, group) or told
+
+    def not_open(self, member: str, group: int) -> str:
+        """Why a learner could not open a group; empty where it could, or tells nothing."""
+        state = self._serving.get((member, LEARNER))
+        return str(state["stopped_groups"].get(group, "")) if state is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +151,7 @@ class GroupViews:
     def _learn(self, look: Look) -> None:
         """Take over who has each group, by the log that has come furthest."""
         for name in look.members:
-            learner = look.serving(name, "learner")
+            learner = look.serving(name, LEARNER)
             if learner is None:
                 continue
             for group in learner["stopped_groups"]:
@@ -162,7 +174,7 @@ class GroupViews:
         told: set[int] = set()
         serving: set[str] = set()
         for name in look.members:
-            learner = look.serving(name, "learner")
+            learner = look.serving(name, LEARNER)
             if learner is not None:
                 serving.add(name)
                 told.update(learner["groups"], learner["stopped_groups"])
@@ -199,10 +211,11 @@ class GroupViews:
             silent=[name for name, p in positions.items() if not p.is_up and name not in down],
             stopped={name: position.stopped for name, position in positions.items()},
             master=master,
+            not_open={name: why for name in look.members if (why := look.not_open(name, group))},
         )
         health = health_of(facts)
         since_ms = self._since(group, health, facts, reigns_ended, down_since, at_ms)
-        proposer = look.of_group(master, "proposer", group) if master is not None else None
+        proposer = look.of_group(master, PROPOSER, group) if master is not None else None
         return GroupView(
             group=group,
             master=master,
@@ -260,7 +273,7 @@ UP = "up"
 
 def _does_not_vote(look: Look, member: str, group: int) -> str:
     """`UP` where it votes; else why not, in a word or two: nothing where it does not answer."""
-    state = look.states.get((member, "acceptor"))
+    state = look.states.get((member, ACCEPTOR))
     if state is None:
         return ""
     if state["phase"] != SERVING:
@@ -274,7 +287,7 @@ def _does_not_vote(look: Look, member: str, group: int) -> str:
 
 
 def _is_damaged(look: Look, member: str) -> bool:
-    state = look.states.get((member, "acceptor"))
+    state = look.states.get((member, ACCEPTOR))
     return state is not None and state["error"] in LOST_ERRORS
 
 
@@ -282,7 +295,7 @@ def _master(look: Look, group: int) -> str | None:
     """Who serves as the master; of several, who may for longest: the others do not know yet."""
     leading = {}
     for name in look.members:
-        told = look.of_group(name, "proposer", group)
+        told = look.of_group(name, PROPOSER, group)
         if told is not None and told["is_serving"]:
             leading[name] = told.get("lease_ms", 0)
     return max(leading, key=lambda name: leading[name], default=None)
@@ -291,11 +304,11 @@ def _master(look: Look, group: int) -> str | None:
 def _position(
     look: Look, member: str, group: int, furthest: int, *, is_voter: bool
 ) -> PositionView:
-    told = look.of_group(member, "learner", group)
+    told = look.of_group(member, LEARNER, group)
     stopped = look.stopped(member, group)
     if told is None:
         return PositionView(is_voter, bool(stopped), None, None, None, stopped)
-    checkpointer = look.of_group(member, "checkpointer", group)
+    checkpointer = look.of_group(member, CHECKPOINTER, group)
     checkpoints = checkpointer["checkpoints"] if checkpointer is not None else None
     return PositionView(
         is_voter=is_voter,
@@ -310,7 +323,7 @@ def _position(
 
 
 def _sessions(look: Look, members: Iterable[str], group: int) -> int | None:
-    told = (look.of_group(name, "learner", group) for name in members)
+    told = (look.of_group(name, LEARNER, group) for name in members)
     counts = [each["sessions"] for each in told if each is not None and "sessions" in each]
     return max(counts, default=None)
 

@@ -11,7 +11,7 @@ SECONDS = (
 )
 """Bounds of times: from an fsync of a fast disk to a command that waited for an election."""
 COUNTS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 10_000.0)
-"""Bounds of how many commands one instance holds."""
+"""Bounds of how many there are of something: commands of an instance, records of an append."""
 
 
 class Histogram:

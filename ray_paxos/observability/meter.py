@@ -1,5 +1,8 @@
 """What one role has counted and timed, in this life: from its events, and from its shell's clock.
 
+Events are counted by kind (`paxos_events_total`) but for the three of every instance (chosen,
+applied, answered), which have metrics of their own.
+
 Everything is a plain number in memory, so that counting costs next to nothing where it happens: an
 instance costs its master some 4 ms of processor, of which its counts and times are 0.02. What they
 come to is made up only when somebody asks (`counted`).
@@ -12,7 +15,7 @@ wall clock, so that those of several members fit together.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ray_paxos.core.events import (
@@ -53,11 +56,14 @@ from ray_paxos.observability.report import Counted, HistogramCounts, Span
 SECOND_NS = 1_000_000_000
 ACCEPT, PREPARE, LEARN_REQUEST = "accept", "prepare", "learn_request"
 """Messages that are sent again: values of a label."""
+REDIRECTED = "redirected"
+"""Why a request was not taken that a proposer that does not lead sent on: a value of a label."""
 SPAN_MS = 10_000
 SPANS_MAX = 90
 """Fifteen minutes."""
 
 _HOT = (InstanceChosen, InstanceApplied, CommandsAnswered)
+"""Of every instance: not counted by kind."""
 _ONE_OF_GROUP: dict[type[Any], Metric] = {
     MasterStarted: catalogue.REIGNS,
     MasterStopped: catalogue.REIGNS_ENDED,
@@ -108,7 +114,7 @@ class Meter:
         self._begin_spans(wall_ms)
 
     def take(self, event: Event, wall_ms: int) -> None:
-        """Count an event.
+        """Count what an event stands for.
 
         Args:
             event: What happened.
@@ -134,6 +140,12 @@ class Meter:
         if histogram is None:
             histogram = self._histograms[metric.name] = Histogram(metric.bounds)
         histogram.observe(value, times)
+
+    def keep_groups(self, groups: Collection[int]) -> None:
+        """Forget what was counted of other groups: the role has them no more."""
+        for by_group in self._by_group.values():
+            for group in [each for each in by_group if each not in groups]:
+                del by_group[group]
 
     def counted(self, wall_ms: int) -> Counted:
         """All of it, as of now."""
@@ -169,13 +181,13 @@ class Meter:
         self.add(catalogue.REFUSED, 1, event.code.name.lower())
 
     def _on_redirected(self, event: RequestRedirected, wall_ms: int) -> None:
-        self.add(catalogue.REFUSED, 1, "redirected")
+        self.add(catalogue.REFUSED, 1, REDIRECTED)
 
     def _on_nack(self, event: NackReceived, wall_ms: int) -> None:
-        self.add(catalogue.NACKS, 1, event.reason.name.lower())
+        self.add(catalogue.NACKS_RECEIVED, 1, event.reason.name.lower())
 
     def _on_rejected(self, event: AcceptRejected, wall_ms: int) -> None:
-        self.add(catalogue.ACCEPTOR_REFUSALS, 1, event.reason.name.lower())
+        self.add(catalogue.NACKS_SENT, 1, event.reason.name.lower())
 
     def _on_caught_up(self, event: CaughtUp, wall_ms: int) -> None:
         self._by_group[catalogue.CAUGHT_UP.name][event.group] += event.count

@@ -4,9 +4,9 @@ Rules:
 
 1. Nothing here changes what the role does, and nothing here may break it: whatever is raised in a
    turn ends the role, so a mistake in observing ends here, and the log says so, once.
-2. Each event is counted. Those that matter by themselves are also recorded, as far as they do not
-   come too fast: in memory for watchers, in the log, and in the role's file of events where one is
-   wanted.
+2. Events are counted (`Meter` says how). Those that matter by themselves are also recorded, as far
+   as they do not come too fast: in memory for watchers, in the log, and in the role's file of
+   events where one is wanted.
 3. Threads of the shell and those of watchers come here at the same time; the lock is held for as
    long as numbers are added or copied, and never over a file.
 4. An event has its number once watchers can see it: who asks for what is above a number misses
@@ -19,7 +19,7 @@ import functools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice, takewhile
 from typing import Any, Concatenate, ParamSpec
 
@@ -43,13 +43,15 @@ from ray_paxos.observability.event_record import EventRecord
 from ray_paxos.observability.meter import Meter, commands_of
 from ray_paxos.observability.report import Counted, RoleReport
 from ray_paxos.observability.settings import ObservingSettings
-from ray_paxos.observability.slow_commands import SlowCommands, SlowInstance, SlowStep
+from ray_paxos.observability.slow_commands import APPLY, FSYNC, SlowCommands, SlowInstance, SlowStep
 
 MILLISECOND_NS = 1_000_000
 EVENTS_OF_A_LIFE = 1 << 24
 """Numbers of events rise over all lives of a role: each life has so many of its own."""
 STEP_INSTANCES_MAX = 16
 """So many of the instances that a slow write or apply was for are named."""
+MACHINE_LENGTH_MAX = 100
+"""So many characters of a machine's name are remembered: clients may have sent any text."""
 
 WallClock = Callable[[], int]
 """Milliseconds since 1970, for people."""
@@ -77,11 +79,7 @@ def _harmless(
 
 
 class Observer:
-    """Of one role.
-
-    Attributes:
-        log: Its log, for what is no event.
-    """
+    """Of one role."""
 
     def __init__(
         self,
@@ -97,7 +95,7 @@ class Observer:
         """Observe nothing yet.
 
         Args:
-            cluster: Its name.
+            cluster: Its name; empty where it is not known yet.
             member: Whose role it is.
             role: Which.
             settings: How much is remembered.
@@ -105,7 +103,7 @@ class Observer:
             wall_ms: For people.
             names: Of the members, by member_id.
         """
-        self.log = EventLog(cluster, member, role)
+        self._log = EventLog(cluster, member, role)
         self._settings = settings
         self._clock = clock
         self._wall_ms = wall_ms
@@ -142,7 +140,8 @@ class Observer:
         """Something was raised here: the log says what, once."""
         if not self._has_mistake:
             self._has_mistake = True
-            _logger.exception("%s: a mistake in observing, which is a bug", "/".join(self._place))
+            place = "/".join(filter(None, self._place))
+            _logger.exception("%s: a mistake in observing, which is a bug", place)
 
     # What the shell tells.
 
@@ -162,7 +161,7 @@ class Observer:
 
     def warn(self, text: str) -> None:
         """Write something that is no event to the log."""
-        self.log.warn(text)
+        self._log.warn(text)
 
     @_harmless
     def note_received(self, messages: Sequence[Message]) -> None:
@@ -190,17 +189,17 @@ class Observer:
         with self._lock:
             self._meter.observe(catalogue.FSYNC_SECONDS, duration_ns / 1e9)
             self._meter.observe(catalogue.FSYNC_RECORDS, records)
-        self._note_slow("fsync", duration_ns, instances)
+        self._note_slow(FSYNC, duration_ns, instances)
 
     @_harmless
     def note_apply(self, duration_ns: int, instances: Sequence[tuple[int, int]]) -> None:
-        """The learner applied instances in one step; each counts with its share of the time."""
+        """The learner did a step in which it applied; each instance counts with its share of it."""
         if not self._settings.is_on or not instances:
             return
         share_s = duration_ns / len(instances) / 1e9
         with self._lock:
             self._meter.observe(catalogue.APPLY_SECONDS, share_s, len(instances))
-        self._note_slow("apply", duration_ns, instances)
+        self._note_slow(APPLY, duration_ns, instances)
 
     @_harmless
     def note_seal(self, duration_ns: int) -> None:
@@ -213,6 +212,11 @@ class Observer:
         """What was measured just now, and is not of a group."""
         with self._lock:
             self._gauges.setdefault(metric.name, {})[label] = value
+
+    def keep_groups(self, groups: Collection[int]) -> None:
+        """The role has these groups now; what was counted of others is forgotten (R10)."""
+        with self._lock:
+            self._meter.keep_groups(groups)
 
     # What watchers get.
 
@@ -236,6 +240,7 @@ class Observer:
             last = self._sequence
         return RoleReport(
             at_ms=wall_ms,
+            clock_ns=self._clock(),
             incarnation=incarnation,
             counted=counted,
             gauges=gauges,
@@ -278,7 +283,7 @@ class Observer:
                 self._recent.append(record)
         if self._settings.is_on and self._file is not None:
             self._file.write(record, now_ns)
-        self.log.write(record)
+        self._log.write(record)
 
     def _words(self, event: Event) -> tuple[str, dict[str, Any]]:
         """Its sentence and its fields; that it happened is told even where these cannot be made."""
@@ -329,7 +334,7 @@ def _machine_of(request: Request) -> str:
     """The machine that the first command of a request is for."""
     for entry in request.entries:
         if isinstance(entry, CommandBatch):
-            return entry.machine
+            return entry.machine[:MACHINE_LENGTH_MAX]
     return ""
 
 

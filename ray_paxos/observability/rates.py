@@ -5,9 +5,15 @@ Rules:
 1. Counts of a role only rise within one life (one incarnation), and begin at 0 in each. So what
    happened since the look before is the difference within a life, and all that there is in a new
    one: never less than nothing.
-2. Time between two looks is that of the role's own clock. Times of two nodes are never subtracted.
+2. Time between two looks is that of the role's own clock, within a life. A new life may be on
+   another node, where that clock began at another time: there the wall clock is taken, and so it is
+   for a role of an older release, which tells no other one. Times of two members are never
+   subtracted.
 3. Spans of several members that end at the same time are added. A member's spans are remembered for
    as long as they are shown: those of one that died would be gone otherwise.
+4. Spans carry the wall clocks of members, of which one may be far ahead. So what is too old is
+   seen by the watcher's clock, or by the newest span where that is earlier; and a member whose
+   clock was set back tells by its newest span which of its older ones never were.
 """
 
 from __future__ import annotations
@@ -22,7 +28,10 @@ from ray_paxos.observability.report import Counted, HistogramCounts, RoleReport,
 
 HISTORY_MS = 900_000
 """So much of the past is shown."""
+SPANS_MAX = 90
+"""Of one member: as many as members keep themselves."""
 SECOND_MS = 1_000
+SECOND_NS = 1_000_000_000
 
 
 class Between:
@@ -40,11 +49,16 @@ class Between:
         self._is_first = before is None
         self._after = after.counted
         self._before: Counted | None = None
-        if before is not None and after.at_ms > before.at_ms:
-            self.seconds = (after.at_ms - before.at_ms) / SECOND_MS
+        if before is None:
+            return
         # A role that has stopped tells no incarnation, and goes on counting from where it was.
-        if before is not None and after.incarnation in (before.incarnation, 0):
+        is_same_life = after.incarnation in (before.incarnation, 0)
+        if is_same_life:
             self._before = before.counted
+        if is_same_life and 0 < before.clock_ns < after.clock_ns:
+            self.seconds = (after.clock_ns - before.clock_ns) / SECOND_NS
+        elif after.at_ms > before.at_ms:
+            self.seconds = (after.at_ms - before.at_ms) / SECOND_MS
 
     def by_group(self, metric: Metric) -> dict[int, int]:
         """How much of something there was, by group; groups with nothing are left out."""
@@ -99,34 +113,49 @@ def quantile_ms(histogram: Histogram | None, share: float) -> float | None:
 class History:
     """The last 15 minutes of all members.
 
-    Invariant: of each member it knows, it keeps the spans of the last 15 minutes only.
+    Invariant: of each member it knows, it keeps `SPANS_MAX` spans at most.
     """
 
     def __init__(self) -> None:
         """Know nothing yet."""
         self._spans: defaultdict[str, dict[int, Span]] = defaultdict(dict)
 
-    def take(self, member: str, spans: Iterable[Span]) -> None:
-        """A member's proposer tells its spans."""
+    def take(self, member: str, spans: Iterable[Span], at_ms: int) -> None:
+        """A member's proposer tells its spans.
+
+        Args:
+            member: Its name.
+            spans: Those that it keeps; none where it tells nothing.
+            at_ms: The watcher's wall clock, in milliseconds since 1970.
+        """
         known = self._spans[member]
-        known.update((span.end_ms, span) for span in spans)
-        if known:
-            oldest = max(known) - HISTORY_MS
-            for end_ms in [each for each in known if each <= oldest]:
+        told = {span.end_ms: span for span in spans}
+        if told:
+            newest = max(told)
+            for end_ms in [each for each in known if each > newest]:
                 del known[end_ms]
+        known.update(told)
+        oldest = min(max(known, default=0), at_ms) - HISTORY_MS
+        kept = set(sorted(each for each in known if each > oldest)[-SPANS_MAX:])
+        for end_ms in [each for each in known if each not in kept]:
+            del known[end_ms]
 
     def keep_only(self, members: Mapping[str, int]) -> None:
         """Forget those that are no members any more."""
         for name in [each for each in self._spans if each not in members]:
             del self._spans[name]
 
-    def spans(self) -> tuple[SpanView, ...]:
-        """The oldest first; a time that no member tells of is left out."""
+    def spans(self, at_ms: int) -> tuple[SpanView, ...]:
+        """The oldest first; a time that no member tells of is left out.
+
+        Args:
+            at_ms: The watcher's wall clock, in milliseconds since 1970.
+        """
         by_end: defaultdict[int, list[Span]] = defaultdict(list)
         for known in self._spans.values():
             for end_ms, span in known.items():
                 by_end[end_ms].append(span)
-        newest = max(by_end, default=0)
+        newest = min(max(by_end, default=0), at_ms)
         ends = sorted(end_ms for end_ms in by_end if end_ms > newest - HISTORY_MS)
         return tuple(_view(end_ms, by_end[end_ms]) for end_ms in ends)
 

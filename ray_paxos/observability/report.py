@@ -5,10 +5,16 @@ It travels by the names of its fields, since watchers may be of another release.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
 import msgspec
 
 from ray_paxos.observability.event_record import EventRecord
 from ray_paxos.observability.slow_commands import SlowInstance, SlowStep
+
+PROPOSER, ACCEPTOR, LEARNER, CHECKPOINTER = "proposer", "acceptor", "learner", "checkpointer"
+ROLES = (PROPOSER, ACCEPTOR, LEARNER, CHECKPOINTER)
 
 
 class HistogramCounts(msgspec.Struct, frozen=True):
@@ -55,6 +61,8 @@ class RoleReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         at_ms: When, in milliseconds since 1970, by its node's wall clock.
+        clock_ns: When, by the role's own clock: since its node was booted. 0 for unknown, of an
+            older release.
         incarnation: Of which life; counts of another one begin at 0. 0 where the role does not
             serve.
         counted: What it has counted; empty where observing is off.
@@ -73,7 +81,13 @@ class RoleReport(msgspec.Struct, frozen=True, kw_only=True):
     last_sequence: int = 0
     slow_instances: tuple[SlowInstance, ...] = ()
     slow_steps: tuple[SlowStep, ...] = ()
+    clock_ns: int = 0
 
+
+Answer: TypeAlias = tuple[dict[str, Any], RoleReport] | str
+"""A role's state and report; or why there is none, for a person."""
+Answers: TypeAlias = Mapping[tuple[str, str], Answer]
+"""By (member, role)."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(RoleReport)

@@ -11,7 +11,7 @@
 Rules:
 
 1. Groups are named where the role knows of at most `groups_max`. Otherwise each metric of groups is
-   one sample with `group="all"`, put together as its catalogue entry says. So what a member exports
+   one sample with `group="all"`, aggregated as its catalogue entry says. So what a member exports
    does not grow with its groups.
 2. Every counter that a role can count is there from the beginning, with 0: how much a counter rose
    is only seen where it was there before it did.
@@ -28,24 +28,22 @@ from typing import Any, TypeAlias
 from ray_paxos.core.client_messages import RefusalCode
 from ray_paxos.core.messages import NackReason
 from ray_paxos.observability import catalogue
-from ray_paxos.observability.catalogue import BY_NAME, Kind, Metric, Together
-from ray_paxos.observability.meter import ACCEPT, LEARN_REQUEST, PREPARE
+from ray_paxos.observability.catalogue import BY_NAME, Aggregation, Kind, Metric
+from ray_paxos.observability.meter import ACCEPT, LEARN_REQUEST, PREPARE, REDIRECTED
 from ray_paxos.observability.report import HistogramCounts, RoleReport
 from ray_paxos.observability.settings import ObservingSettings
 
 ALL_GROUPS = "all"
 """The group of what stands for many groups."""
-REDIRECTED = "redirected"
-"""The reason of a request that a proposer that does not lead sent on."""
 
 GroupState: TypeAlias = Mapping[str, Any]
 Reading: TypeAlias = Callable[[GroupState], "float | None"]
 """What a group's part of a state says; None for nothing."""
 
-_TOGETHER: dict[Together, Callable[[list[float]], float]] = {
-    Together.SUM: sum,
-    Together.MAX: max,
-    Together.MIN: min,
+_AGGREGATE: dict[Aggregation, Callable[[list[float]], float]] = {
+    Aggregation.SUM: sum,
+    Aggregation.MAX: max,
+    Aggregation.MIN: min,
 }
 
 
@@ -111,9 +109,8 @@ def _of_role(role: str, state: Mapping[str, Any], report: RoleReport) -> Iterato
     if role == "proposer" and groups:
         leaderless = sum(_master_known(group) == 0 for group in groups)
         yield Sample(catalogue.GROUPS_WITHOUT_MASTER, float(leaderless), role=role)
-    full = _FULL.get(role)
-    if full is not None and groups:
-        is_full = any(group.get(full) for group in groups)
+    if role in _WRITERS and groups:
+        is_full = any(group.get("storage_full") for group in groups)
         yield Sample(catalogue.DISK_FULL, float(is_full), role, role=role)
     for name, values in report.gauges.items():
         metric = BY_NAME.get(name)
@@ -122,8 +119,8 @@ def _of_role(role: str, state: Mapping[str, Any], report: RoleReport) -> Iterato
                 yield Sample(metric, value, label, role=role)
 
 
-_FULL = {"acceptor": "storage_full", "learner": "is_full"}
-"""Under which name a group's state says that its role takes nothing in for want of room."""
+_WRITERS = ("acceptor", "learner")
+"""Roles whose groups say by `storage_full` that nothing can be written for want of room."""
 
 
 # Gauges of groups.
@@ -205,8 +202,8 @@ def _of_groups(
         for group, value in values.items():
             yield Sample(metric, value, group=str(group), role=role)
     elif values:
-        together = _TOGETHER[metric.together](list(values.values()))
-        yield Sample(metric, together, group=ALL_GROUPS, role=role)
+        aggregate = _AGGREGATE[metric.aggregation](list(values.values()))
+        yield Sample(metric, aggregate, group=ALL_GROUPS, role=role)
 
 
 # Counters.
@@ -264,11 +261,11 @@ def _names_of(reasons: type[RefusalCode] | type[NackReason]) -> tuple[str, ...]:
 _LABELS: dict[str, dict[Metric, tuple[str, ...]]] = {
     "proposer": {
         catalogue.REFUSED: (*_names_of(RefusalCode), REDIRECTED),
-        catalogue.NACKS: _names_of(NackReason),
+        catalogue.NACKS_RECEIVED: _names_of(NackReason),
         catalogue.RESENT: (ACCEPT, PREPARE),
     },
     "learner": {catalogue.RESENT: (LEARN_REQUEST,)},
-    "acceptor": {catalogue.ACCEPTOR_REFUSALS: _names_of(NackReason)},
+    "acceptor": {catalogue.NACKS_SENT: _names_of(NackReason)},
 }
 """What each role may count, by the values of the metric's own label."""
 

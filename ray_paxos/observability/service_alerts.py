@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ray_paxos.observability import catalogue
-from ray_paxos.observability.alerting import CRITICAL, WARNING, Alert, AlertLimits, named, together
+from ray_paxos.observability.alerting import (
+    CRITICAL,
+    WARNING,
+    Alert,
+    AlertLimits,
+    aggregated,
+    named,
+)
 
 # Masters.
 
@@ -11,9 +18,10 @@ from ray_paxos.observability.alerting import CRITICAL, WARNING, Alert, AlertLimi
 def about_masters(limits: AlertLimits) -> tuple[Alert, ...]:
     """Whether groups have one, and how often it changes."""
     known, leaderless = catalogue.MASTER_KNOWN, catalogue.GROUPS_WITHOUT_MASTER.exported_name
-    reigns = catalogue.REIGNS.exported_name
+    # Many groups together begin as many reigns at once where one member takes over from another.
+    reigns = named(catalogue.REIGNS)
     of_members = "max by (cluster, member)"
-    unnamed = f"{of_members} ({together(known)})"
+    unnamed = f"{of_members} ({aggregated(known)})"
     seeing = f"count by (cluster) ({of_members} ({leaderless}) > 0 and {unnamed} >= 0)"
     return (
         Alert(

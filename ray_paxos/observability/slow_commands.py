@@ -16,6 +16,9 @@ from typing import TypeAlias
 
 import msgspec
 
+FSYNC, APPLY = "fsync", "apply"
+"""What a slow step was: a write of an acceptor made durable, or a step of applying of a learner."""
+
 
 class SlowInstance(msgspec.Struct, frozen=True, kw_only=True):
     """An instance in which a request took long, as its master saw it; times in milliseconds.
@@ -52,7 +55,7 @@ class SlowStep(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         at_ms: When it was done, in milliseconds since 1970, by the wall clock there.
-        what: `fsync` or `apply`.
+        what: `FSYNC` or `APPLY`.
         duration_ms: How long.
         instances: (group, instance_id) of what it was for; the first few.
     """

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
-def ms_text(ms: float) -> str:
-    """A time for a person: `0.4 ms`, `48 ms`, `1,250 ms`."""
-    return f"{ms:,.1f} ms" if ms < 10 else f"{ms:,.0f} ms"
+from ray_paxos.observability.text import count_text, milliseconds_text, names
 
 
-def names_text(names: Sequence[str]) -> str:
-    """`m1`, `m1 and m2`, `m1, m2 and m3`; there is at least one."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def together(members: Sequence[str]) -> str:
+    """`m1`, `m1 and m2`, `m1, m2 and m3`."""
+    return names(members, last=" and ")
 
 
 def disks_text(disks: Sequence[tuple[str, float]]) -> str:
     """How long the disks of some members took."""
-    names = names_text([f"{member}'s" for member, _ in disks])
-    times = names_text([ms_text(taken_ms) for _, taken_ms in disks])
-    return f"{names} {'disk' if len(disks) == 1 else 'disks'} took {times}"
-
-
-def count_text(count: int, what: str) -> str:
-    """`1 other`, `2 others`."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+    whose = together([f"{member}'s" for member, _ in disks])
+    times = together([milliseconds_text(taken_ms) for _, taken_ms in disks])
+    return f"{whose} {'disk' if len(disks) == 1 else 'disks'} took {times}"
 
 
 def instances_text(instances: Sequence[tuple[int, int]]) -> str:

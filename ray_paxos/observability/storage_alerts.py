@@ -96,9 +96,9 @@ def about_disks(limits: AlertLimits) -> tuple[Alert, ...]:
             0,
             CRITICAL,
             "The disk of {{ $labels.member }} of {{ $labels.cluster }} is full",
-            "The {{ $labels.role }} of {{ $labels.member }} takes nothing more in for want of "
-            "room. It goes on by itself once there is some: delete what is not of the cluster, or "
-            "enlarge the disk. Never delete files of the member itself; its log shrinks with its "
+            "The {{ $labels.role }} of {{ $labels.member }} cannot write for want of room. It "
+            "goes on by itself once there is some: delete what is not of the cluster, or enlarge "
+            "the disk. Never delete files of the member itself; its log shrinks with its "
             "checkpoints.",
         ),
         Alert(

@@ -20,6 +20,11 @@ SET_NS = 5_000_000
 TRIES = 5
 
 
+def wall_ms() -> int:
+    """Milliseconds since 1970, for people: what anything does never depends on it."""
+    return time.time_ns() // 1_000_000
+
+
 class WallTime:
     """Of one role; used in its turns."""
 

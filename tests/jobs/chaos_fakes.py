@@ -16,11 +16,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+from msgspec import structs
 
 from chaos_cluster import CONTROLLER, Life, MemberLog, Place, Sight
 from chaos_cuts import Directions
 from chaos_plan import ROLES, FaultKind
 from ray_paxos.config import ClusterConfiguration
+from ray_paxos.core import events
 from ray_paxos.errors import (
     MembershipError,
     NotAppliedError,
@@ -31,6 +33,7 @@ from ray_paxos.errors import (
 from ray_paxos.machines.base import ApplyContext
 from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.log import LogMachine
+from ray_paxos.observability.event_kinds import level_of
 from ray_paxos.observability.event_record import EventRecord
 
 COLUMNS: dict[str, pa.DataType] = {
@@ -45,17 +48,23 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 
 
-def happened(kind: str, member: str = "m1", **fields: Any) -> EventRecord:
+IN_THE_RUN_MS = 0
+"""As the time of an event: when it is read."""
+
+
+def happened(
+    kind: str, member: str = "m1", at_ms: int = IN_THE_RUN_MS, **fields: Any
+) -> EventRecord:
     """An event in group 1, as a member's file has it."""
     return EventRecord(
         sequence=1,
-        at_ms=1,
+        at_ms=at_ms,
         cluster="local",
         member=member,
         role="proposer",
         group=1,
         kind=kind,
-        level="INFO",
+        level=level_of(getattr(events, kind)),
         text=f"tells of {kind}",
         fields=fields,
     )
@@ -582,7 +591,12 @@ class FakeMembers:
         return {name: logs[name] for name in members}
 
     def read_events(self, members: Sequence[str]) -> tuple[list[EventRecord], list[str]]:
-        return list(self.events), list(self.unread_events)
+        now_ms = time.time_ns() // 1_000_000
+        records = [
+            structs.replace(each, at_ms=now_ms) if each.at_ms == IN_THE_RUN_MS else each
+            for each in self.events
+        ]
+        return records, list(self.unread_events)
 
     def close(self) -> None:
         self.is_closed = True

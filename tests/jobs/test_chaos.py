@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,11 @@ import chaos_options
 import chaos_run
 import chaos_waiting
 from chaos import command_line
+from chaos_notices import told_apart
+from ray_paxos.config import ClusterConfiguration
 from ray_paxos.errors import ClusterError, PlacementError
 from ray_paxos.testing.check import main as check_main
-from tests.jobs.chaos_fakes import STARTED, FakeEnvironment, Flaws, happened
+from tests.jobs.chaos_fakes import STARTED, FakeChaosCluster, FakeEnvironment, Flaws, happened
 from tests.jobs.pages import check_page
 
 CHECKS = {
@@ -193,6 +197,9 @@ def flaw_name(flaws: Flaws) -> str:
         (Flaws(events=(STARTED, replace(STARTED, sequence=2))), {"events"}),
         (Flaws(events=(STARTED, happened("InvariantBroken"))), {"events"}),
         (Flaws(events=(STARTED, happened("StorageFailed"))), {"events"}),
+        (Flaws(events=(STARTED, happened("ChainsDiffered"))), {"events"}),
+        (Flaws(events=(STARTED, happened("GroupNotOpened"))), {"events"}),
+        (Flaws(events=(replace(STARTED, at_ms=1_700_000_000_000),)), {"events"}),
         (Flaws(unread_events=("a file",)), {"events"}),
         (Flaws(refuses_command=20), {"clients"}),
         (Flaws(crash_at=20), {"clients"}),
@@ -208,6 +215,29 @@ def test_every_flaw_is_found(tmp_path: Path, flaws: Flaws, checks: set[str]) -> 
     assert checks <= failed(document)
     assert failed(document) <= checks | {"exactly_once", "linearizable", "follower_reads"}
     assert document["violations"]
+
+
+def test_an_error_of_an_earlier_run_does_not_fail_this_one(tmp_path: Path) -> None:
+    old = happened("StorageFailed", at_ms=1_700_000_000_000)
+    status, document = run_flawed(tmp_path, Flaws(events=(old, STARTED)), "--faults", "none")
+    assert status == 0, document["violations"]
+
+
+def test_an_error_while_the_cluster_starts_is_one_of_the_run(tmp_path: Path) -> None:
+    @dataclass
+    class StartsBadly(FakeEnvironment):
+        def start(
+            self, configuration: ClusterConfiguration, *, address: str | None, keep: bool
+        ) -> FakeChaosCluster:
+            at_ms = time.time_ns() // 1_000_000
+            time.sleep(0.05)
+            failed_so = happened("GroupNotOpened", at_ms=at_ms)
+            self.flaws = Flaws(events=(STARTED, failed_so))
+            return super().start(configuration, address=address, keep=keep)
+
+    path = tmp_path / "out.json"
+    assert run(StartsBadly(), "--json", str(path), "--faults", "none") == 1
+    assert failed(json.loads(path.read_text())) == {"events"}
 
 
 def test_a_silence_over_the_limit_is_found(tmp_path: Path) -> None:
@@ -274,7 +304,8 @@ def test_all_groups_are_worked_on_and_checked(tmp_path: Path, five: str) -> None
     assert document["clients"] == 6
     assert document["checks"] == dict.fromkeys(CHECKS, True)
     assert [group["group"] for group in document["groups"]] == [1, 2, 3]
-    assert all(group["acknowledged"] > 50 for group in document["groups"])
+    # How many in 0.4 s depends on what else this machine has to do.
+    assert all(group["acknowledged"] > 5 for group in document["groups"])
     assert document["acknowledged"] == sum(g["acknowledged"] for g in document["groups"])
     assert document["longest_gap_s"] == max(g["longest_gap_s"] for g in document["groups"])
     assert document["overall_longest_gap_s"] <= document["longest_gap_s"]
@@ -307,7 +338,9 @@ def test_a_flaw_of_one_group_is_found_and_named(
     tmp_path: Path, five: str, flaws: Flaws, check: str
 ) -> None:
     options = ["--config", five, "--groups", "--faults", "none"]
-    status, document = run_flawed(tmp_path, flaws, *options)
+    status, document = run_long_enough(
+        tmp_path, flaws, lambda document: not document["held"], *options
+    )
     assert status == 1
     assert check in failed(document)
     assert all("group 2: " in text for text in document["violations"])
@@ -584,7 +617,7 @@ def test_data_can_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> N
 def test_what_ray_says_of_killed_processes_stays_off_standard_output(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with chaos_run.told_apart():
+    with told_apart():
         print("(raylet) A worker died or was killed while executing a task")
         print("(raylet) The node with node id: ab has been marked dead because of it")
         print("(raylet) Something else")

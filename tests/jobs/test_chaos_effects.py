@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos_effects import Stretch, effects_by_kind, quantile_ms, stretches
+from chaos_effects import Stretch, effects_by_kind, stretches
 from chaos_gaps import SECOND_NS, Disturbance, find_gaps
 from chaos_plan import FaultKind
 
@@ -62,12 +62,6 @@ def test_no_command_of_the_run_is_lost_and_stretches_are_few(
     assert found[0].start_s == 0
     assert found[-1].end_s == end_ns / SECOND_NS
     assert all(a.end_s == b.start_s for a, b in pairwise(found))
-
-
-def test_a_quantile_is_a_latency_that_occurred() -> None:
-    assert quantile_ms([], 0.5) is None
-    assert quantile_ms([1_000_000, 2_000_000, 3_000_000], 0.5) == 2
-    assert quantile_ms([1_000_000, 2_000_000, 3_000_000], 0.99) == 3
 
 
 # Effects.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from open_load import Latencies, OpenLoad, Tick, percentile
+from open_load import Latencies, OpenLoad, Tick
 from ray_paxos.config import parse_configuration
 from ray_paxos.config.disk_bound import disk_bound
 from soak import Samples, Series
@@ -60,12 +59,11 @@ def test_latency_counts_from_when_a_command_was_due() -> None:
     assert measured.percentile_ms(0.01) < 200
 
 
-def test_percentiles_are_weighted() -> None:
-    assert percentile([(1.0, 99), (7.0, 1)], 0.99) == 1.0
-    assert percentile([(1.0, 98), (7.0, 2)], 0.99) == 7.0
-    assert percentile([], 0.5) == math.inf
+def test_commands_without_a_result_are_not_acknowledged() -> None:
     latencies = Latencies([Tick(0.0, 10, 5.0, 2), Tick(1.0, 30, 1.0, 0)], 2.0)
     assert (latencies.acknowledged, latencies.failed, latencies.rate) == (38, 2, 19.0)
+    # Of 40 commands 30 took 1 ms.
+    assert (latencies.percentile_ms(0.75), latencies.percentile_ms(0.8)) == (1.0, 5.0)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import statistics
 
 import pytest
 
@@ -25,11 +27,21 @@ def test_a_machine_that_drifts_does_not_matter() -> None:
 
 def test_the_interval_is_students() -> None:
     # Logarithms 0 and 0.02: mean 0.01, standard error 0.01, t of one degree 12.706.
-    import math
-
     found = paired_ratio([1.0, math.exp(0.02)], [1.0, 1.0])
     assert math.log(found.low) == pytest.approx(0.01 - 0.12706)
     assert math.log(found.high) == pytest.approx(0.01 + 0.12706)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "t"),
+    [(31, 2.0423), (32, 2.0395), (41, 2.0211), (61, 2.0003), (121, 1.9799), (1_000, 1.9623)],
+)
+def test_the_interval_of_many_pairs_is_not_too_narrow(pairs: int, t: float) -> None:
+    first = [1.0 + 0.02 * (number % 2) for number in range(pairs)]
+    found = paired_ratio(first, [1.0] * pairs)
+    error = statistics.stdev(map(math.log, first)) / math.sqrt(pairs)
+    half = math.log(found.high / found.low) / 2
+    assert 0.9995 * t * error <= half <= 1.05 * t * error
 
 
 def test_nineteen_intervals_of_twenty_hold_the_truth() -> None:

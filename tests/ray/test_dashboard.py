@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from ray_paxos.core.messages import RoleName
 from ray_paxos.errors import PaxosError
 from tests.ray.browser import Browser, browser
 from tests.unit.dashboard_bench import Bench
+from tests.unit.dashboard_target import tail_of
 from tests.unit.dashboard_views import SCRIPT, view_of
 
 CONFIGURATION = parse_configuration(
@@ -226,6 +228,13 @@ def test_1000_groups_are_found_by_health_by_member_and_by_keyboard(page: Browser
         page.open(url)
         cells = "return document.querySelectorAll('#group-grid .cell').length"
         page.wait_for("cells", lambda: page.run(cells) == 1_000)
+        assert page.text("#tile-groups .value") == "1,000 / 1,000", "all of them are led"
+        assert page.text("#group-table tbody tr:first-child .badge").replace("\n", "") == "!at risk"
+        assert page.run("return document.querySelector('.badge').title") == (
+            "works, but stops if one more voter is lost"
+        )
+        legend = page.text("#group-legend").replace("\n", " ")
+        assert legend == "ok ~ degraded ! at risk ? no master × no majority ■ stopped"  # noqa: RUF001
         assert page.text("[data-member=m1] .alarms") == f"{SCRIPT} \"'&amp;"
         assert page.run("return document.scripts.length") == 1
         assert page.run("return document.querySelectorAll('#group-table tbody tr').length") == 50
@@ -252,3 +261,72 @@ def test_1000_groups_are_found_by_health_by_member_and_by_keyboard(page: Browser
         page.press("\ue00c")
         page.look_like(420, 900, is_dark=True)
         assert page.run("return document.documentElement.scrollWidth") <= 420
+
+
+@pytest.mark.parametrize(
+    ("learned", "floor", "texts", "says"),
+    [
+        (0, 1, (), "Nothing has been chosen yet"),
+        (3, 1, ("a", "b", "c"), "The newest first, from the memory of m1"),
+        (900, 500, ("a",), "The newest first, from the memory of m1"),
+        (
+            72,
+            71,
+            ("a", "b"),
+            "The newest first, from the memory of m1; instances 23 to 70 are not in the memory of "
+            'm1 any more; "ray-paxos log show" reads its files on its node',
+        ),
+        (
+            70,
+            71,
+            (),
+            "Instances 21 to 70 are not in the memory of m1 any more; "
+            '"ray-paxos log show" reads its files on its node',
+        ),
+    ],
+)
+def test_what_is_missing_of_the_end_of_a_log_is_said(
+    page: Browser, learned: int, floor: int, texts: tuple[str, ...], says: str
+) -> None:
+    bench = Bench()
+    tail = tail_of(1, *texts)
+    bench.tail = replace(tail, learned_through=learned, memory_floor=floor)
+    with served(bench) as url:
+        page.open(f"{url}#group=1")
+        page.wait_for("the note", lambda: page.text("#log-note"))
+        assert page.text("#log-note") == says
+
+
+TOKEN = "0123456789abcdef" * 4
+
+
+def test_a_person_signs_in_and_the_token_never_is_in_an_address(page: Browser) -> None:
+    bench = Bench()
+    bench.token = TOKEN
+    refused = "That is not the token of this Ray cluster."
+    with served(bench) as url:
+        page.open(f"{url}?token=guess#group=1")
+        assert page.text("#problem") == refused
+        assert page.run("return location.href") == f"{url}#group=1", "a link's is taken out"
+        for guess in ("another", "schl\u00fcssel\u2713", "two words"):
+            page.run("document.getElementById('problem').textContent = ''")
+            sign_in(page, guess)
+            page.wait_for("it is refused", lambda: page.text("#problem") == refused)
+        assert bench.looks == 0
+        sign_in(page, f" {TOKEN} ")
+        page.wait_for("the group", lambda: page.text("#detail-title") == "Group 1")
+        page.wait_for("the log", lambda: page.text("#log tbody tr"))
+        seen = page.run("return navigation.entries().map((entry) => entry.url)")
+        assert f"{url}#group=1" in seen
+        assert not any(TOKEN in address for address in seen)
+        assert page.run("return document.cookie") == "", "no script sees it"
+        bench.token = "0" * 64
+        page.wait_for("it asks again", lambda: page.text("#sign-in"))
+
+
+def sign_in(page: Browser, token: str) -> None:
+    page.run(
+        "document.getElementById('token').value = arguments[0];"
+        "document.getElementById('sign-in').requestSubmit();",
+        token,
+    )

@@ -189,7 +189,7 @@ def test_a_member_that_died_under_load(
         dead, begun = kill_the_master(seen)
         load.go_on()
         followed = time.time()
-        check_documents(dead, begun, followed)
+        check_documents(dead, begun - heard_within_s(seen), followed)
         check_pictures(dead)
         check_status(dead)
         check_live(dead, live)
@@ -202,6 +202,14 @@ def test_a_member_that_died_under_load(
     assert "`ray-paxos up`" in errors
     assert termios.tcgetattr(live[0].inner) == live[0].settings
     check_nobody_is_there()
+
+
+def heard_within_s(cluster: ray_paxos.Cluster) -> float:
+    """A master of another group may have heard of a member so long before that one was killed.
+
+    It hears of it with each heartbeat; one of which it hears less would stand against it.
+    """
+    return 2 * cluster.spec.proposer.election_timeout_ns / 1e9
 
 
 def check_documents(dead: str, begun: float, followed: float) -> None:
@@ -300,6 +308,7 @@ def check_nobody_is_there() -> None:
         assert done.stderr.startswith("Error: no cluster seen runs in the Ray cluster at")
 
 
+@pytest.mark.slow
 def test_roles_that_are_actors_of_their_own(
     cluster: ray_paxos.Cluster, client: ray_paxos.Client
 ) -> None:
@@ -313,7 +322,8 @@ def test_roles_that_are_actors_of_their_own(
     assert {group.health for group in view.groups} == {Health.OK}
     assert view.commands_per_s is not None
     assert view.commands_per_s > 0
-    assert view.alarms == ()
+    # That a part of the log was learned on one member's word may stand for a moment.
+    wait_for("all to be well", lambda: watching.look().alarms == ())
 
 
 def test_a_member_that_stands_still_holds_nobody_up(seen: ray_paxos.Cluster) -> None:

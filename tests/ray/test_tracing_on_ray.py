@@ -173,7 +173,7 @@ def check_whole_way(spans: list[Span], call: str, instance_id: int) -> None:
     assert len({client.pid, proposer.pid, *(span.pid for span in acceptors)}) >= 3
 
 
-@pytest.mark.parametrize("roles", ["separate", "fused"])
+@pytest.mark.parametrize("roles", ["fused", pytest.param("separate", marks=pytest.mark.slow)])
 def test_a_trace_has_the_whole_way_of_a_command(roles: str) -> None:
     told, spans = run(roles, "traced")
     for what, call in (

@@ -19,7 +19,7 @@ from rich.console import Console
 
 import ray_paxos
 from ray_paxos.actors.watching import Watching
-from ray_paxos.cli.running_cluster import status_lines
+from ray_paxos.cli.status import status_lines
 from ray_paxos.cli.top_options import TopOptions
 from ray_paxos.cli.top_view import frame
 from ray_paxos.config import parse_configuration

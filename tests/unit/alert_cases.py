@@ -159,6 +159,13 @@ CASES = [
         [],
     ),
     Case(
+        "groups together, one member takes over all that another one led",
+        of_group("paxos_reigns_total", {"m2": "1x12 101x147"}, "all"),
+        "6m",
+        [],
+        UNNAMED,
+    ),
+    Case(
         "a member is gone",
         {},
         "9m",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,6 +30,7 @@ class Bench:
         view: What the next look sees; or what it raises.
         looks: How many there were.
         reads: What was asked of the log: group, members, count.
+        may_read: While it is not set, whoever reads a log waits.
         token: What has to be shown.
     """
 
@@ -39,6 +41,8 @@ class Bench:
         self.token: str | None = None
         self.looks = 0
         self.reads: list[tuple[int, tuple[str, ...], int]] = []
+        self.may_read = threading.Event()
+        self.may_read.set()
         self.client: TestClient[Any, Any]
         self._host = host
 
@@ -52,6 +56,7 @@ class Bench:
     def read_log(self, group: int, members: tuple[str, ...], count: int) -> LogTail:
         """As a watcher's."""
         self.reads.append((group, members, count))
+        assert self.may_read.wait(60)
         if isinstance(self.tail, PaxosError):
             raise self.tail
         return self.tail

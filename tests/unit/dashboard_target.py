@@ -15,10 +15,14 @@ from tests.unit.dashboard_views import view_of
 
 
 class FakeTarget:
-    """Counts its lives in a file; each group's number says what reading its log does."""
+    """Counts its lives in a file; each group's number says what reading its log does.
+
+    A look hangs while there is a file `hangs`.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._lives = folder / "lives"
+        self._hangs = folder / "hangs"
         with self._lives.open("a") as file:
             file.write(f"{os.getpid()}\n")
 
@@ -26,6 +30,8 @@ class FakeTarget:
         return Hello("demo", f"token {len(self._lives.read_text().splitlines())}")
 
     def look(self) -> ClusterView:
+        if self._hangs.exists():
+            time.sleep(60)
         return view_of()
 
     def read_log(self, group: int, members: tuple[str, ...], count: int) -> LogTail:
@@ -40,7 +46,16 @@ class FakeTarget:
                 raise ValueError("a bug")
             case 5:
                 return cast(LogTail, lambda: None)
+            case 6:
+                time.sleep(1)
         return tail_of(group, *members, str(count))
+
+
+def hang(started: Path) -> FakeTarget:
+    """A target that is not made in time."""
+    started.write_text(f"{os.getpid()}\n")
+    time.sleep(60)
+    raise AssertionError
 
 
 def fail(error: Exception) -> FakeTarget:

@@ -32,6 +32,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "log_floor": 5,
         "stopped": "",
         "is_full": False,
+        "storage_full": False,
         "segments": 2,
         "sessions": 1,
     },

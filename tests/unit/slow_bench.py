@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from ray_paxos.observability.report import RoleReport
+from ray_paxos.observability.report import Answer, RoleReport
 from ray_paxos.observability.slow_commands import SlowInstance, SlowStep
-from ray_paxos.observability.slow_report import Answer, SlowCommand, SlowReport, slow_report
+from ray_paxos.observability.slow_report import slow_report
+from ray_paxos.observability.slow_view import SlowCommand, SlowReport
 
 MEMBERS = {"m1": 1, "m2": 2, "m3": 3}
 AT_MS = 1_800_000_000_000

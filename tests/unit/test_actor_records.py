@@ -27,7 +27,6 @@ from ray_paxos.actors.names import (
     role_method,
 )
 from ray_paxos.actors.spec import decode_spec, make_spec
-from ray_paxos.actors.status import MemberStatus, RoleStatus, group_status
 from ray_paxos.actors.switchboard import Switchboard
 from ray_paxos.config import parse_configuration
 from ray_paxos.core.client_messages import (
@@ -45,6 +44,7 @@ from ray_paxos.core.tasks import CutLog, LogCut, Outcome, Task
 from ray_paxos.core.wanted_changes import wanted_of_genesis
 from ray_paxos.core.wire import decode_envelopes, encode_envelopes
 from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.observability.status import MemberStatus, RoleStatus, group_status
 
 
 def test_names_are_read_back() -> None:

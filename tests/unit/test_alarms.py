@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from ray_paxos.actors.alarms import FolderTrouble, cluster_alarms, member_alarms
-from ray_paxos.actors.status import MemberStatus, RoleStatus
 from ray_paxos.core.settings import CheckpointerSettings
+from ray_paxos.observability.alarms import FolderTrouble, cluster_alarms, member_alarms
+from ray_paxos.observability.status import MemberStatus, RoleStatus
 
 SETTINGS = CheckpointerSettings(checkpoint_instances=100)
-LEARNER = {"durable_through": 500, "stopped": "", "is_full": False, "alarms": []}
+LEARNER = {"durable_through": 500, "stopped": "", "storage_full": False, "alarms": []}
 VOTES = {"floor": 401, "storage_full": False}
 CHECKPOINTER = {"checkpoints": [400], "sealed_through": 500, "alarms": [], "damaged_files": 0}
 
@@ -76,8 +76,8 @@ def test_an_acceptor_that_stopped_for_another_reason_need_not_be_replaced() -> N
     ("parts", "expected"),
     [
         ({"learner": {"stopped": "machine kv"}}, "group 1: applying stopped: machine kv"),
-        ({"learner": {"is_full": True}}, "until its disk has room"),
-        ({"votes": {"storage_full": True}}, "until its disk has room"),
+        ({"learner": {"storage_full": True}}, "its learner makes nothing more durable until"),
+        ({"votes": {"storage_full": True}}, "its acceptor votes on nothing more until its disk"),
         ({"learner": {"alarms": ["segment 7 is damaged"]}}, "group 1: segment 7 is damaged"),
         ({"learner": {"overdue_chunks": 3}}, "3 parts of the log were"),
         ({"learner": {"overdue_chunks": 1}}, "1 part of the log was"),
@@ -103,6 +103,8 @@ def _with_role(found: MemberStatus, learner: RoleStatus) -> MemberStatus:
     [
         {"votes": {"floor": 501}},
         {"checkpointer": {"sealed_through": 700}},
+        # A burst, or a slow disk: it has room.
+        {"learner": {"is_full": True}},
     ],
 )
 def test_what_is_within_bounds_is_not_told(parts: dict[str, Any]) -> None:
@@ -118,7 +120,7 @@ def test_a_stopped_group_is_told_with_its_reason() -> None:
 def test_the_gravest_of_all_members_comes_first() -> None:
     damaged = RoleStatus("stopped", "journal", error="DamageError")
     alarms = {
-        "m1": member_alarms(member({"overdue_chunks": 1, "is_full": True}), SETTINGS),
+        "m1": member_alarms(member({"overdue_chunks": 1, "storage_full": True}), SETTINGS),
         "m2": member_alarms(member(acceptor=damaged), SETTINGS),
     }
     found = cluster_alarms(alarms, [1])

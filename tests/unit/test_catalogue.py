@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from ray_paxos.observability import catalogue
-from ray_paxos.observability.catalogue import BY_NAME, METRICS, Kind, Metric, Together
+from ray_paxos.observability.catalogue import BY_NAME, METRICS, Aggregation, Kind, Metric
 from ray_paxos.observability.histogram import COUNTS, SECONDS
 
 ALL = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -77,7 +77,7 @@ def test_labels_are_few_and_named_once(metric: Metric) -> None:
 @ALL
 def test_what_is_counted_is_summed_over_groups(metric: Metric) -> None:
     if metric.kind is not Kind.GAUGE:
-        assert metric.together is Together.SUM
+        assert metric.aggregation is Aggregation.SUM
 
 
 @ALL

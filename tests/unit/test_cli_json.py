@@ -13,15 +13,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ray_paxos.actors.memberships import GroupMembers
-from ray_paxos.actors.status import (
+from ray_paxos.cli import groups, running_cluster, tables
+from ray_paxos.cli import status as status_module
+from ray_paxos.cli.main import main
+from ray_paxos.observability.status import (
     ClusterStatus,
     GroupStatus,
     MemberPosition,
     MemberStatus,
     RoleStatus,
 )
-from ray_paxos.cli import groups, running_cluster, tables
-from ray_paxos.cli.main import main
 from ray_paxos.storage.log_rows import rows_of
 from tests.storage.member_support import flip, make_log, make_member, segment_path
 from tests.unit.watched_roles import PlayedCluster
@@ -163,7 +164,7 @@ def test_what_runs_is_lines_for_programs_and_tables_on_a_terminal(
         "group 1, master none: voters m1, m2; followers m3, since instance 12\n"
     )
     assert "  ! m1: learner stopped: why\n" in run("status", "demo").stdout
-    for module in (tables, running_cluster):
+    for module in (tables, status_module):
         monkeypatch.setattr(module, "is_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "120")
     listed = table_words(run("groups", "list", "demo").stdout)

@@ -44,7 +44,7 @@ TOLD = answers(
 def running(monkeypatch: pytest.MonkeyPatch) -> Running:
     found = Running(TOLD, ObservingSettings())
     monkeypatch.setattr(running_cluster, "open_to_watch", lambda cluster, address: found)
-    monkeypatch.setattr(module, "_when", lambda at_ms: f"at {at_ms - AT_MS}")
+    monkeypatch.setattr(module, "wall_ms", lambda: AT_MS)
     return found
 
 
@@ -56,24 +56,28 @@ def run(*arguments: str, status: int = 0) -> Result:
     return result
 
 
+def at(at_ms: int) -> str:
+    """By the clock of whoever looks."""
+    return time.strftime("%H:%M:%S", time.localtime(at_ms // 1_000)) + f".{at_ms % 1_000:03d}"
+
+
 def test_a_person_sees_each_hop_and_what_held_it_up(running: Running) -> None:
     assert run().stdout.splitlines() == [
         "cluster demo: 2 slow commands, the newest first",
         "",
-        "at 900  308 ms  group 1, instance 12,345, master m1",
-        "    1 command, 12,000 bytes, machine kv",
-        "    queue 2.0 ms > accept 1.0 ms (m1 0.5 ms, m2 1.0 ms) > apply and answer 305 ms "
+        f"{at(AT_MS + 900)}  308 ms  group 1, instance 12,345, master m1",
+        "    1 command, 12 kB, machine kv",
+        "    queue 2 ms > accept 1 ms (m1 0.5 ms, m2 1 ms) > apply and answer 305 ms "
         "(applying: m1 300 ms)",
         "    the machine kv of m1 took 300 ms to apply it",
         "",
-        "at -900  49 ms  group 1, instance 8, master m1",
-        "    4 commands, 200 bytes, machine kv",
-        "    queue 0.0 ms > accept 48 ms (m1 1.0 ms, m2 48 ms, disk 45 ms) > "
-        "apply and answer 1.0 ms",
+        f"{at(AT_MS - 900)}  49 ms  group 1, instance 8, master m1",
+        "    4 commands, 200 B, machine kv",
+        "    queue 0 ms > accept 48 ms (m1 1 ms, m2 48 ms, disk 45 ms) > apply and answer 1 ms",
         "    m2 answered after 48 ms; m2's disk took 45 ms of them; m3 had not answered by then",
         "",
         "slow steps that belong to no command that is remembered:",
-        "at 9000  fsync 77 ms at m2: instance 4 of group 3 and 1 other",
+        f"{at(AT_MS + 9_000)}  fsync 77 ms at m2: instance 4 of group 3 and 1 other",
     ]
     assert running.asked == [{"with_slow": True}]
 
@@ -148,6 +152,15 @@ def test_who_tells_nothing_is_named(running: Running) -> None:
     assert "  ! m3/acceptor told nothing: no such actor lives" in run().stdout.splitlines()
 
 
+def test_nothing_gives_orders_to_the_terminal(running: Running) -> None:
+    odd = "\x1b[2J\nkv"
+    running.told = answers(slow(8, accept=48, machine=odd)) | {("m3", "learner"): odd}
+    shown = run().output
+    assert "machine ?[2J?kv" in shown
+    assert "learner told nothing: ?[2J?kv" in shown
+    assert "\x1b" not in shown
+
+
 def test_where_nobody_answers_that_is_an_error(running: Running) -> None:
     running.told = dict.fromkeys(TOLD, "gone")
     result = run(status=1)
@@ -160,8 +173,3 @@ def test_where_no_cluster_runs_that_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(running_cluster, "open_to_watch", watched)
     assert "no cluster demo runs" in run(status=1).stderr
-
-
-def test_times_are_by_the_clock_of_whoever_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    local = time.localtime(AT_MS // 1_000)
-    assert module._when(AT_MS + 7) == time.strftime("%Y-%m-%d %H:%M:%S.007", local)

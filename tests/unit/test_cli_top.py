@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import time
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,27 +21,27 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ray_paxos.actors.status import (
+from ray_paxos.cli import running_cluster, top_controls
+from ray_paxos.cli import top as top_module
+from ray_paxos.cli.encodable import encodable
+from ray_paxos.cli.keys import Keys, parse_keys
+from ray_paxos.cli.main import main
+from ray_paxos.cli.status import document_of, rates_line, status_lines
+from ray_paxos.cli.top_controls import Left, press
+from ray_paxos.cli.top_options import SORTS, TopOptions
+from ray_paxos.errors import ClusterError, ClusterNotFoundError
+from ray_paxos.observability.cluster_view import ClusterView
+from ray_paxos.observability.report import Span
+from ray_paxos.observability.status import (
     ClusterStatus,
     GroupStatus,
     MemberPosition,
     MemberStatus,
     RoleStatus,
 )
-from ray_paxos.cli import running_cluster, top_controls
-from ray_paxos.cli import top as top_module
-from ray_paxos.cli.keys import Keys, parse_keys
-from ray_paxos.cli.main import main
-from ray_paxos.cli.running_cluster import status_lines
-from ray_paxos.cli.status_view import document_of, rates_line
-from ray_paxos.cli.top_controls import Left, press
-from ray_paxos.cli.top_options import SORTS, TopOptions
-from ray_paxos.errors import ClusterError, ClusterNotFoundError
-from ray_paxos.observability.cluster_view import ClusterView
-from ray_paxos.observability.report import Span
 from tests.unit.watched_roles import BEGIN_MS, PlayedCluster, histogram
 
-PATIENCE_S = 60.0
+PATIENCE_S = 8.0
 
 
 class PlayedLooks:
@@ -104,9 +105,31 @@ def test_documents_for_programs(looks: PlayedLooks) -> None:
     lines = run("--json", "--count", 2).stdout.splitlines()
     found = [json.loads(line) for line in lines]
     assert [each["cluster"] for each in found] == ["demo", "demo"]
-    assert [m["is_up"] for m in found[0]["members"]] == [True, False, True]
+    assert [m["name"] for m in found[0]["members"]] == ["m2", "m1", "m3"], "as in a picture"
     assert found[0]["groups"][1]["health"] == "at risk"
     assert found[0]["commands_per_s"] == 0.0, "there was a look before"
+
+
+@pytest.mark.parametrize(
+    ("words", "groups", "members"),
+    [
+        ([], [2, 0, 1], ["m2", "m1", "m3"]),
+        (["--group", 1], [1], ["m2", "m1", "m3"]),
+        (["--filter", "stopped"], [2], ["m3"]),
+        (["--filter", "m1"], [2, 0, 1], ["m1"]),
+        (["--only", "unhealthy"], [2, 0, 1], ["m2", "m3"]),
+        (["--sort", "master"], [2, 1, 0], ["m2", "m1", "m3"]),
+    ],
+)
+def test_what_documents_have_can_be_chosen(
+    words: list[object], groups: list[int], members: list[str], looks: PlayedLooks
+) -> None:
+    looks.played["m3"].stopped = {2: "odd"}
+    looks.played["m3"].leads, looks.played["m1"].leads = {0}, {1, 2}
+    (line,) = run("--json", "--once", *words).stdout.splitlines()
+    found = json.loads(line)
+    assert [each["group"] for each in found["groups"]] == groups
+    assert [each["name"] for each in found["members"]] == members
 
 
 def test_what_is_shown_can_be_chosen(looks: PlayedLooks) -> None:
@@ -124,11 +147,15 @@ def test_what_is_shown_can_be_chosen(looks: PlayedLooks) -> None:
         (["--interval-s", "nan"], "it is no number"),
         (["--interval-s", "inf"], "is not in the range"),
         (["--interval-s", "soon"], "'soon' is not a valid float"),
-        (["--sort", "colour"], "'colour' is not one of 'group', 'lag', 'commands', 'name', 'disk'"),
+        (
+            ["--sort", "colour"],
+            "'colour' is not one of 'group', 'lag', 'commands', 'master', 'disk'",
+        ),
         (["--only", "healthy"], "'healthy' is not 'unhealthy'"),
         (["--count", "0"], "0 is not in the range"),
         (["--group", "9", "--once"], "group: found 9; allowed: 0-2"),
         (["--group", "-1", "--once"], "group: found -1; allowed: 0-2"),
+        (["--group", "9", "--json"], "group: found 9; allowed: 0-2"),
         (["--group", "one"], "'one' is not a valid integer"),
     ],
 )
@@ -138,6 +165,7 @@ def test_wrong_use_is_told_and_nothing_is_shown(
     result = run(*words, status=2)
     assert told in result.stderr
     assert result.stdout == ""
+    assert looks.looks <= 1, "and nobody waits for that"
 
 
 def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +242,21 @@ def test_status_says_once_that_a_member_is_down() -> None:
     assert lines[1].startswith("  ! m2 is down since ")
     assert lines[2].startswith("  ! groups 0-2 at risk: 1 of 3 voters is down (m2).")
     assert lines[3:5] == [f"  ! {alarm}" for alarm in alarms[1:]]
+
+
+def test_status_tells_what_is_gravest_first() -> None:
+    played = PlayedCluster(groups=4)
+    played["m3"].stopped = {3: "odd"}
+    played["m1"].leads = {0, 1, 3}
+    lines = status_lines(ClusterStatus("demo", "abc", (), ()), played.look())
+    told = [line.partition(":")[0] for line in lines[1:3]]
+    assert told == ["  ! group 2 no master", "  ! group 3 stopped"]
+
+
+def test_status_passes_no_order_on_to_the_terminal() -> None:
+    alarms = ("m1: group 1: applying stopped: ValueError: \x1b[2Jodd\nm2 is well",)
+    lines = status_lines(ClusterStatus("demo", "abc", (), (), alarms), PlayedCluster().look())
+    assert "  ! m1: group 1: applying stopped: ValueError: ?[2Jodd?m2 is well" in lines
 
 
 def test_status_tells_the_rate_of_the_last_seconds() -> None:
@@ -303,11 +346,15 @@ def test_keys_that_help_and_leave(view: ClusterView) -> None:
 
 PROGRAM = """
 import sys
-from pathlib import Path
+from msgspec.structs import replace
 from ray_paxos.cli import top as top_module
 from ray_paxos.cli.main import main
 from tests.unit.test_cli_top import PlayedLooks
-top_module.looking_at = lambda cluster, address: PlayedLooks({lasts})
+from tests.unit.watched_roles import BEGIN_MS, event
+looks = PlayedLooks({lasts})
+odd = replace(event("m1", "Odd", BEGIN_MS), text="long\\u2026 caf\\u00e9 path\\udcff")
+looks.played["m1"].events.append(odd)
+top_module.looking_at = lambda cluster, address: looks
 main(["top", "demo", "--interval-s", "0.2", *sys.argv[1:]])
 """
 
@@ -315,12 +362,15 @@ main(["top", "demo", "--interval-s", "0.2", *sys.argv[1:]])
 class Terminal:
     """A program at a terminal of its own."""
 
-    def __init__(self, repository: Path, *words: str, lasts: int = 1_000) -> None:
+    def __init__(
+        self, repository: Path, *words: str, lasts: int = 1_000, encoding: str = "utf-8"
+    ) -> None:
         self.screen, inner = pty.openpty()
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         self.inner = inner
         self.settings = termios.tcgetattr(inner)
         environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(repository)}
+        environment["PYTHONIOENCODING"] = encoding
         environment.pop("COLUMNS", None)
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM.format(lasts=lasts), *words],
@@ -329,12 +379,22 @@ class Terminal:
             stderr=subprocess.PIPE,
             cwd=repository,
             env=environment,
+            # Of its own, since one without a parent in the same session is not stopped.
+            preexec_fn=os.setpgrp,
         )
         self.written = ""
+        self.raw = b""
 
     def read(self) -> None:
         if select.select([self.screen], [], [], 0.1)[0]:
-            self.written += os.read(self.screen, 65_536).decode(errors="replace")
+            data = os.read(self.screen, 65_536)
+            self.raw += data
+            self.written += data.decode(errors="replace")
+
+    def drain(self) -> None:
+        """Read what is there already."""
+        while select.select([self.screen], [], [], 0)[0]:
+            self.read()
 
     def wait_for(self, text: str) -> str:
         """What was written up to a text and with it, since the last time."""
@@ -354,7 +414,7 @@ class Terminal:
         while self.process.poll() is None:
             assert time.monotonic() < end, "it goes on"
             self.read()
-        self.read()
+        self.drain()
         return self.process.returncode
 
     def is_restored(self) -> bool:
@@ -415,6 +475,72 @@ def test_a_cluster_that_disappears_ends_the_live_view(
     assert terminal.is_restored()
 
 
+def state_of(process_id: int) -> str:
+    return Path(f"/proc/{process_id}/stat").read_text().rpartition(") ")[2][0]
+
+
+def wait_for_state(terminal: Terminal, states: str) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while state_of(terminal.process.pid) not in states:
+        assert time.monotonic() < end
+        terminal.read()
+    terminal.drain()
+
+
+def test_a_live_view_stops_and_goes_on(repository: Path, terminals: list[Terminal]) -> None:
+    terminal = Terminal(repository, "--interval-s", "60")
+    terminals.append(terminal)
+    terminal.wait_for("q quit")
+    for _ in range(2):
+        terminal.written = ""
+        terminal.process.send_signal(signal.SIGTSTP)
+        wait_for_state(terminal, "T")
+        assert terminal.is_restored(), "for the shell"
+        assert terminal.written.endswith("\x1b[?1049l\x1b[?25h")
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.wait_for("\x1b[?1049h")
+        terminal.wait_for("q quit")
+        assert not terminal.is_restored(), "keys come at once again"
+    terminal.press("s")
+    terminal.wait_for("sorted by lag")
+    terminal.press("q")
+    assert terminal.ended() == 0
+    assert terminal.is_restored()
+
+
+def test_a_live_view_goes_on_after_a_stop_that_it_did_not_hear_of(
+    repository: Path, terminals: list[Terminal]
+) -> None:
+    terminal = Terminal(repository, "--interval-s", "60")
+    terminals.append(terminal)
+    terminal.wait_for("q quit")
+    terminal.process.send_signal(signal.SIGSTOP)
+    wait_for_state(terminal, "T")
+    assert not terminal.is_restored()
+    termios.tcsetattr(terminal.inner, termios.TCSANOW, terminal.settings)
+    terminal.process.send_signal(signal.SIGCONT)
+    terminal.wait_for("q quit")
+    assert not terminal.is_restored()
+    terminal.press("q")
+    assert terminal.ended() == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("words", [("--count", "1"), ("--once",)])
+def test_a_terminal_may_lack_characters(
+    words: tuple[str, ...], encoding: str, repository: Path, terminals: list[Terminal]
+) -> None:
+    terminal = Terminal(repository, *words, encoding=encoding)
+    terminals.append(terminal)
+    status = terminal.ended()
+    assert terminal.process.stderr is not None
+    assert (status, terminal.process.stderr.read()) == (0, b"")
+    missing = "?" if encoding == "ascii" else "é"
+    kept = "…" if encoding == "utf-8" else "?"
+    assert f"long{kept} caf{missing} path?" in terminal.raw.decode(encoding)
+    assert terminal.is_restored()
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_signals_leave_the_terminal_as_it_was(
     number: signal.Signals, status: int, repository: Path, terminals: list[Terminal]
@@ -435,6 +561,51 @@ def test_once_on_a_terminal_stays_on_it(repository: Path, terminals: list[Termin
     assert terminal.ended() == 0
     assert "m2 is down since" in terminal.written
     assert "\x1b[?1049h" not in terminal.written
+
+
+HANDLED = (signal.SIGTERM, signal.SIGTSTP, signal.SIGCONT)
+
+
+def test_no_handler_stays_where_the_terminal_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise termios.error(5, "Input/output error")
+
+    outer, inner = pty.openpty()
+    before = [signal.getsignal(number) for number in HANDLED]
+    opened = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(tty, "setcbreak", fail)
+    try:
+        with pytest.raises(termios.error), Keys(inner):
+            pass
+        assert [signal.getsignal(number) for number in HANDLED] == before
+        assert len(os.listdir("/proc/self/fd")) == opened
+        monkeypatch.undo()
+        with Keys(inner):
+            assert [signal.getsignal(number) for number in HANDLED] != before
+        assert [signal.getsignal(number) for number in HANDLED] == before
+        assert len(os.listdir("/proc/self/fd")) == opened
+    finally:
+        os.close(outer)
+        os.close(inner)
+
+
+def test_a_stop_that_is_ignored_stays_ignored() -> None:
+    outer, inner = pty.openpty()
+    before = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+    try:
+        with Keys(inner):
+            assert signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTSTP, before)
+        os.close(outer)
+        os.close(inner)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_an_encoding_lacks_is_as_wide_as_it_was(encoding: str) -> None:
+    text = encodable("a…界\udcff|", encoding)
+    assert text == "a????|"
+    assert encodable("plain", encoding) == "plain"
 
 
 def test_a_terminal_is_restored_when_something_breaks() -> None:

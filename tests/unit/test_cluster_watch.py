@@ -9,7 +9,7 @@ import pytest
 
 from ray_paxos.observability import catalogue
 from ray_paxos.observability.cluster_view import Health
-from ray_paxos.observability.cluster_watch import ALARMS_MAX, EVENTS_MAX, succeeded_ms
+from ray_paxos.observability.cluster_watch import ALARMS_MAX, EVENTS_MAX
 from ray_paxos.observability.report import Span
 from tests.unit.watched_roles import (
     BEGIN_MS,
@@ -177,6 +177,24 @@ def test_a_learner_that_stopped_applying(played: PlayedCluster) -> None:
     assert member_of(view, "m3").alarms == ("group 1: applying stopped: ValueError: odd",)
 
 
+def test_a_group_that_the_only_member_that_answers_could_not_open(played: PlayedCluster) -> None:
+    played["m1"].not_open = {1: "DamageError: odd"}
+    played.kill("m2", "m3")
+    view = played.look()
+    assert group_in(view, 1).risk.startswith("m1 could not open it (m1: DamageError: odd), and")
+    assert "DamageError" not in group_in(view, 0).risk
+
+
+def test_a_group_that_one_of_several_could_not_open(played: PlayedCluster) -> None:
+    played["m2"].not_open = {1: "DamageError: odd"}
+    group = group_in(played.look(), 1)
+    assert group.health is Health.STOPPED
+    assert group.risk == (
+        "m2 applies nothing more (m2: DamageError: odd). Nothing acknowledged is lost: the others "
+        "have it."
+    )
+
+
 def test_lag_is_behind_the_furthest(played: PlayedCluster) -> None:
     played["m1"].applied, played["m2"].applied = 130, 90
     view = played.look()
@@ -208,61 +226,6 @@ def test_a_group_without_master_since_the_last_reign_ended(played: PlayedCluster
     assert group_in(view, 0).since_ms == BEGIN_MS + 1_000
 
 
-def test_a_master_was_gone_by_when_another_one_succeeded_it(played: PlayedCluster) -> None:
-    """For a watch that begins long after that."""
-    played.kill("m1")
-    played["m2"].leads = {0, 1}
-    played["m2"].events = [
-        event("m2", "MasterChanged", BEGIN_MS - 90_000, 1, master=10, version=1),
-        event("m2", "MasterChanged", BEGIN_MS - 50_000, 2, master=11, version=8),
-    ]
-    played["m3"].events = [
-        event("m3", "MasterChanged", BEGIN_MS - 49_000, 1, master=11, version=8),
-    ]
-    view = played.look()
-    assert member_of(view, "m1").down_since_ms == BEGIN_MS - 50_000
-    assert group_in(view, 1).since_ms == BEGIN_MS - 50_000
-    assert member_of(view, "m3").down_since_ms is None
-
-
-def test_a_member_is_down_for_as_long_as_the_master_that_heard_of_it_last_says(
-    played: PlayedCluster,
-) -> None:
-    """Also one that had handed over long before it died."""
-    played.kill("m3")
-    played["m1"].leads, played["m2"].leads = {0}, {1}
-    played["m1"].silent_ms, played["m2"].silent_ms = {12: 9_000}, {12: 7_000}
-    played["m1"].events = [
-        event("m1", "MasterChanged", BEGIN_MS - 90_000, 1, master=12, version=1),
-        event("m1", "MasterChanged", BEGIN_MS - 50_000, 2, master=10, version=8),
-    ]
-    view = played.look()
-    first_ms = played.at_ms
-    assert member_of(view, "m3").down_since_ms == first_ms - 7_000
-    assert member_of(view, "m1").down_since_ms is None
-    played["m1"].silent_ms, played["m2"].silent_ms = {}, {12: 8_100}
-    assert member_of(played.look(), "m3").down_since_ms == first_ms - 7_000, "the earliest stays"
-
-
-def test_succession_says_nothing_of_one_that_leads_yet_or_speaks_for_itself() -> None:
-    led = [event("m2", "MasterChanged", 1, 1, master=10, version=1)]
-    followed = [*led, event("m2", "MasterChanged", 5, 2, master=11, version=3)]
-    assert succeeded_ms(10, "m1", led) is None
-    assert succeeded_ms(10, "m1", followed) == 5
-    assert succeeded_ms(10, "m2", followed) is None, "its own words"
-    again = event("m3", "MasterChanged", 6, 3, group=2, master=10, version=9)
-    assert succeeded_ms(10, "m1", [*followed, again]) is None
-
-
-def test_one_that_answers_in_part_was_not_gone_then(played: PlayedCluster) -> None:
-    played["m1"].phases["proposer"] = ("opening", "")
-    played["m2"].events = [
-        event("m2", "MasterChanged", BEGIN_MS - 90_000, 1, master=10, version=1),
-        event("m2", "MasterChanged", BEGIN_MS - 50_000, 2, master=11, version=8),
-    ]
-    assert member_of(played.look(), "m1").down_since_ms == BEGIN_MS + 1_000
-
-
 def test_events_come_once_the_newest_first_and_are_bounded(played: PlayedCluster) -> None:
     played["m1"].events = [event("m1", "X", BEGIN_MS + n, n) for n in range(1, 4)]
     played["m2"].events = [event("m2", "X", BEGIN_MS + 2, 1)]
@@ -282,6 +245,20 @@ def test_numbers_of_events_that_begin_anew_are_taken(played: PlayedCluster) -> N
     played.look()
     played["m1"].events = [event("m1", "X", BEGIN_MS + 5, 1)]
     assert len(played.look().events) == 2
+    assert len(played.look().events) == 2, "each once"
+
+
+def test_events_of_a_new_folder_are_asked_for_from_its_first_one(played: PlayedCluster) -> None:
+    """Those from before the look that finds it, too: the role was not asked for them."""
+    played["m1"].events = [event("m1", "X", BEGIN_MS + n, n) for n in range(1, 8)]
+    played.look()
+    anew = [event("m1", "Y", BEGIN_MS + 100 + n, n) for n in range(1, 4)]
+    played["m1"].events, played["m1"].last_sequence = [], 3
+    played.look()
+    assert played.watch.last_events["m1", "proposer"] == 0
+    played["m1"].events = anew
+    assert [each.kind for each in played.look().events[:4]] == ["Y", "Y", "Y", "X"]
+    assert played.watch.last_events["m1", "proposer"] == 3
 
 
 def test_history_outlives_the_member_that_made_it(played: PlayedCluster) -> None:
@@ -297,6 +274,7 @@ def test_nothing_is_kept_of_what_has_left(played: PlayedCluster) -> None:
     played["m3"].events = [event("m3", "X", BEGIN_MS)]
     played.look()
     played.kill("m3")
+    played["m1"].silent_ms = {12: 1_500}
     played.look()
     del played.members["m3"]
     for member in played.members.values():
@@ -308,7 +286,16 @@ def test_nothing_is_kept_of_what_has_left(played: PlayedCluster) -> None:
     assert [group.group for group in view.groups] == [0], "group 1 was dropped"
     assert group_in(view, 0).voters == ("m1", "m2")
     assert view.history == ()
-    kept = (played.watch._before, played.watch.last_events, played.watch._down_since)
+    watch = played.watch
+    kept = (
+        watch._before,
+        watch.last_events,
+        watch._down_since,
+        watch._seen_down_at,
+        watch._is_settled,
+        watch._up_at,
+        watch._node_ids,
+    )
     assert not any("m3" in str(each) for each in kept)
 
 

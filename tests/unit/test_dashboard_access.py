@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 
 import pytest
@@ -172,10 +173,45 @@ def test_a_wrong_token_in_the_address_is_refused_and_the_page_asks_again() -> No
         assert answer.status == 401
         assert "That is not the token" in text
         assert "<script>" not in text
-        assert '<input type="password" name="token"' in text
+        assert 'type="password"' in text
         assert "Set-Cookie" not in answer.headers
         answer = await bench.get(f"/api/view?token={TOKEN}")
         assert answer.status == 401, "only the page takes it so"
+
+    play(story, asking())
+
+
+def test_whoever_shows_the_token_at_the_page_gets_the_cookie() -> None:
+    async def story(bench: Bench) -> None:
+        answer = await bench.get("/api/view", Authorization=f"Bearer {TOKEN}")
+        assert "Set-Cookie" not in answer.headers, "programs need none"
+        answer = await bench.get("/", Authorization=f"Bearer {TOKEN}")
+        assert answer.status == 200
+        cookie = answer.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        assert TOKEN not in cookie
+        assert (await bench.get("/api/view")).status == 200, "the client keeps the cookie"
+        answer = await bench.get("/")
+        assert "Set-Cookie" not in answer.headers, "it shows the cookie, not the token"
+
+    play(story, asking())
+
+
+def test_the_form_never_puts_the_token_into_an_address() -> None:
+    assert "form-action 'none'" in HEADERS["Content-Security-Policy"]
+
+    async def story(bench: Bench) -> None:
+        text = await (await bench.get("/")).text()
+        for tag in re.findall(r"<(?:form|input|button)[^>]*>", text):
+            assert not re.search(r"\b(name|method|action|formaction)=", tag), tag
+        (name,) = re.findall(r'<script src="([^"]+)"></script>', text)
+        answer = await bench.get(name)
+        assert (answer.status, answer.content_type) == (200, "text/javascript")
+        script = await answer.text()
+        wanted = set(re.findall(r'getElementById\("([a-z-]+)"\)', script))
+        assert wanted == set(re.findall(r' id="([a-z-]+)"', text))
+        assert (await bench.get(name, Host="evil.example")).status == 421
 
     play(story, asking())
 

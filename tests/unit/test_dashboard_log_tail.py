@@ -128,6 +128,27 @@ def test_of_an_instance_with_many_commands_the_last_are_shown() -> None:
     assert f'"k{LINES_MAX + 29}"' in tail.lines[-1].text
 
 
+def test_a_shorter_end_is_cut_from_a_longer_one() -> None:
+    values = [
+        value_of(*(kv.encode_put(f"k{number}", b"") for number in range(40))) for _ in range(20)
+    ]
+    learners = Learners(m1=log_of(*values))
+    longest = read_tail(1, ["m1"], learners.ask, COUNT_MAX, {"kv": "kv"})
+    assert "left_out_of" not in longest.to_dict()
+    for count in (1, 4, 5, 6, 20, COUNT_MAX):
+        wanted = read_tail(1, ["m1"], learners.ask, count, {"kv": "kv"})
+        assert longest.last(count) == wanted
+    assert longest.last(6).left_out == 40
+    empty = read_tail(1, ["m1"], Learners(m1=log_of()).ask, 5, {})
+    assert empty.last(1) == empty
+
+
+def test_where_the_values_are_large_about_as_many_are_given_as_there_is_room_for() -> None:
+    log = log_of(*(b"\xc1" * 2_500 for _ in range(COUNT_MAX)))
+    tail = read_tail(1, ["m1"], Learners(m1=log).ask, COUNT_MAX, {})
+    assert len(tail.lines) >= BYTES_MAX // 2_500 // 2
+
+
 def test_no_more_instances_are_read_than_there_is_a_bound_for() -> None:
     log = log_of(*(put("a") for _ in range(COUNT_MAX + 100)))
     tail = read_tail(1, ["m1"], Learners(m1=log).ask, 10 * COUNT_MAX, {})

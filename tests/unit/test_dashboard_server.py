@@ -6,6 +6,8 @@ import asyncio
 import gzip
 import json
 import re
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
 
@@ -15,7 +17,9 @@ from ray_paxos.dashboard.access import HEADERS
 from ray_paxos.dashboard.collector import Problem, Seen
 from ray_paxos.dashboard.documents import DETAILS_MAX, EVENTS_MAX, encode, view_document
 from ray_paxos.dashboard.log_tail import COUNT_MAX
+from ray_paxos.dashboard.tails import AT_ONCE, TAILS_MAX
 from ray_paxos.errors import ClusterError
+from ray_paxos.observability.cluster_view import Health
 from tests.unit.dashboard_bench import Bench, play
 from tests.unit.dashboard_target import tail_of
 from tests.unit.dashboard_views import SCRIPT, view_of
@@ -113,12 +117,44 @@ def test_a_group_is_told_with_the_position_of_each_member() -> None:
         bench.view = view_of(down=(1,))
         answer = await bench.get("/api/groups/1")
         group = await answer.json()
-        assert group["health"] == "at risk"
+        assert (group["health"], group["sign"]) == ("at risk", "!")
+        assert group["meaning"] == "works, but stops if one more voter is lost"
         assert "Nothing acknowledged is lost" in group["risk"]
         assert group["positions"]["m2"]["is_up"] is False
         assert group["positions"]["m1"]["applied"] == 48_037
 
     play(story)
+
+
+def test_a_group_that_has_stopped_on_a_member_and_is_led_is_served() -> None:
+    view = view_of()
+    stopped = replace(view.groups[1], health=Health.STOPPED)
+    view = replace(view, groups=(view.groups[0], stopped, view.groups[2]))
+    assert view_document(Seen(1, view), 2.0)["view"]["groups_served"] == 3
+    led_by_nobody = replace(stopped, master=None)
+    view = replace(view, groups=(view.groups[0], led_by_nobody, view.groups[2]))
+    assert view_document(Seen(1, view), 2.0)["view"]["groups_served"] == 2
+
+
+def test_the_words_for_how_a_group_is_come_with_the_view_and_stand_in_no_script() -> None:
+    told = view_document(Seen(1, view_of()), 2.0)["view"]["healths"]
+    assert list(told) == [health.value for health in Health], "the gravest last"
+    scripts = "".join(text for name, text in FILES.items() if name.endswith(".js"))
+    for name, words in told.items():
+        assert words.keys() == {"sign", "meaning"}
+        if name != Health.OK.value:
+            assert f'"{name}"' not in scripts
+    assert "group.meaning" in scripts
+
+
+def test_no_column_is_sent_that_no_script_reads() -> None:
+    scripts = "".join(text for name, text in FILES.items() if name.endswith(".js"))
+    view = view_document(Seen(1, view_of()), 2.0)["view"]
+    columns = {*view["groups"]["columns"], *view["history"]["columns"], *view}
+    unread = {name for name in columns if not re.search(rf"[.\"]{name}\b", scripts)}
+    assert not unread
+    group = dict(zip(view["groups"]["columns"], view["groups"]["rows"][0], strict=True))
+    assert (group["health"], group["master"], group["commands_per_s"]) == ("ok", "m1", 0.0)
 
 
 def test_a_log_is_read_once_for_all_who_ask_and_from_the_furthest_that_is_up() -> None:
@@ -130,11 +166,75 @@ def test_a_log_is_read_once_for_all_who_ask_and_from_the_furthest_that_is_up() -
         groups = (view.groups[0], replace(group, positions=positions), view.groups[2])
         bench.view = replace(view, groups=groups)
         await bench.get("/api/view")
-        await asyncio.gather(*(bench.get("/api/groups/1/log?count=7") for _ in range(20)))
-        assert set(bench.reads) == {(1, ("m3", "m1"), 7)}
-        assert len(bench.reads) < 20
+        counts = range(1, 21)
+        paths = [f"/api/groups/1/log?count={count}" for count in counts]
+        bench.tail = tail_of(1, *("a command" for _ in range(30)))
+        answers = await asyncio.gather(*map(bench.get, paths))
+        told = [len((await answer.json())["lines"]) for answer in answers]
+        assert told == list(counts)
+        assert set(bench.reads) == {(1, ("m3", "m1"), COUNT_MAX)}
+        assert len(bench.reads) < 10
 
     play(story)
+
+
+def test_a_log_is_not_asked_of_a_learner_that_told_nothing_at_the_last_look() -> None:
+    async def story(bench: Bench) -> None:
+        view = view_of()
+        group = view.groups[1]
+        # Of one that stopped it is known, and of nothing else.
+        stopped = replace(group.positions["m3"], applied=None, stopped="odd")
+        groups = (view.groups[0], replace(group, positions={**group.positions, "m3": stopped}))
+        bench.view = replace(view, groups=groups)
+        await bench.get("/api/groups/1/log")
+        assert [members for _, members, _ in bench.reads] == [("m1", "m2")]
+
+    play(story)
+
+
+def test_readings_are_few_and_end_with_those_who_asked_for_them() -> None:
+    async def hang_up(bench: Bench, groups: range) -> None:
+        paths = [f"/api/groups/{g}/log?count={c}" for g in groups for c in (1, 99)]
+        asked = [asyncio.create_task(bench.get(path)) for path in paths]
+        await until(lambda: len(bench.reads) == AT_ONCE)
+        done, waiting = await asyncio.wait(asked, timeout=1)
+        refused = [task.result() for task in done]
+        assert len(waiting) == 2 * TAILS_MAX
+        assert {answer.status for answer in refused} == {503}
+        assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
+        assert "16 other logs are being read" in (await refused[0].json())["error"]
+        for task in waiting:
+            task.cancel()
+        # What has begun goes on in its thread.
+        await until(lambda: readings() == AT_ONCE)
+
+    async def story(bench: Bench) -> None:
+        bench.view = view_of(3, 100)
+        await bench.get("/api/view")
+        bench.may_read.clear()
+        try:
+            await hang_up(bench, range(60))
+        finally:
+            bench.may_read.set()
+        # There is room again, of those that were read too.
+        for group in range(60):
+            answer = await bench.get(f"/api/groups/{group}/log")
+            assert answer.status == 200
+        assert len(bench.reads) <= 60 + 2 * AT_ONCE
+
+    play(story)
+
+
+def readings() -> int:
+    names = (getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
+    return sum(name == "Tails._read" for name in names)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
 
 
 def test_a_log_that_nobody_gives_and_a_cluster_that_does_not_answer_are_503() -> None:
@@ -157,6 +257,23 @@ def test_a_log_that_nobody_gives_and_a_cluster_that_does_not_answer_are_503() ->
         assert told["view"] is None
 
     play(silence, silent)
+
+
+def test_what_utf_8_cannot_hold_is_replaced_and_no_error() -> None:
+    async def story(bench: Bench) -> None:
+        bench.view = view_of(alarm="no room in /data/caf\udce9")
+        bench.tail = tail_of(1, "put \ud800")
+        answer = await bench.get("/api/view")
+        assert answer.status == 200
+        told = json.loads((await answer.read()).decode("utf-8", "strict"))
+        assert told["view"]["members"][0]["alarms"] == ["no room in /data/caf?"]
+        answer = await bench.get("/api/groups/1/log")
+        assert (await answer.json())["lines"][0]["text"] == "put ?"
+        bench.tail = ClusterError("at /data/caf\udce9")
+        answer = await bench.get("/api/groups/2/log")
+        assert answer.status == 503
+
+    play(story)
 
 
 def test_a_script_stays_the_text_that_it_is() -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from ray_paxos.dashboard.collector import Problem, Seen
-from ray_paxos.dashboard.summary import MEANINGS, SAFE, summarize
+from ray_paxos.dashboard.documents import view_document
+from ray_paxos.dashboard.summary import MEANINGS, SAFE, SIGNS, is_served, meaning, summarize
+from ray_paxos.observability import cluster_view
 from ray_paxos.observability.cluster_view import ClusterView, Health
 from tests.unit.dashboard_views import AT_MS, view_of
 
@@ -62,11 +64,51 @@ def test_each_kind_of_illness_has_words_for_one_group_and_for_several(health: He
     ill = with_health(view_of(), health, 1, risk="why")
     level, text, data = summary_of(ill)
     assert text == f"Group 1 {one}{what}."
-    assert level == ("critical" if health.rank >= Health.NO_MASTER.rank else "warning")
+    assert level == ("warning" if health in (Health.DEGRADED, Health.AT_RISK) else "critical")
     assert data == "Group 1: why"
     _, text, _ = summary_of(with_health(view_of(), health, 0, 1))
     assert text == f"Groups 0-1 {several}{what}."
     assert summarize(Seen(1, ill)).since_ms == AT_MS - 9_000
+
+
+def test_every_health_has_words_and_a_sign_of_its_own() -> None:
+    assert set(MEANINGS) == set(SIGNS) == set(Health)
+    assert len(set(SIGNS.values())) == len(Health)
+    assert meaning(Health.OK) == "works"
+    assert meaning(Health.DEGRADED) == "works, with some member of it down, silent or stopped"
+    assert meaning(Health.NO_MAJORITY) == "does not work: too few voters are up"
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_the_headline_goes_by_the_rank(is_reversed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = [health for health in Health if health is not Health.OK]
+    if is_reversed:
+        order.reverse()
+    ranks = {health: rank for rank, health in enumerate((Health.OK, *order))}
+    monkeypatch.setattr(cluster_view, "_RANKS", ranks)
+    view = view_of(3, len(order))
+    for group, health in enumerate(order):
+        view = with_health(view, health, group)
+    _, text, _ = summary_of(view)
+    told = [text.index(f"Group {group} ") for group in reversed(range(len(order)))]
+    assert told == sorted(told), text
+    plain = view_document(Seen(1, view), 2.0)["view"]["healths"]
+    assert list(plain) == ["ok", *(health.value for health in order)], "the gravest last"
+
+
+def test_a_group_that_does_not_work_at_all_is_told_before_one_that_stopped_on_a_member() -> None:
+    view = with_health(view_of(), Health.STOPPED, 0)
+    _, text, _ = summary_of(with_health(view, Health.NO_MAJORITY, 1))
+    assert text.startswith("Group 1 does not work: too few voters are up. Group 0 has stopped")
+
+
+def test_a_group_is_served_where_somebody_leads_it_and_enough_vote() -> None:
+    group = view_of().groups[0]
+    for health in (Health.OK, Health.STOPPED, Health.AT_RISK):
+        assert is_served(replace(group, health=health))
+    assert not is_served(replace(group, master=None))
+    assert is_served(replace(group, voters_up=2))
+    assert not is_served(replace(group, voters_up=1))
 
 
 def test_the_gravest_is_said_first_and_many_are_counted() -> None:

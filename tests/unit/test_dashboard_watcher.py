@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ray_paxos.dashboard.target import Hello
-from ray_paxos.dashboard.watcher import Watcher
+from ray_paxos.dashboard.watcher import READERS, Watcher
 from ray_paxos.errors import ClusterError, ClusterNotFoundError, ConfigurationError
 from tests.unit.dashboard_target import FakeTarget, fail, tail_of
 from tests.unit.dashboard_views import view_of
@@ -66,12 +66,42 @@ def test_a_process_that_ended_is_an_error_once_and_then_another_one_looks(
     assert len(lives(tmp_path)) == 2
 
 
+def test_a_log_that_is_late_ends_nothing_and_holds_up_no_look(tmp_path: Path) -> None:
+    watcher = Watcher(partial(FakeTarget, tmp_path), answer_timeout_s=5.0, read_timeout_s=0.3)
+    try:
+        for _ in range(READERS):
+            with pytest.raises(ClusterError, match=r"no log within 0\.3 s"):
+                watcher.read_log(2, (), 1)
+        for _ in range(3):
+            with pytest.raises(ClusterError, match="asked for before have not been read"):
+                watcher.read_log(9, (), 1)
+        for _ in range(3):
+            assert watcher.look() == view_of()
+        assert len(lives(tmp_path)) == 1
+    finally:
+        watcher.close()
+
+
+def test_a_log_that_came_late_makes_room_for_the_next(tmp_path: Path) -> None:
+    watcher = Watcher(partial(FakeTarget, tmp_path), read_timeout_s=0.3)
+    try:
+        for _ in range(READERS):
+            with pytest.raises(ClusterError, match=r"no log within 0\.3 s"):
+                watcher.read_log(6, (), 1)
+        wait_until(lambda: not watcher._alive().reads_late)
+        assert watcher.read_log(9, (), 1) == tail_of(9, "1")
+    finally:
+        watcher.close()
+
+
 def test_a_call_that_hangs_is_given_up_and_its_process_with_it(tmp_path: Path) -> None:
     watcher = Watcher(partial(FakeTarget, tmp_path), answer_timeout_s=0.5)
     try:
         watcher.hello()
+        (tmp_path / "hangs").touch()
         with pytest.raises(ClusterError, match=r"no answer within 0\.5 s"):
-            watcher.read_log(2, (), 1)
+            watcher.look()
+        (tmp_path / "hangs").unlink()
         wait_until(lambda: not is_running(lives(tmp_path)[0]))
         watcher._answer_timeout_s = 20.0
         assert watcher.look() == view_of()
@@ -140,6 +170,35 @@ if __name__ == "__main__":
     print("ready", flush=True)
     time.sleep(60)
 """
+
+
+CONNECTING = """
+import sys
+from functools import partial
+from pathlib import Path
+from ray_paxos.dashboard.watcher import Watcher
+from tests.unit.dashboard_target import hang
+
+if __name__ == "__main__":
+    Watcher(partial(hang, Path(sys.argv[1]))).hello()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_it_ends_with_whoever_watches_also_while_it_connects(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    program, file = tmp_path / "program.py", tmp_path / "started"
+    program.write_text(CONNECTING)
+    root = Path(__file__).resolve().parent.parent.parent
+    with subprocess.Popen(
+        [sys.executable, str(program), str(file)], env={**os.environ, "PYTHONPATH": str(root)}
+    ) as started:
+        wait_until(lambda: file.exists() and file.read_text().endswith("\n"))
+        process = int(file.read_text())
+        assert is_running(process)
+        started.send_signal(number)
+    wait_until(lambda: not is_running(process))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

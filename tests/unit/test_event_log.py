@@ -51,6 +51,7 @@ def root() -> Iterator[logging.Logger]:
     logger = logging.getLogger("ray_paxos")
     before = logger.handlers[:], logger.level, logger.propagate
     logger.handlers.clear()
+    logger.propagate = True
     yield logger
     logger.handlers[:], logger.propagate = before[0], before[2]
     logger.setLevel(before[1])
@@ -162,3 +163,10 @@ def test_the_log_of_a_process_is_set_up_once(root: logging.Logger) -> None:
     assert len(root.handlers) == 1
     assert root.level == logging.DEBUG
     assert not root.propagate
+
+
+def test_a_role_that_does_not_know_its_cluster_yet_writes_without_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    EventLog("", "m1", "learner").warn("no folder yet")
+    assert [record.name for record in caplog.records] == ["ray_paxos.m1/learner"]

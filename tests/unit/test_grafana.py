@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.server
 import json
 import re
+import shutil
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from ray_paxos.cli.main import main
@@ -25,6 +28,8 @@ from ray_paxos.observability.report import HistogramCounts
 from ray_paxos.observability.samples import Sample
 from ray_paxos.observability.settings import ObservingSettings
 from tests.prometheus_server import needs_prometheus, prometheus
+from tests.unit.alert_cases import MEMBERS, Series, gone, healthy, then
+from tests.unit.alert_cases import selector as series_of
 from tests.unit.observed_roles import member_samples
 
 DASHBOARD = dashboard()
@@ -167,6 +172,72 @@ def test_legends_name_labels_that_the_expressions_keep() -> None:
                 assert label in kept, panel["title"]
 
 
+# What the first numbers say of members that are gone, by `promtool`.
+
+ALL_WELL, ONE_OF_THREE = healthy(), gone(gone(healthy(), "m2", 5), "m3", 5)
+ACCEPTOR_STOPPED: Series = {
+    **ALL_WELL,
+    series_of("paxos_role_serving", "m2", role="acceptor"): then(1, 5, 0),
+}
+LEARNER_GONE: Series = {
+    **ALL_WELL,
+    series_of("paxos_role_serving", "m2", role="learner"): then(1, 5, None),
+}
+ALL_GONE = gone(ONE_OF_THREE, "m1", 5)
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool (of Prometheus) is not installed"
+)
+@pytest.mark.parametrize(
+    ("series", "serving_members", "missing_roles"),
+    [
+        (ALL_WELL, len(MEMBERS), 0),
+        (ONE_OF_THREE, 1, 8),
+        (ACCEPTOR_STOPPED, 2, 1),
+        # What is left of its member serves.
+        (LEARNER_GONE, 3, 1),
+        (ALL_GONE, 0, 12),
+    ],
+    ids=["all well", "one of three", "an acceptor stopped", "a learner gone", "all gone"],
+)
+def test_roles_that_are_gone_are_not_shown_as_well(
+    series: Series, serving_members: int, missing_roles: int, tmp_path: Path
+) -> None:
+    numbers = {"Members serving: A": serving_members, "Roles not serving: A": missing_roles}
+    asked = [
+        {
+            "expr": filled_in(expression),
+            "eval_time": "9m",
+            "exp_samples": [{"labels": "{}", "value": numbers[name]}],
+        }
+        for name, expression in EXPRESSIONS
+        if name in numbers
+    ]
+    assert len(asked) == len(numbers)
+    inputs = [{"series": key, "values": values} for key, values in series.items()]
+    test = {"interval": "15s", "input_series": inputs, "promql_expr_test": asked}
+    path = tmp_path / "tests.yml"
+    path.write_text(yaml.safe_dump({"evaluation_interval": "15s", "tests": [test]}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_one_role_that_does_not_serve_is_red_and_how_many_members_serve_is_no_colour() -> None:
+    by_title = {panel["title"]: panel for panel in PANELS}
+    steps = by_title["Roles not serving"]["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    (green, red) = steps
+    assert (green["color"], green["value"], red["color"]) == ("green", None, "red")
+    assert 0 < red["value"] < 1
+    serving = by_title["Members serving"]
+    assert "red" not in json.dumps(serving["fieldConfig"]), "of how many it does not know"
+    places = [panel["gridPos"] for panel in (serving, by_title["Roles not serving"])]
+    assert places[0]["y"] == places[1]["y"]
+    assert places[0]["x"] + places[0]["w"] == places[1]["x"], "beside each other"
+
+
 # Against a real Prometheus, which scrapes what three members would export.
 
 
@@ -295,6 +366,7 @@ def check_numbers(server: Any) -> None:
     assert number("Members serving: A") == 3
     assert number("Members serving: A", "m2|m3") == 2
     assert number("Members serving: A", "nobody") == 0
+    assert number("Roles not serving: A") == 0
     assert number("Groups without a master: A") == 0
     assert number("Latency, p99: A") == pytest.approx(0.0005, rel=0.1)
     (behind,) = (e for n, e in EXPRESSIONS if n == "Behind the furthest member: A")

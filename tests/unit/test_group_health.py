@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_paxos.observability.cluster_view import Health
+from ray_paxos.observability.cluster_view import GroupView, Health
 from ray_paxos.observability.group_health import (
     GroupFacts,
     health_of,
-    names,
-    numbers,
     risk_of,
+    risks,
 )
+from tests.unit.watched_roles import PlayedCluster
 
 
 def facts(
@@ -106,6 +107,12 @@ def test_what_is_well_has_no_sentence() -> None:
             "acknowledged is lost.",
         ),
         (
+            facts(3, stopped={"m2": "", "f1": "ValueError: x"}),
+            Health.DEGRADED,
+            "f1 applies nothing more (f1: ValueError: x). The log is kept there, too: nothing "
+            "acknowledged is lost.",
+        ),
+        (
             facts(3, silent=("f1",)),
             Health.DEGRADED,
             "f1 tells nothing of it, and serves no reads.",
@@ -127,8 +134,91 @@ def test_all_members_that_stopped_leave_no_leader() -> None:
     assert "No voter can lead it" in told
 
 
+def test_followers_that_stopped_are_no_voters() -> None:
+    told = risk_of(facts(3, stopped={"m1": "x", "f1": "x", "f2": "x", "f3": "x"}))
+    assert "No voter can lead it" not in told
+
+
+DIFFER = "values differ at or before 90: the chain is 00 here and 11 at the master"
+
+
+@pytest.mark.parametrize(
+    ("down", "master"), [((), "m1"), ((), None), (("m3",), "m1"), (("m1", "m3"), None)]
+)
+def test_where_logs_differ_nothing_is_said_to_be_safe(
+    down: tuple[str, ...], master: str | None
+) -> None:
+    told = risk_of(facts(3, down, stopped={"m2": DIFFER}, master=master))
+    assert told.startswith(f"Logs differ (m2: {DIFFER}): no member is to be trusted until")
+    assert "`jobs/verify_log.py`" in told
+    assert "`ray-paxos log verify`" in told
+    assert "m2 applies nothing more." in told
+    for word in ("is lost", "is kept", "on the disk"):
+        assert word not in told
+
+
+def test_a_follower_whose_log_differs_is_as_grave_as_a_voter() -> None:
+    assert health_of(facts(3, stopped={"f1": DIFFER})) is Health.STOPPED
+
+
+def test_results_that_differ_are_of_one_log() -> None:
+    told = risk_of(facts(3, stopped={"m2": DIFFER.replace("values", "results")}))
+    assert "Logs differ" not in told
+    assert "nothing acknowledged is lost" in told
+
+
+@pytest.mark.parametrize("damaged", [("m2", "m3"), ()])
+@pytest.mark.parametrize("stopped", [("m1",), ("m1", "m2", "m3")])
+def test_what_may_be_lost_is_not_said_to_be_safe(
+    damaged: tuple[str, ...], stopped: tuple[str, ...]
+) -> None:
+    told = risk_of(facts(3, ("m2", "m3"), damaged, stopped=dict.fromkeys(stopped, "ValueError: x")))
+    assert ("may be lost" in told) is bool(damaged)
+    assert "more (m1: ValueError: x)." in told
+    assert "acknowledged is lost" not in told
+    assert "is kept" not in told
+
+
+@pytest.mark.parametrize(
+    ("not_open", "told"),
+    [
+        (("m1",), "Nothing acknowledged is lost: the others have it."),
+        (("m1", "m2"), ""),
+    ],
+)
+def test_a_log_that_cannot_be_opened_is_a_lost_disk(not_open: tuple[str, ...], told: str) -> None:
+    stopped = {name: "DamageError: x" for name in not_open}
+    known = replace(facts(3, stopped=stopped), not_open=stopped)
+    said = risk_of(known)
+    assert said.endswith(told)
+    assert "kept there" not in said
+    assert ("acknowledged is lost" in said) is bool(told)
+
+
+def test_a_member_that_answers_but_could_not_open_its_group() -> None:
+    told = risk_of(replace(facts(0, master=None), not_open={"m1": "DamageError: x"}))
+    assert told == (
+        "m1 could not open it (m1: DamageError: x), and no other member that has this group "
+        "answers: nobody tells who votes in it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "health"),
+    [
+        (facts(3, ("m2", "m3"), stopped={"m1": "x"}, master=None), Health.NO_MAJORITY),
+        (facts(3, stopped={"m1": "x"}, master=None), Health.NO_MASTER),
+        (facts(3, ("m2",), stopped={"m1": "x"}), Health.STOPPED),
+        (facts(3, ("m2",), stopped={"f1": "x"}), Health.AT_RISK),
+    ],
+)
+def test_the_gravest_is_shown(known: GroupFacts, health: Health) -> None:
+    assert health_of(known) is health
+
+
 def test_health_is_ordered_by_gravity() -> None:
-    order = [Health.OK, Health.DEGRADED, Health.AT_RISK, Health.NO_MASTER, Health.NO_MAJORITY]
+    order = [Health.OK, Health.DEGRADED, Health.AT_RISK]
+    order += [Health.STOPPED, Health.NO_MASTER, Health.NO_MAJORITY]
     assert sorted(reversed(order), key=lambda health: health.rank) == order
 
 
@@ -165,7 +255,25 @@ def test_what_is_said_of_data_is_true_of_every_way_it_can_lie(
     assert bool(told) is bool(down or known.master is None)
 
 
-def test_numbers_and_names() -> None:
-    assert numbers([3, 1, 2, 7, 9, 10]) == "1-3, 7, 9-10"
-    assert numbers([]) == ""
-    assert names([f"m{number}" for number in range(9)]) == "m0, m1, m2, m3, m4, m5, m6 and 2 more"
+def test_risks_are_told_once_the_gravest_first() -> None:
+    (group,) = PlayedCluster(groups=1).look().groups
+
+    def ill(number: int, health: Health, risk: str, since_ms: int) -> GroupView:
+        return replace(group, group=number, health=health, risk=risk, since_ms=since_ms)
+
+    found = risks(
+        [
+            ill(4, Health.DEGRADED, "b", 7),
+            ill(0, Health.AT_RISK, "c", 9),
+            ill(1, Health.OK, "", 1),
+            ill(2, Health.STOPPED, "z", 8),
+            ill(3, Health.AT_RISK, "c", 5),
+            ill(5, Health.DEGRADED, "a", 7),
+        ]
+    )
+    assert found == [
+        (Health.STOPPED, "z", (2,), 8),
+        (Health.AT_RISK, "c", (0, 3), 5),
+        (Health.DEGRADED, "a", (5,), 7),
+        (Health.DEGRADED, "b", (4,), 7),
+    ]

@@ -22,6 +22,7 @@ from ray_paxos.core.events import (
     MessageRefused,
     NackReceived,
     PrepareResent,
+    PrepareStarted,
     RequestRedirected,
     RequestRefused,
 )
@@ -122,8 +123,8 @@ def test_refusals_between_roles_are_counted_by_their_reason(
     meter.take(AcceptRejected(GROUP, ballot(1), reason), START_MS)
     meter.take(AcceptRejected(GROUP, ballot(2), reason), START_MS)
     counts = counted(meter).counts
-    assert counts["paxos_nacks_total"] == {reason.name.lower(): 1}
-    assert counts["paxos_acceptor_refusals_total"] == {reason.name.lower(): 2}
+    assert counts["paxos_nacks_received_total"] == {reason.name.lower(): 1}
+    assert counts["paxos_nacks_sent_total"] == {reason.name.lower(): 2}
 
 
 @pytest.mark.parametrize(
@@ -390,3 +391,12 @@ def test_whatever_the_clock_says_spans_are_in_order_and_bounded(clock: list[int]
         assert all(0 < span.seconds <= 10.0 for span in spans)
     found = counted(meter).histograms.get("paxos_command_seconds")
     assert (sum(found.counts) if found else 0) == len(clock), "no command is lost from the counts"
+
+
+def test_groups_that_a_role_has_no_more_are_forgotten(meter: Meter) -> None:
+    for group in (1, 2, 3):
+        meter.take(sample(InstanceChosen, group), START_MS)
+        meter.take(sample(PrepareStarted, group), START_MS)
+    meter.keep_groups({2, 9})
+    by_group = counted(meter).by_group
+    assert by_group == {"paxos_instances_total": {2: 1}, "paxos_prepares_total": {2: 1}}

@@ -34,7 +34,7 @@ def shells(members: MemberProcesses) -> Iterator[tuple[tuple[str, str], Any]]:
 
 
 def reports(members: MemberProcesses) -> dict[tuple[str, str], RoleReport]:
-    return {key: decode_report(shell.report(with_slow=True)[1]) for key, shell in shells(members)}
+    return {key: decode_report(shell.report(0, True)[1]) for key, shell in shells(members)}
 
 
 def write_lines(members: MemberProcesses, first_client: int) -> None:
@@ -166,3 +166,18 @@ def test_a_mistake_in_observing_ends_no_role(
         cluster.client(900).write(b"a line")
         for key, shell in shells(cluster):
             assert shell.state()["phase"] == "serving", key
+
+
+def test_what_was_counted_of_groups_that_are_gone_is_forgotten(
+    members: MemberProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = members.members["m1"].proposer
+    state = shell.state()
+    known = sorted(state["groups"])
+    monkeypatch.setattr(shell, "state", lambda: {**state, "groups": {known[0]: {}}})
+    told = decode_report(shell.report(0, False)[1])
+    assert {group for each in told.counted.by_group.values() for group in each} <= {known[0]}
+    stopped = {**state, "groups": {}, "phase": "stopped"}
+    monkeypatch.setattr(shell, "state", lambda: stopped)
+    again = decode_report(shell.report(0, False)[1])
+    assert again.counted.by_group == told.counted.by_group, "who does not serve tells of no groups"

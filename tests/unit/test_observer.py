@@ -181,7 +181,12 @@ def test_off_means_off(caplog: pytest.LogCaptureFixture) -> None:
         bench.observer.note_apply(60 * MS, [(1, 1)])
         bench.observer.note_seal(60 * MS)
     report = bench.report(with_slow=True)
-    assert report == RoleReport(at_ms=START_MS, incarnation=1, last_sequence=report.last_sequence)
+    assert report == RoleReport(
+        at_ms=START_MS,
+        clock_ns=report.clock_ns,
+        incarnation=1,
+        last_sequence=report.last_sequence,
+    )
 
 
 class Written:
@@ -260,12 +265,37 @@ def test_nothing_that_observing_does_reaches_the_role(
 
     bench = Bench(file=Written(OSError("no room")) if what == "file" else None)
     if what == "log":
-        monkeypatch.setattr(bench.observer.log, "write", fail)
+        monkeypatch.setattr(bench.observer._log, "write", fail)
     elif what == "meter":
         monkeypatch.setattr(Meter, "take", fail)
     bench.observer.observe(started())
     bench.observer.observe(answered(requests=(request(),)))
     assert bench.report().incarnation == 1
+
+
+def test_a_mistake_is_told_by_what_is_known_of_the_role(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before a role's folder is opened its cluster has no name yet."""
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Meter, "take", fail)
+    for cluster, place in (("", "m1/learner"), ("demo", "demo/m1/learner")):
+        caplog.clear()
+        early = observer.Observer(
+            cluster,
+            "m1",
+            "learner",
+            SETTINGS,
+            clock=lambda: 0,
+            wall_ms=lambda: START_MS,
+            names={},
+        )
+        early.observe(started())
+        (told,) = (each for each in caplog.messages if "a mistake" in each)
+        assert told.startswith(f"{place}: ")
 
 
 def test_a_report_can_be_encoded_whatever_an_error_said(bench: Bench) -> None:

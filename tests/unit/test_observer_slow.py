@@ -9,7 +9,7 @@ import pytest
 
 from ray_paxos.observability import catalogue
 from ray_paxos.observability.histogram import Histogram
-from ray_paxos.observability.observer import STEP_INSTANCES_MAX
+from ray_paxos.observability.observer import MACHINE_LENGTH_MAX, STEP_INSTANCES_MAX
 from ray_paxos.observability.slow_commands import SlowInstance, SlowStep
 from tests.unit.core_helpers import MS
 from tests.unit.event_samples import answered, request
@@ -68,6 +68,12 @@ def test_the_hops_of_a_slow_instance_are_those_of_its_slowest_request(bench: Ben
         votes_ms={2: 1.0, 1: 15.0},
     )
     assert slow.queue_ms + slow.accept_ms + slow.chosen_ms == slow.total_ms
+
+
+def test_of_the_name_of_a_machine_no_more_is_remembered_than_a_person_reads(bench: Bench) -> None:
+    bench.observer.observe(answered(requests=(request(machine="x" * 5_000),), answered_ms=90))
+    ((slow,), _) = bench.slow()
+    assert slow.machine == "x" * MACHINE_LENGTH_MAX
 
 
 def test_one_slow_request_among_fast_ones_is_enough(bench: Bench) -> None:

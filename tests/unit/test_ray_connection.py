@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import ray
 
 from ray_paxos.actors import ray_connection
-from ray_paxos.actors.ray_connection import connect_ray
+from ray_paxos.actors.ray_connection import connect_ray, shown_token
 from ray_paxos.config import RayConfiguration
 from ray_paxos.errors import ClusterError
 
@@ -99,3 +100,33 @@ def test_one_that_never_starts_is_told_as_our_own_error(monkeypatch: pytest.Monk
     with pytest.raises(ClusterError, match="timed out"):
         ray_connection._initialise("127.0.0.1:1")
     assert len(found.inits) == 3, "somebody else's is not tried again"
+
+
+HTTP = "ray._private.authentication.http_token_authentication"
+UTILS = "ray._private.authentication.authentication_utils"
+
+
+def test_the_token_is_what_ray_itself_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{UTILS}.is_token_auth_enabled", lambda: False)
+    assert shown_token() is None
+    monkeypatch.setattr(f"{UTILS}.is_token_auth_enabled", lambda: True)
+    headers = {"Authorization": "Bearer  0123 "}
+    monkeypatch.setattr(f"{HTTP}.get_auth_headers_if_auth_enabled", lambda _: headers)
+    assert shown_token() == "0123"
+
+
+@pytest.mark.parametrize("problem", ["module", "function", "header"])
+def test_a_ray_that_keeps_its_token_elsewhere_is_said(
+    problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{UTILS}.is_token_auth_enabled", lambda: True)
+    if problem == "module":
+        monkeypatch.setitem(sys.modules, HTTP, None)
+        # Also where it is an attribute of the package already.
+        monkeypatch.delattr("ray._private.authentication.http_token_authentication", raising=False)
+    elif problem == "function":
+        monkeypatch.delattr(f"{HTTP}.get_auth_headers_if_auth_enabled")
+    else:
+        monkeypatch.setattr(f"{HTTP}.get_auth_headers_if_auth_enabled", lambda _: {})
+    with pytest.raises(ClusterError, match="asks for a token, and for which, is not to be told"):
+        shown_token()

@@ -19,6 +19,7 @@ from ray_paxos.observability.report import (
     encode_report,
 )
 from ray_paxos.observability.slow_commands import SlowInstance, SlowStep
+from tests.unit.observer_bench import Bench
 
 # As msgspec packs them: 64 bits.
 NUMBERS = st.integers(0, 2**63 - 1)
@@ -72,6 +73,7 @@ STEPS = st.builds(
 REPORTS = st.builds(
     RoleReport,
     at_ms=NUMBERS,
+    clock_ns=NUMBERS,
     incarnation=SMALL,
     counted=COUNTED,
     gauges=st.dictionaries(TEXTS, st.dictionaries(TEXTS, TIMES, max_size=3), max_size=3),
@@ -97,9 +99,14 @@ def test_a_later_release_may_tell_more(report: RoleReport) -> None:
     assert decode_report(msgspec.msgpack.encode(plain)) == report
 
 
+def test_a_role_tells_the_time_by_its_own_clock() -> None:
+    bench = Bench()
+    assert bench.report().clock_ns == bench.now_ns > 0
+
+
 def test_an_earlier_release_may_tell_less() -> None:
     data = msgspec.msgpack.encode({"at_ms": 5, "incarnation": 2})
-    assert decode_report(data) == RoleReport(at_ms=5, incarnation=2)
+    assert decode_report(data) == RoleReport(at_ms=5, incarnation=2, clock_ns=0)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_paxos.observability import catalogue
-from ray_paxos.observability.catalogue import METRICS, Kind, Metric, Together
+from ray_paxos.observability.catalogue import METRICS, Aggregation, Kind, Metric
 from ray_paxos.observability.report import HistogramCounts, RoleReport
 from ray_paxos.observability.samples import ALL_GROUPS, Sample, samples_of
 from ray_paxos.observability.settings import ObservingSettings
@@ -107,7 +107,7 @@ def test_what_all_groups_come_to_is_the_same_named_or_not(
     counted = report("acceptor", {catalogue.PROMISES.name: votes})
     found = samples_of(told, counted, ObservingSettings(groups_max=groups_max))
     for metric in (catalogue.VOTES_HELD, catalogue.PROMISES):
-        assert metric.together is Together.SUM
+        assert metric.aggregation is Aggregation.SUM
         of_metric = values(found, metric)
         assert sum(of_metric.values()) == sum(votes.values())  # type: ignore[arg-type]
         assert len(of_metric) == (len(votes) if len(votes) <= groups_max else 1)
@@ -148,14 +148,20 @@ def test_groups_that_a_role_has_stopped_are_counted() -> None:
     assert values(found, catalogue.GROUPS_STOPPED) == {("acceptor", ""): 1}
 
 
-@pytest.mark.parametrize(("role", "field"), [("acceptor", "storage_full"), ("learner", "is_full")])
-def test_a_full_disk_is_of_the_role_that_finds_it_so(role: str, field: str) -> None:
+@pytest.mark.parametrize("role", ["acceptor", "learner"])
+def test_a_full_disk_is_of_the_role_that_finds_it_so(role: str) -> None:
     told = state(role, (1, 2))
     empty = samples_of(told, NOTHING, SETTINGS)
     assert values(empty, catalogue.DISK_FULL) == {(role, ""): 0}
-    told["groups"][2][field] = True
+    told["groups"][2]["storage_full"] = True
     full = samples_of(told, NOTHING, SETTINGS)
     assert values(full, catalogue.DISK_FULL) == {(role, ""): 1}
+
+
+def test_a_learner_whose_disk_is_slow_does_not_say_that_it_is_full() -> None:
+    told = state("learner", (1, 2))
+    told["groups"][2]["is_full"] = True
+    assert values(samples_of(told, NOTHING, SETTINGS), catalogue.DISK_FULL) == {("learner", ""): 0}
 
 
 def test_a_stopped_learner_and_a_member_ahead_of_what_it_knows() -> None:
@@ -176,18 +182,21 @@ def test_counters_are_there_before_anything_was_counted() -> None:
     named = {catalogue.EVENTS, catalogue.MESSAGES_RECEIVED}
     assert counters - zero == {*named, catalogue.SCRUBBED}
     assert ("redirected", "") in values(found, catalogue.REFUSED)
-    assert ("storage_full", "") in values(found, catalogue.NACKS)
+    assert ("storage_full", "") in values(found, catalogue.NACKS_RECEIVED)
 
 
 def test_what_was_counted_is_given() -> None:
     counted = report(
         "proposer",
         {catalogue.COMMANDS.name: {1: 12}},
-        {catalogue.NACKS.name: {"promised": 4}, catalogue.EVENTS_LEFT_OUT.name: {"proposer": 2}},
+        {
+            catalogue.NACKS_RECEIVED.name: {"promised": 4},
+            catalogue.EVENTS_LEFT_OUT.name: {"proposer": 2},
+        },
     )
     found = samples_of(state("proposer"), counted, SETTINGS)
     assert values(found, catalogue.COMMANDS) == {("", "0"): 0, ("", "1"): 12}
-    assert values(found, catalogue.NACKS)["promised", ""] == 4
+    assert values(found, catalogue.NACKS_RECEIVED)["promised", ""] == 4
     assert values(found, catalogue.EVENTS_LEFT_OUT) == {("proposer", ""): 2}
     assert values(found, catalogue.SCRUBBED) == {}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -280,6 +282,43 @@ def test_who_has_the_turn_handles_what_came_meanwhile(members: MemberProcesses) 
     assert handled.wait(PATIENCE_S)
     assert threads == [first.ident]
     first.join()
+
+
+def test_what_is_brought_while_somebody_looks_is_handled_after_it() -> None:
+    """Who only looks hands the turn on: else it would wait for whatever comes next."""
+    shell: Any = LearnerShell.__new__(LearnerShell)
+    woken: list[bool] = []
+    shell._turn, shell._inbox = threading.Lock(), deque()
+    shell.wake = lambda: woken.append(shell._turn.locked())
+    with shell.looking():
+        assert shell._turn.locked()
+    assert woken == [], "there is nothing to be done"
+    with shell.looking():
+        shell.hand(lambda driver, now_ns: [])
+        shell.serve(Errand())
+        assert len(shell._inbox) == 1, "somebody else has the turn"
+    assert woken == [False], "once it was given back"
+
+
+@pytest.mark.parametrize(
+    ("look", "arguments"),
+    [("state", ()), ("digest", (1,)), ("configuration", (1,)), ("memberships", ())],
+)
+def test_all_who_look_hand_the_turn_on(
+    members: MemberProcesses, look: str, arguments: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = members.members["m1"].learner
+    real, looks = shell.looking, []
+
+    @contextlib.contextmanager
+    def looking() -> Iterator[None]:
+        with real():
+            looks.append(threading.get_ident())
+            yield
+
+    monkeypatch.setattr(shell, "looking", looking)
+    getattr(shell, look)(*arguments)
+    assert looks == [threading.get_ident()]
 
 
 def test_two_calls_of_one_client_get_their_own_answers(members: MemberProcesses) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from ray_paxos.observability.event_record import EventRecord
 from ray_paxos.observability.slow_commands import SlowInstance
-from ray_paxos.observability.slow_report import SlowVote, slow_report
+from ray_paxos.observability.slow_report import slow_report
+from ray_paxos.observability.slow_view import SlowVote
 from tests.unit.slow_bench import AT_MS, MEMBERS, answers, culprit, only, slow, step
 
 # Votes.

@@ -10,13 +10,21 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from ray_paxos.cli import top_text
-from ray_paxos.cli.top_options import SORTS, TopOptions, shown_groups, shown_members
+from ray_paxos.cli.top_options import (
+    SORTS,
+    TopOptions,
+    group_order,
+    member_order,
+    shown_groups,
+    shown_members,
+)
+from ray_paxos.cli.top_sparkline import sparkline
 from ray_paxos.cli.top_view import frame
 from ray_paxos.errors import ConfigurationError
 from ray_paxos.observability import catalogue
 from ray_paxos.observability.cluster_view import ClusterView, SpanView
 from ray_paxos.observability.report import Span
+from ray_paxos.observability.text import clock_text
 from tests.unit.watched_roles import BEGIN_MS, PlayedCluster, event, histogram
 
 SIZES = [(width, height) for width in (80, 160) for height in (12, 24, 50, None)]
@@ -73,7 +81,7 @@ def test_the_first_look_shows_the_last_seconds() -> None:
 
 def test_what_is_down_since_when_and_whether_data_is_at_risk() -> None:
     view = loaded(dead=("m2",))
-    since = top_text.clock_text(BEGIN_MS + 2_000, view.at_ms)
+    since = clock_text(BEGIN_MS + 2_000, view.at_ms)
     text = shown(view)
     assert "1 of 3 members down, 2 of 2 groups not well" in text
     assert (
@@ -201,13 +209,53 @@ def test_sorting() -> None:
     named = replace(
         view, groups=tuple(replace(g, master=f"m{3 - g.group % 2}") for g in view.groups)
     )
-    assert [g.group for g in shown_groups(named, TopOptions(sort="name"))] == [1, 3, 0, 2]
+    assert [g.group for g in shown_groups(named, TopOptions(sort="master"))] == [1, 3, 0, 2]
+
+
+def test_sorting_of_members() -> None:
+    played = PlayedCluster(count=11)
+    view = played.look()
+    mixed = replace(view, members=tuple(sorted(view.members, key=lambda member: member.name)))
+    assert [m.name for m in mixed.members][:3] == ["m1", "m10", "m11"]
+    by_name = [f"m{number}" for number in range(1, 12)]
+
+    def order(sort: str) -> list[str]:
+        return [member.name for member in shown_members(mixed, TopOptions(sort=sort))]
+
+    assert order("group") == order("master") == order("lag") == by_name
+    disks = tuple(replace(m, disk_bytes=m.member_id // 2) for m in mixed.members)
+    mixed = replace(mixed, members=disks)
+    assert order("disk")[:5] == ["m11", "m9", "m10", "m7", "m8"], "alike ones by name"
     played.kill("m3")
-    assert [m.name for m in shown_members(played.look(), TopOptions())] == ["m3", "m1", "m2"]
-    disks = tuple(replace(m, disk_bytes=int(m.name[1])) for m in view.members)
-    by_disk = shown_members(replace(view, members=disks), TopOptions(sort="disk"))
-    assert [m.name for m in by_disk] == ["m3", "m2", "m1"]
-    assert all(lines(view, TopOptions(sort=sort)) for sort in SORTS)
+    assert shown_members(played.look(), TopOptions())[0].name == "m3"
+
+
+@pytest.mark.parametrize(
+    ("sort", "members", "groups"),
+    [
+        ("group", "name", "group"),
+        ("lag", "lag", "lag"),
+        ("commands", "commands", "commands"),
+        ("master", "name", "master"),
+        ("disk", "disk", "group"),
+    ],
+)
+def test_titles_say_how_each_table_is_sorted(sort: str, members: str, groups: str) -> None:
+    view = PlayedCluster(groups=3).look()
+    text = shown(view, TopOptions(sort=sort))
+    assert f"members (3 of 3; sorted by {members})" in text
+    assert f"groups (3 of 3; sorted by {groups})" in text
+    plain = replace(view, groups=view.groups[::-1], members=view.members[::-1])
+    if groups == "group":
+        assert [g.group for g in shown_groups(plain, TopOptions(sort=sort))] == [0, 1, 2]
+    if members == "name":
+        names = [m.name for m in shown_members(plain, TopOptions(sort=sort))]
+        assert names == ["m1", "m2", "m3"]
+
+
+def test_every_order_is_one_that_is_offered() -> None:
+    orders = {f(TopOptions(sort=s)) for f in (group_order, member_order) for s in SORTS}
+    assert orders - set(SORTS) == {"name"}
 
 
 def test_filters() -> None:
@@ -226,6 +274,16 @@ def test_filters() -> None:
     assert [m.name for m in shown_members(view, only)] == ["m2"]
     assert "groups (1 of 12; sorted by group, not well only)" in shown(view, only)
     assert "groups (0 of 12" in shown(view, TopOptions(filter="nobody"))
+
+    def named(text: str) -> list[str]:
+        return [m.name for m in shown_members(view, TopOptions(filter=text))]
+
+    assert named("M3") == ["m3"]
+    assert named("10.0.0.1") == ["m1"]
+    assert named("alarm") == ["m2"]
+    assert named("applying stopped") == ["m2"]
+    assert named("nobody") == []
+    assert "members (1 of 3; sorted by name, with 'm3')" in shown(view, TopOptions(filter="m3"))
 
 
 def test_texts_of_users_are_no_markup() -> None:
@@ -270,42 +328,11 @@ def spans(*rates: float | None) -> tuple[SpanView, ...]:
 
 def test_sparkline() -> None:
     full = spans(*range(90))
-    assert top_text.sparkline(full, 90)[0] == "▁"
-    assert top_text.sparkline(full, 90)[-1] == "█"
-    line = top_text.sparkline(spans(*[0.0] * 86, 8.0, None, 0.001, 4.0), 90)
+    assert sparkline(full, 90)[0] == "▁"
+    assert sparkline(full, 90)[-1] == "█"
+    line = sparkline(spans(*[0.0] * 86, 8.0, None, 0.001, 4.0), 90)
     assert line[-5:] == "▁█ ▂" + line[-1]
-    assert top_text.sparkline(full, 10) == "▂▂▃▄▄▅▆▇▇█"
-    assert top_text.sparkline(spans(5), 4) == "   █"
-    assert top_text.sparkline((), 5) == " " * 5
-    assert top_text.sparkline(spans(0, 0), 3, is_ascii=True)[-1] == "_"
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        (top_text.rate_text(None), "-"),
-        (top_text.rate_text(0.0), "0"),
-        (top_text.rate_text(0.26), "0.3"),
-        (top_text.rate_text(12_345.6), "12,346"),
-        (top_text.milliseconds_text(0.2468), "0.247 ms"),
-        (top_text.milliseconds_text(345.6), "346 ms"),
-        (top_text.milliseconds_text(2_500), "2.5 s"),
-        (top_text.bytes_text(None), "-"),
-        (top_text.bytes_text(999), "999 B"),
-        (top_text.bytes_text(1_234_567), "1.23 MB"),
-        (top_text.bytes_text(999_999_999), "1 GB"),
-        (top_text.duration_text(-5), "0 s"),
-        (top_text.duration_text(119_000), "119 s"),
-        (top_text.duration_text(120_000), "2 min"),
-        (top_text.duration_text(7_200_000), "2 h"),
-        (top_text.duration_text(200_000_000), "2 days"),
-        (top_text.clock_text(None, 0), ""),
-    ],
-)
-def test_texts(text: str, wanted: str) -> None:
-    assert text == wanted
-
-
-def test_a_time_of_another_day_has_its_date() -> None:
-    assert len(top_text.clock_text(BEGIN_MS, BEGIN_MS + 1_000)) == len("20:28:15")
-    assert top_text.clock_text(BEGIN_MS, BEGIN_MS + 2 * top_text.DAY_MS).startswith("2026-05-2")
+    assert sparkline(full, 10) == "▂▂▃▄▄▅▆▇▇█"
+    assert sparkline(spans(5), 4) == "   █"
+    assert sparkline((), 5) == " " * 5
+    assert sparkline(spans(0, 0), 3, is_ascii=True)[-1] == "_"

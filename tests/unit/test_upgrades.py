@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from ray_paxos.actors import folders
-from ray_paxos.actors.status import MemberStatus, RoleStatus
 from ray_paxos.config import GroupConfiguration
 from ray_paxos.core.genesis import Genesis, MemberSpec
 from ray_paxos.core.lease import LeaseGrants
@@ -16,6 +15,7 @@ from ray_paxos.core.releases import NEWEST, Release
 from ray_paxos.errors import ConfigurationError, MembershipError, ReleaseError
 from ray_paxos.machines.kv_machine import KeyValueMachine
 from ray_paxos.machines.registry import MachineRegistry
+from ray_paxos.observability.status import MemberStatus, RoleStatus
 from ray_paxos.upgrades import Upgrades
 from tests.unit.wanted_changes import FIRST, JOIN_D, after, group_spec
 

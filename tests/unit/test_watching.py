@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RaySystemError
 
 from ray_paxos.actors import questions as questions_module
-from ray_paxos.actors.questions import OLDER, Questions
+from ray_paxos.actors.questions import NOT_FOUND, OLDER, Questions
 from ray_paxos.actors.watching import Loss
 from ray_paxos.observability.report import RoleReport, encode_report
 
@@ -33,12 +34,28 @@ class PlayedRay:
         self.standing_still: set[str] = set()
         self.calls: list[Call] = []
         self.waits: list[float] = []
+        self.looked_up = 0
+        self.checks = 0
+        self.is_control_there = True
+        self.lookup_error: Exception | None = None
         self.answer: Any = ({"phase": "serving"}, REPORT)
 
     def is_initialized(self) -> bool:
         return True
 
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(gcs_address="10.0.0.1:6379")
+
+    def is_listening(self, address: str) -> bool:
+        assert address == "10.0.0.1:6379"
+        self.checks += 1
+        return self.is_control_there
+
     def get_actor(self, name: str, namespace: str) -> Any:
+        assert self.is_control_there, "it would wait for a minute"
+        if self.lookup_error is not None:
+            raise self.lookup_error
+        self.looked_up += 1
         member = name.split("/")[1]
         if member in self.dead:
             raise ValueError("no such actor")
@@ -75,6 +92,7 @@ class PlayedActor:
 def played(monkeypatch: pytest.MonkeyPatch) -> PlayedRay:
     made = PlayedRay()
     monkeypatch.setattr(questions_module, "ray", made)
+    monkeypatch.setattr(questions_module, "is_listening", made.is_listening)
     return made
 
 
@@ -144,6 +162,45 @@ def test_one_that_is_gone_is_looked_up_again(played: PlayedRay, questions: Quest
     }
     played.dead = set()
     assert silent(questions.ask(MEMBERS, {}, 2.0)) == {}
+
+
+def test_without_the_control_service_nobody_is_looked_up(
+    played: PlayedRay, questions: Questions
+) -> None:
+    questions.ask(("m1", "m2"), {}, 2.0)
+    played.is_control_there = False
+    played.dead = {"m2"}
+    for _ in range(3):
+        told = silent(questions.ask(MEMBERS, {}, 2.0))
+        assert "RayActorError" in told["m2"], "by the handle that was found before"
+        assert told["m3"] == NOT_FOUND
+        assert "m1" not in told
+    played.is_control_there, played.dead = True, set()
+    assert silent(questions.ask(MEMBERS, {}, 2.0)) == {}
+
+
+def test_the_control_service_is_tried_once_for_all_that_are_asked(
+    played: PlayedRay, questions: Questions
+) -> None:
+    questions.ask(MEMBERS, {}, 2.0)
+    assert (played.checks, played.looked_up) == (1, 3)
+    questions.ask(MEMBERS, {}, 2.0)
+    assert (played.checks, played.looked_up) == (1, 3), "all are known"
+    played.is_control_there = False
+    Questions("demo", is_fused=True).ask(MEMBERS, {}, 2.0)
+    assert played.checks == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RaySystemError("x"), ConnectionError("x"), RuntimeError("x")],
+    ids=lambda e: type(e).__name__,
+)
+def test_a_lookup_that_fails_is_told(
+    played: PlayedRay, questions: Questions, error: Exception
+) -> None:
+    played.lookup_error = error
+    assert silent(questions.ask(MEMBERS, {}, 2.0)) == dict.fromkeys(MEMBERS, NOT_FOUND)
 
 
 def test_one_that_has_left_is_forgotten(played: PlayedRay, questions: Questions) -> None:

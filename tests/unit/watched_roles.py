@@ -9,9 +9,15 @@ from ray_paxos.observability import catalogue
 from ray_paxos.observability.cluster_view import ClusterView, GroupView, MemberView
 from ray_paxos.observability.cluster_watch import ClusterWatch
 from ray_paxos.observability.event_record import EventRecord
-from ray_paxos.observability.group_views import ROLES, Answer
 from ray_paxos.observability.histogram import SECONDS, Histogram
-from ray_paxos.observability.report import Counted, HistogramCounts, RoleReport, Span
+from ray_paxos.observability.report import (
+    ROLES,
+    Answer,
+    Counted,
+    HistogramCounts,
+    RoleReport,
+    Span,
+)
 
 BEGIN_MS = 1_780_000_000_000
 GONE = "no such actor lives in the Ray cluster"
@@ -53,6 +59,7 @@ class PlayedMember:
     leads: set[int] = field(default_factory=set)
     applied: int = 100
     stopped: dict[int, str] = field(default_factory=dict)
+    not_open: dict[int, str] = field(default_factory=dict)
     is_full: bool = False
     silent: set[str] = field(default_factory=set)
     phases: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -62,6 +69,7 @@ class PlayedMember:
     times: dict[str, HistogramCounts] = field(default_factory=dict)
     spans: tuple[Span, ...] = ()
     events: list[EventRecord] = field(default_factory=list)
+    last_sequence: int = 0
     clock_ms: int = 0
     silent_ms: dict[int, int] = field(default_factory=dict)
 
@@ -73,7 +81,8 @@ class PlayedMember:
 
     def _answer(self, role: str, at_ms: int) -> tuple[dict[str, Any], RoleReport]:
         phase, reason = self.phases.get(role, ("serving", ""))
-        groups = {group: self._group(role, group) for group in self.voters}
+        not_open = self.not_open if role == "learner" else {}
+        groups = {g: self._group(role, g) for g in self.voters if g not in not_open}
         state = {
             "member": self.name,
             "role": role,
@@ -83,7 +92,7 @@ class PlayedMember:
             "pid": 7,
             "node_id": f"node-of-{self.name}",
             "incarnation": self.incarnation if phase == "serving" else 0,
-            "stopped_groups": {},
+            "stopped_groups": not_open,
             "groups": groups if phase == "serving" else {},
         }
         proposes = role == "proposer"
@@ -104,7 +113,9 @@ class PlayedMember:
             incarnation=self.incarnation if phase == "serving" else 0,
             counted=counted,
             events=events,
-            last_sequence=max((each.sequence for each in events), default=0),
+            last_sequence=max(
+                (each.sequence for each in events), default=self.last_sequence if proposes else 0
+            ),
             gauges={
                 catalogue.DISK_BYTES.name: {role: 1_000.0},
                 catalogue.DISK_FREE_BYTES.name: {"": 5e9},
@@ -132,6 +143,7 @@ class PlayedMember:
                 "log_floor": 1,
                 "stopped": self.stopped.get(group, ""),
                 "is_full": False,
+                "storage_full": False,
                 "overdue_chunks": 0,
                 "alarms": [],
                 "sessions": 4,

@@ -1,8 +1,8 @@
 // One group: its voters, how far each is, whether anything is in danger, and the end of its log.
 // Which one is in the address, #group=7, so that it can be linked to.
 
-import { byId, count, element, rate, refill, setText, since, sortedNames } from "./dom.js";
-import { badge, HEALTH } from "./groups.js";
+import { byId, capitalized, count, element, rate, refill, setText, since, sortedNames } from "./dom.js";
+import { badge } from "./groups.js";
 import { load } from "./loading.js";
 
 const COUNT = 50;
@@ -66,7 +66,7 @@ function close() {
 function showGroup(group) {
   const now = group.at_ms;
   refill(byId("detail-body"),
-    element("p", {}, badge(group.health), " ", HEALTH[group.health].text.replace(/^[^:]*: /, ""), ", ",
+    element("p", {}, badge(group.health, group), ` it ${group.meaning}, `,
       element("span", { class: "faint" }, since(group.since_ms, now))),
     group.risk ? element("p", { class: "risk" }, group.risk) : null,
     element("dl", { class: "facts" },
@@ -78,7 +78,7 @@ function showGroup(group) {
     element("h3", {}, "How far each member is"),
     element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "How far each member is" },
       element("table", {},
-        element("thead", {}, element("tr", {}, ["Member", "Part", "Applied", "On disk", "Behind"]
+        element("thead", {}, element("tr", {}, ["Member", "Part", "Applied", "On disk", "Lag"]
           .map((name, i) => element("th", { scope: "col", class: i > 1 ? "number" : null }, name)))),
         element("tbody", {}, sortedNames(Object.keys(group.positions)).flatMap((name) =>
           positionOf(name, group.positions[name], group))))));
@@ -111,10 +111,7 @@ function showLog(answer, isWanted = false) {
   }
   if (!answer.isNew && !isWanted) return;
   const tail = answer.document;
-  const held = tail.lines.length
-    ? `The newest first, from the memory of ${tail.member}`
-    : `${tail.member} holds none of it in memory; "ray-paxos log show" reads its files`;
-  setText(byId("log-note"), tail.left_out ? `${held}; ${count(tail.left_out)} older lines are left out` : held);
+  setText(byId("log-note"), noteOf(tail));
   const names = ["Instance", "Kind", "Machine", "What it says"];
   refill(table.tHead, element("tr", {}, names.map((name) => element("th", { scope: "col" }, name))));
   refill(table.tBodies[0], [...tail.lines].reverse().map((line) => element("tr", {},
@@ -122,6 +119,18 @@ function showLog(answer, isWanted = false) {
     element("td", {}, line.kind), element("td", {}, line.machine),
     element("td", { class: "says", title: line.session ? `session ${line.session}, number ${line.number}` : null },
       line.text))));
+}
+
+// Where the lines are from, and what is missing among the last instances.
+function noteOf(tail) {
+  if (!tail.learned_through) return "Nothing has been chosen yet";
+  const first = Math.max(tail.learned_through - COUNT + 1, 1);
+  const onDisk = tail.memory_floor > first
+    ? `instances ${count(first)} to ${count(tail.memory_floor - 1)} are not in the memory of ${tail.member} any more; `
+      + '"ray-paxos log show" reads its files on its node' : null;
+  const parts = [tail.lines.length ? `The newest first, from the memory of ${tail.member}` : null,
+    tail.left_out ? `${count(tail.left_out)} older lines are left out` : null, onDisk];
+  return capitalized(parts.filter(Boolean).join("; "));
 }
 
 const leave = () => {

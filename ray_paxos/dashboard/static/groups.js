@@ -1,31 +1,25 @@
 // All groups: one cell each where they are many, and a table of those that are wanted.
 
-import { byId, count, duration, element, rate, refill, rowsOf, setText, sortedNames } from "./dom.js";
+import { byId, count, duration, element, moment, rate, refill, rowsOf, setText, sortedNames } from "./dom.js";
 
-export const HEALTH = {
-  "ok": { sign: "", text: "ok" },
-  "degraded": { sign: "~", text: "degraded: some member does not keep up" },
-  "at risk": { sign: "!", text: "at risk: stops if one more voter is lost" },
-  "no master": { sign: "?", text: "no master: nobody takes commands now" },
-  "no majority": { sign: "×", text: "no majority: most of its voters are down" },
-  "stopped": { sign: "■", text: "stopped: a member applies nothing more" },
-};
-const SEVERITY = Object.keys(HEALTH);
 const GRID_FROM = 40;
 const ROWS = 50;
-const ill = (group) => SEVERITY.indexOf(group.health);
+// How a group may be, the gravest last; with a sign and a meaning each. The server names them.
+let healths = {};
+const ill = (group) => Object.keys(healths).indexOf(group.health);
 
 const COLUMNS = [
   { name: "Group", key: (g) => g.group, cell: (g) => link(g) },
-  { name: "Health", key: (g) => -ill(g), cell: (g) => badge(g.health) },
+  { name: "Health", key: (g) => -ill(g), cell: (g) => badge(g.health, healths[g.health]) },
   { name: "Master", key: (g) => g.master ?? "", cell: (g) => g.master ?? element("b", { class: "bad" }, "none") },
   { name: "Voters up", key: (g) => g.voters_up - g.majority,
     cell: (g) => `${g.voters_up} of ${g.voters.length}, needs ${g.majority}` },
   { name: "Voters", key: (g) => g.voters.join(), cell: (g) => voters(g), wide: true },
   { name: "Commands/s", key: (g) => -(g.commands_per_s ?? 0), cell: (g) => rate(g.commands_per_s), number: true },
   { name: "Applied", key: (g) => -g.applied, cell: (g) => count(g.applied), number: true },
-  { name: "Behind", key: (g) => -g.lag, cell: (g) => count(g.lag), number: true },
-  { name: "So for", key: (g) => -g.since_ms, cell: (g) => duration(view.at_ms - g.since_ms), number: true },
+  { name: "Lag", key: (g) => -g.lag, cell: (g) => count(g.lag), number: true },
+  { name: "Since", key: (g) => -g.since_ms, number: true,
+    cell: (g) => element("span", { title: `for ${duration(view.at_ms - g.since_ms)}` }, moment(g.since_ms, view.at_ms)) },
 ];
 
 let view = null;
@@ -36,6 +30,7 @@ let sorted = { column: 1, sign: 1 };
 
 export function showGroups(seen) {
   view = seen;
+  showHealths(seen.healths);
   groups = rowsOf(seen.groups);
   for (const group of groups) group.voters = sortedNames(group.voters);
   down = new Set(seen.members.filter((member) => !member.is_up).map((member) => member.name));
@@ -43,9 +38,18 @@ export function showGroups(seen) {
   render();
 }
 
-export function badge(health) {
-  return element("span", { class: `badge ${classOf(health)}` },
-    element("span", { "aria-hidden": "true" }, HEALTH[health].sign), health);
+export function badge(health, { sign, meaning }) {
+  return element("span", { class: `badge ${classOf(health)}`, title: meaning },
+    element("span", { "aria-hidden": "true" }, sign), health);
+}
+
+function showHealths(told) {
+  const isSame = JSON.stringify(told) === JSON.stringify(healths);
+  healths = told;
+  if (isSame) return;
+  refill(byId("group-legend"), Object.entries(healths).map(([health, { sign, meaning }]) =>
+    element("li", { title: meaning },
+      element("span", { class: `cell ${classOf(health)}`, "aria-hidden": "true" }, sign), health)));
 }
 
 function classOf(health) {
@@ -68,7 +72,7 @@ function showChoices() {
   const chosen = select.value || "all";
   const unhealthy = groups.length - (counts.get("ok") ?? 0);
   const choices = [["all", `all (${count(groups.length)})`], ["ill", `unhealthy (${count(unhealthy)})`],
-    ...SEVERITY.map((health) => [health, `${health} (${count(counts.get(health) ?? 0)})`])];
+    ...Object.keys(healths).map((health) => [health, `${health} (${count(counts.get(health) ?? 0)})`])];
   const key = JSON.stringify(choices);
   if (select.dataset.key === key) return;
   select.dataset.key = key;
@@ -151,7 +155,7 @@ function showGrid(found) {
     if (cell.title !== label) {
       cell.title = label;
       cell.setAttribute("aria-label", label);
-      cell.textContent = HEALTH[group.health].sign;
+      cell.textContent = healths[group.health].sign;
     }
   }
 }
@@ -181,8 +185,6 @@ byId("group-grid").addEventListener("keydown", (event) => {
   next.focus();
 });
 
-refill(byId("group-legend"), SEVERITY.map((health) => element("li", {},
-  element("span", { class: `cell ${classOf(health)}`, "aria-hidden": "true" }, HEALTH[health].sign), health)));
 for (const id of ["group-filter", "group-health"]) {
   byId(id).addEventListener("input", () => {
     rowsMax = ROWS;

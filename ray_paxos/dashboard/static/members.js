@@ -36,9 +36,9 @@ function cardOf(member, nowMs) {
   add(member.is_up ? "votes in" : "voted in", ...groups("votes_in", "voter"));
   if (member.follows.length) add("follows", ...groups("follows", "follower"));
   if (member.is_up) {
-    add("commands", `${rate(member.commands_per_s)} / s`);
-    add("behind", member.lag === null ? "–" : `${count(member.lag)} instance${member.lag === 1 ? "" : "s"}`);
-    add("write p99", `${milliseconds(member.fsync_p99_ms)} ms`);
+    add("commands/s", rate(member.commands_per_s));
+    add("lag", member.lag === null ? "–" : `${count(member.lag)} instance${member.lag === 1 ? "" : "s"}`);
+    add("fsync p99", `${milliseconds(member.fsync_p99_ms)} ms`);
   }
   add("disk", member.disk_bytes === null ? "–"
     : `${bytes(member.disk_bytes)}, ${bytes(member.disk_free_bytes)} free`);

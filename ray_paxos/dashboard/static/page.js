@@ -11,8 +11,6 @@ import { showMembers } from "./members.js";
 
 const FIRST_INTERVAL_MS = 2_000;
 const OLD_MS = 15_000;
-const HOPS = { queue: "waiting in the queue", accept: "votes", fsync: "disk writes", chosen: "back to the client",
-  apply: "applying" };
 let intervalMs = FIRST_INTERVAL_MS;
 let view = null;
 let lostSinceMs = null;
@@ -79,15 +77,14 @@ function showClock(seen) {
 }
 
 function showTiles(view) {
-  const groups = rowsOf(view.groups);
-  const served = groups.filter((group) => ["ok", "at risk", "degraded"].includes(group.health)).length;
+  const groups = view.groups.rows.length;
   const up = view.members.filter((member) => member.is_up).length;
   const tiles = [
     ["Commands per second", rate(view.commands_per_s), "", "tile-rate"],
     ["Half of them within", milliseconds(view.p50_ms), "ms (p50)", "tile-p50"],
     ["99 of 100 within", milliseconds(view.p99_ms), "ms (p99)", "tile-p99"],
     ["Members up", `${count(up)} / ${count(view.members.length)}`, "", "tile-members", up < view.members.length],
-    ["Groups served", `${count(served)} / ${count(groups.length)}`, "", "tile-groups", served < groups.length],
+    ["Groups served", `${count(view.groups_served)} / ${count(groups)}`, "", "tile-groups", view.groups_served < groups],
   ];
   refill(byId("tiles"), tiles.map(([name, value, unit, id, isBad]) =>
     element("div", { class: isBad ? "tile bad" : "tile", id },
@@ -109,8 +106,8 @@ function showCharts(view) {
     { name: "99 of 100 within, in milliseconds", key: "p99_ms" },
     { name: "half within, in milliseconds", key: "p50_ms" },
   ], view.at_ms, milliseconds);
-  const hops = Object.entries(view.hops_p99_ms).map(([hop, ms]) => `${HOPS[hop] ?? hop} ${milliseconds(ms)}`);
-  setText(byId("hops"), hops.length ? `Where it goes (p99, ms): ${hops.join(", ")}` : "");
+  const hops = Object.entries(view.hops_p99_ms).map(([hop, ms]) => `${hop} ${milliseconds(ms)}\u00a0ms`);
+  setText(byId("hops"), hops.length ? `p99 by hop: ${hops.join(", ")}` : "");
 }
 
 document.addEventListener("visibilitychange", tick);

@@ -5,7 +5,8 @@ depend on nothing but what it holds: no address in memory, no hash order. Sets a
 written in the order of their elements' own texts, since by house rule no role lets that
 order decide anything; `OrderedDict`, lists and deques keep theirs. A driver's write numbers are
 counted from its last durable write, for only their distance matters; and the answers that wait for
-a sync are a set, as the network is into which they go.
+a sync are a set, as the network is into which they go. What a role keeps only to tell of it is not
+written at all: when a request came in, and which votes made a value chosen.
 
 Of the text only a hash is kept (16 bytes of BLAKE2b). That is Holzmann's "hash compaction", with so
 many bits that two of a million states share one with a probability of 10^-26.
@@ -23,9 +24,17 @@ from types import MethodType
 
 import msgspec
 
+from ray_paxos.core.candidacy import Candidacy
 from ray_paxos.core.driver import Driver, Write
+from ray_paxos.core.intake import Request
+from ray_paxos.core.pipeline import OpenInstance
 
 DIGEST_BYTES = 16
+TOLD_ONLY: dict[type, frozenset[str]] = {
+    Request: frozenset(("arrived_ns", "trace")),
+    Candidacy: frozenset(("_prepared_ns",)),
+}
+"""Fields that decide nothing, by the class that has them."""
 
 
 class Canon:
@@ -53,6 +62,7 @@ class Canon:
             dict: self._write_mapping,
             OrderedDict: self._write_ordered,
             Driver: self._write_driver,
+            OpenInstance: self._write_instance,
         }
 
     def digest(self, value: object) -> bytes:
@@ -79,14 +89,17 @@ class Canon:
             return lambda value: b"R"
         if dataclasses.is_dataclass(kind):
             parameters = kind.__dataclass_params__  # type: ignore[attr-defined]
-            names = tuple(field.name for field in dataclasses.fields(kind))
+            told_only = TOLD_ONLY.get(kind, frozenset())
+            declared = (field.name for field in dataclasses.fields(kind))
+            names = tuple(name for name in declared if name not in told_only)
             if parameters.frozen:
                 return lambda value: self._write_frozen(value, names)
             return lambda value: self._write_fields(value, names)
         slots = tuple(n for base in kind.__mro__ for n in getattr(base, "__slots__", ()))
         if slots:
             return lambda value: self._write_fields(value, slots)
-        return lambda value: self._write_fields(value, tuple(sorted(vars(value))))
+        told_only = TOLD_ONLY.get(kind, frozenset())
+        return lambda value: self._write_fields(value, tuple(sorted({*vars(value)} - told_only)))
 
     # Scalars and containers.
 
@@ -109,6 +122,16 @@ class Canon:
         return b"<" + b"".join(text(k) + b":" + text(v) for k, v in value.items()) + b">"
 
     # Objects.
+
+    def _write_instance(self, value: object) -> bytes:
+        """While it is open its votes count; once it is chosen only its requests wait."""
+        assert isinstance(value, OpenInstance)
+        if value.chosen_ns:
+            return b"O" + self.text(value.requests)
+        voted = frozenset(value.votes)
+        return b"o" + self.text(
+            (value.instance_id, value.value, value.requests, value.sent_ns, voted)
+        )
 
     def _write_frozen(self, value: object, names: tuple[str, ...]) -> bytes:
         try:

@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ray_paxos.actors.status import MemberStatus, RoleStatus
 from ray_paxos.core.settings import CheckpointerSettings
 from ray_paxos.errors import DamageError, ForeignFolderError
+from ray_paxos.observability.status import MemberStatus, RoleStatus
 
 LATE_CHECKPOINTS = 3
 """So many times what makes a checkpoint due may be sealed after the last one before it is told."""
@@ -140,8 +140,8 @@ def _learner_alarms(learner: Mapping[str, Any]) -> Iterator[Alarm]:
     stopped = learner.get("stopped")
     if stopped:
         yield Alarm(1, f"applying stopped: {stopped}")
-    if learner.get("is_full"):
-        yield Alarm(2, "its learner takes nothing more in until its disk has room")
+    if learner.get("storage_full"):
+        yield Alarm(2, "its learner makes nothing more durable until its disk has room")
     for text in learner.get("alarms", ()):
         if text != stopped:
             yield Alarm(2, text)

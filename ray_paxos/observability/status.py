@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,6 +30,22 @@ class RoleStatus:
     stopped_groups: dict[int, str] | None = None
     groups: dict[int, dict[str, Any]] | None = None
     error: str = ""
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any] | str) -> RoleStatus:
+        """What a role told: its state; or why it told nothing, for a person."""
+        if isinstance(told, str):
+            return cls("gone", told)
+        return cls(
+            phase=told["phase"],
+            reason=told["reason"],
+            pid=told["pid"],
+            node_id=told["node_id"],
+            incarnation=told["incarnation"],
+            stopped_groups=told["stopped_groups"],
+            groups=told["groups"],
+            error=told["error"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
