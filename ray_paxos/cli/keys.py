@@ -108,6 +108,8 @@ class Keys:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # Also for whoever is stopped just now, and goes on.
+        self._own = self._saved
         try:
             self._set(self._saved)
         finally:
@@ -140,7 +142,7 @@ class Keys:
         with contextlib.suppress(termios.error):
             self._set(self._saved)
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        # To this thread: it goes no further then before all of the process stands.
+        # To this thread, which then goes no further before the process has stopped.
         signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, self._stop)
         self._continue(number, frame)

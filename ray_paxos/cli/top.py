@@ -222,8 +222,9 @@ def _show_live(look: Looking, options: TopOptions, interval_s: float, count: int
 
     def write(sequence: bytes) -> None:
         # A signal's handler may have broken into the console's own writing.
-        with contextlib.suppress(OSError):
-            os.write(sys.stdout.fileno(), sequence)
+        if console.is_alt_screen:
+            with contextlib.suppress(OSError):
+                os.write(sys.stdout.fileno(), sequence)
 
     made = 1
     with (

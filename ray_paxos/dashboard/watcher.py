@@ -161,7 +161,10 @@ class _Life:
         self._late: list[Future[Any]] = []
         self._numbers = count(1)
         self.is_over = False
-        threading.Thread(target=self._take_answers, name="watcher-answers", daemon=True).start()
+        self._answers = threading.Thread(
+            target=self._take_answers, name="watcher-answers", daemon=True
+        )
+        self._answers.start()
 
     def call(self, method: str, *arguments: Any) -> Future[Any]:
         """Have a method called; its future has what came of it, or a PaxosError."""
@@ -199,6 +202,8 @@ class _Life:
         if self._process.is_alive():
             self._process.kill()
             self._process.join(END_TIMEOUT_S)
+        # Until it has seen that, the next question would come to this life, and fail.
+        self._answers.join(END_TIMEOUT_S)
 
     def _take_answers(self) -> None:
         with contextlib.suppress(EOFError, OSError):

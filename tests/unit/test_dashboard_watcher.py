@@ -109,6 +109,14 @@ def test_a_call_that_hangs_is_given_up_and_its_process_with_it(tmp_path: Path) -
         watcher.close()
 
 
+def test_once_it_has_ended_no_question_comes_to_it(watcher: Watcher) -> None:
+    life = watcher._alive()
+    life._changing.acquire()
+    threading.Timer(0.3, life._changing.release).start()
+    life.end()
+    assert life.is_over
+
+
 def test_errors_come_through_with_their_kind(watcher: Watcher) -> None:
     with pytest.raises(ClusterNotFoundError, match="no such cluster"):
         watcher.read_log(3, (), 1)
