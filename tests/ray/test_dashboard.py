@@ -234,7 +234,7 @@ def test_1000_groups_are_found_by_health_by_member_and_by_keyboard(page: Browser
             "works, but stops if one more voter is lost"
         )
         legend = page.text("#group-legend").replace("\n", " ")
-        assert legend == "ok ~ degraded ! at risk ? no master × no majority ■ stopped"  # noqa: RUF001
+        assert legend == "ok ~ degraded ! at risk ■ stopped ? no master × no majority"  # noqa: RUF001
         assert page.text("[data-member=m1] .alarms") == f"{SCRIPT} \"'&amp;"
         assert page.run("return document.scripts.length") == 1
         assert page.run("return document.querySelectorAll('#group-table tbody tr').length") == 50

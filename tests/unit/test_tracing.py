@@ -230,7 +230,8 @@ def test_what_the_users_set_up_raises_is_told_once_and_ends_there(
     with span.current():
         pass
     span.end({}, error=ValueError())
-    assert len(caplog.records) == 1
+    # One record, which reaches the capture twice where an earlier test left a handler behind.
+    assert len({id(record) for record in caplog.records}) == 1
     assert "the user's own bug" in caplog.text
 
 
