@@ -28,8 +28,8 @@ _SCALE_LOW, _SCALE_HIGH = 0.001, 1_000.0
 def grafana(as_json: bool) -> None:
     """Print a Grafana dashboard of all metrics, as JSON.
 
-    Import it in Grafana (Dashboards, New, Import), or put it beside Ray's own:
-    ray-paxos grafana > /tmp/ray/session_latest/metrics/grafana/dashboards/ray_paxos.json
+    Import it in Grafana (Dashboards, New, Import), or put it beside Ray's own, which are in
+    metrics/grafana/dashboards of the session's folder of Ray.
 
     It shows what a Prometheus has that scrapes Ray's nodes; without one it is empty.
     """
