@@ -165,7 +165,7 @@ class Reader:
         is_of_master = consistency >= Consistency.LEASE
         member = self._master if is_of_master else self._follower
         stopped: set[int] = set()
-        hints, pause_s = 0, PAUSE_S
+        tries, pause_s = 0, PAUSE_S
         told: ReadProblem | None = None
         while True:
             limit = _Limit(deadline, self._patience.limit_ns(member, TRY_NS) / 1e9)
@@ -184,9 +184,9 @@ class Reader:
                 self._calls.look_for_members()
             # Others of this process may have met somebody, too: then nobody has to be looked for.
             self._patience.meet(self._ids)
-            next_member = following(member, outcome, self._patience, self._random)
-            hints += 1
-            if not is_of_master or next_member != outcome.master or hints > len(self._ids):
+            next_member = following(member, outcome, self._patience, self._random, tries=tries)
+            tries += 1
+            if not is_of_master or next_member != outcome.master or tries > len(self._ids):
                 # Also where members name each other: neither leads yet.
                 time.sleep(min(pause_s, max(deadline - time.monotonic(), 0.0)))
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)

@@ -39,7 +39,7 @@ from ray_paxos.core.client_messages import (
     QueryResult,
 )
 from ray_paxos.core.messages import Message, RoleName
-from ray_paxos.core.patience import Patience
+from ray_paxos.core.patience import Patience, heeds_names
 from ray_paxos.core.pending import Outcomes, Receiver
 from ray_paxos.core.read_problems import ReadProblem, following, late, more_telling, problem_of
 from ray_paxos.core.results import EntryResult
@@ -81,6 +81,7 @@ class _Wait:
         call: The latest time it was asked; None while it is to be asked.
         pause_ns: Before it is asked again after what is no answer.
         problem: The most telling one so far.
+        tries: How many came to nothing since somebody held it and knew of no other master.
     """
 
     number: int
@@ -92,6 +93,7 @@ class _Wait:
     call: Call | None = None
     pause_ns: int = PAUSE_NS
     problem: ReadProblem | None = None
+    tries: int = 0
 
 
 class ClientWaits:
@@ -210,8 +212,7 @@ class ClientWaits:
         if isinstance(message, QueryFailed) and message.problem is QueryProblem.NOT_YET:
             # What it said before is over: there it could wait.
             wait.problem, wait.pause_ns = None, PAUSE_NS
-            if message.master in self._patience.members:
-                wait.member_id = message.master
+            self._go_where_named(wait, message.master)
             self._note_master(message.master)
             self._ask_again(wait)
             return
@@ -252,12 +253,25 @@ class ClientWaits:
 
     def _on_problem(self, wait: _Wait, problem: ReadProblem, now_ns: int) -> None:
         wait.problem = more_telling(wait.problem, problem)
-        wait.member_id = following(wait.member_id, problem, self._patience, self._random)
+        patience, tries = self._patience, wait.tries
+        wait.member_id = following(wait.member_id, problem, patience, self._random, tries=tries)
+        wait.tries += 1
         self._note_master(problem.master)
         self._lacks_members |= wait.pause_ns >= PAUSE_MAX_NS
         wait.call = None
         self._due.note(wait.number, now_ns + wait.pause_ns)
         wait.pause_ns = min(2 * wait.pause_ns, PAUSE_MAX_NS)
+
+    def _go_where_named(self, wait: _Wait, master: int) -> None:
+        """Whoever has held a query is left for the master that it names."""
+        if master == wait.member_id or master not in self._patience.members:
+            wait.tries = 0
+            return
+        if heeds_names(wait.tries, len(self._patience.members)):
+            wait.member_id = master
+        else:
+            wait.member_id = self._patience.next_after(wait.member_id)
+        wait.tries += 1
 
     def _note_master(self, member_id: int) -> None:
         """A member has named this one as the master; 0 for none."""

@@ -47,7 +47,7 @@ from ray_paxos.core.client_messages import Flush, Query, QueryMany
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import MessageRefused
 from ray_paxos.core.genesis import Configuration
-from ray_paxos.core.learner_answers import LearnerAnswers
+from ray_paxos.core.learner_answers import OUT_OF_TOUCH_NS, LearnerAnswers
 from ray_paxos.core.learner_catch_up import LearnerCatchUp
 from ray_paxos.core.learner_checkpoints import LearnerCheckpoints
 from ray_paxos.core.learner_messages import (
@@ -153,7 +153,7 @@ class Learner:
         self._vote_floor = VoteFloor(settings)
         self._voting_part = VotingPart(member_id, settings)
         self._answers = LearnerAnswers(self._state)
-        self._look_ns = now_ns
+        self._heard_ns = self._look_ns = now_ns
         self._looked = 0
         self._alarms = self._state.replay(sealed)
         self._state.sealing.replayed(segments())
@@ -301,7 +301,7 @@ class Learner:
                     self._voting_part.note_ahead(through)
                 self._go_on(now_ns, effects)
                 self._tell_status(sender, effects)
-                if sender == self._proposer and not self._state.replica_id:
+                if sender == self._proposer:
                     self._look_around(now_ns, effects)
             case LearnRequest():
                 self._catch_up.on_learn_request(sender, message, now_ns, effects)
@@ -357,6 +357,7 @@ class Learner:
         if sender.role is not RoleName.PROPOSER:
             self._refuse("chosen, from no proposer", effects)
             return
+        self._heard_ns = now_ns
         already_applied = self.applied_through
         self._state.learn(message.values, now_ns, effects)
         self._note_majority_durable(envelope, message)
@@ -372,6 +373,7 @@ class Learner:
         if envelope.sender.role is not RoleName.PROPOSER:
             self._refuse("a heartbeat, from no proposer", effects)
             return
+        self._heard_ns = now_ns
         self._note_majority_durable(envelope, message)
         self._catch_up.aim(message.chosen_through, (envelope.sender.member_id,))
         self._state.applying.compare(message.point, effects)
@@ -438,10 +440,13 @@ class Learner:
                 self._catch_up.aim(message.learned_through, (envelope.sender.member_id,))
 
     def _look_around(self, now_ns: int, effects: Effects) -> None:
-        """The own proposer, which does not vote, hears of no master: ask a member how far it is.
+        """The own proposer stands, or would if it voted: ask a member how far it is.
 
-        Whoever was removed while it was away is told nothing any more, and would stay for ever.
+        Whoever was removed while it was away is told nothing any more, and would stay for ever. One
+        that has left, too, says who has the group instead. A voter asks for votes first.
         """
+        if self._state.replica_id and now_ns < self._heard_ns + OUT_OF_TOUCH_NS:
+            return
         peers = self._state.peers
         if peers and now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_AROUND_NS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ray_paxos.core.patience import Patience
+from ray_paxos.core.patience import Patience, heeds_names
 
 
 class MasterGuess:
@@ -14,6 +14,7 @@ class MasterGuess:
 
     Attributes:
         patience: What is known of who answers; told of answers by whoever takes them in.
+        tries: How many came to nothing since the master answered.
     """
 
     def __init__(self, members: Sequence[int], first: int = 0) -> None:
@@ -25,6 +26,7 @@ class MasterGuess:
         """
         assert members, "a cluster has members"
         self.patience = Patience(members)
+        self.tries = 0
         self._position = first % len(members)
 
     @property
@@ -43,6 +45,7 @@ class MasterGuess:
 
     def answered(self, member_id: int) -> None:
         """That member has answered as the master."""
+        self.tries = 0
         self._take(member_id)
 
     def redirected(self, asked: int, master: int | None) -> None:
@@ -54,16 +57,19 @@ class MasterGuess:
         """
         if asked != self.member_id:
             return
-        if master is None or master == asked or master not in self._members:
+        heeds = heeds_names(self.tries, len(self._members))
+        if master is None or master == asked or master not in self._members or not heeds:
             self._next()
         else:
             self._take(master)
+        self.tries += 1
 
     def failed(self, asked: int) -> None:
         """A member did not answer."""
         self.patience.gave_no_answer(asked)
         if asked == self.member_id:
             self._next()
+            self.tries += 1
 
     def _take(self, member_id: int) -> None:
         self._position = self._members.index(member_id)

@@ -212,7 +212,7 @@ class QueryBatches:
         if self._owes_too_much(member_id):
             name = self._names[member_id]
             batch.problem = ReadProblem(f"member {name} has not answered for long")
-            batch.member_id = following(member_id, batch.problem, self._patience, self._random)
+            batch.member_id = self._following(batch, batch.problem)
             batch.expires_ns = now_ns + settings.pause_max_ns
             return
         terms = batch.terms
@@ -375,17 +375,21 @@ class QueryBatches:
                 return []
         kind = self._kinds[consistency]
         self._patience.meet(self._ids)
-        batch.member_id = following(member_id, problem, self._patience, self._random)
+        batch.member_id = self._following(batch, problem)
         if kind.member_id == member_id:
             kind.member_id = batch.member_id
-        batch.hints += 1
+        batch.tries += 1
         batch.expires_ns = now_ns
         is_of_master = consistency >= Consistency.LEASE
-        if not is_of_master or batch.member_id != problem.master or batch.hints > len(self._ids):
+        if not is_of_master or batch.member_id != problem.master or batch.tries > len(self._ids):
             # Also where members name each other: neither leads yet.
             batch.expires_ns += batch.pause_ns
             batch.pause_ns = min(2 * batch.pause_ns, self._settings.pause_max_ns)
         return []
+
+    def _following(self, batch: ReadBatch, problem: ReadProblem) -> int:
+        patience, tries = self._patience, batch.tries
+        return following(batch.member_id, problem, patience, self._random, tries=tries)
 
     def _fail(self, batch: ReadBatch, error: PaxosError, outcomes: Outcomes) -> None:
         outcomes.fail(batch.reads.receivers, error)

@@ -91,7 +91,7 @@ class ReadBatch:
         ballot: The master's, with it.
         early: What the learner said, while the index is not there.
         problem: What kept the latest try from an answer.
-        hints: How often it was sent on.
+        tries: How many came to nothing.
         stopped: Members that have stopped applying.
     """
 
@@ -107,7 +107,7 @@ class ReadBatch:
     ballot: Ballot | None = None
     early: QueryAnswers | QueryFailed | None = None
     problem: ReadProblem | None = None
-    hints: int = 0
+    tries: int = 0
     stopped: set[int] = field(default_factory=set)
 
 

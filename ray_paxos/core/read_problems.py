@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ray_paxos.core.client_messages import QueryFailed, QueryProblem, Refused
 from ray_paxos.core.messages import Message
-from ray_paxos.core.patience import Patience
+from ray_paxos.core.patience import Patience, heeds_names
 from ray_paxos.errors import LeaseError, QueryError, StaleReadError
 
 STAY_SHARE = 0.8
@@ -47,7 +47,9 @@ def problem_of(name: str, answer: Message | ReadProblem) -> ReadProblem:
     return ReadProblem(f"member {name} answered with {type(answer).__name__}")
 
 
-def following(member: int, problem: ReadProblem, patience: Patience, random: random.Random) -> int:
+def following(
+    member: int, problem: ReadProblem, patience: Patience, random: random.Random, *, tries: int
+) -> int:
     """Whom to ask next.
 
     Args:
@@ -55,11 +57,14 @@ def following(member: int, problem: ReadProblem, patience: Patience, random: ran
         problem: What came of it.
         patience: Gets to know whether that was an answer.
         random: What knows no other master is asked again, but not for ever.
+        tries: How many came to nothing before.
     """
     if problem.problem is None:
         patience.gave_no_answer(member)
     else:
         patience.answered(member)
+    if not heeds_names(tries, len(patience.members)):
+        return patience.next_after(member)
     if problem.master and problem.master != member and problem.master in patience.members:
         return problem.master
     if problem.problem in _WORTH_IT and random.random() < STAY_SHARE:

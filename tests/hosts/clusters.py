@@ -51,6 +51,7 @@ class HostCluster:
         text = configuration_text(name, on, roles)
         self.lease_s = parse_configuration(text).proposer.lease_ms / 1_000
         self._drivers: dict[str, HostDriver] = {}
+        self._series: list[RunningSeries] = []
         self.driver(HEAD).order("start", configuration=text)
 
     def driver(self, host: str) -> HostDriver:
@@ -62,15 +63,26 @@ class HostCluster:
 
     def write(self, host: str, key: str) -> RunningSeries:
         """Begin to write to a key from a host, and wait until that is acknowledged."""
-        series = self.driver(host).write(self.name, key)
+        series = self._begun(self.driver(host).write(self.name, key))
         series.wait_for_success(0, PATIENCE_S)
         return series
 
     def read(self, host: str, key: str, consistency: str) -> RunningSeries:
         """Begin to read a key from a host, and wait until that is answered."""
-        series = self.driver(host).read(self.name, key, consistency)
+        series = self._begun(self.driver(host).read(self.name, key, consistency))
         series.wait_for_success(0, PATIENCE_S)
         return series
+
+    def _begun(self, series: RunningSeries) -> RunningSeries:
+        self._series.append(series)
+        return series
+
+    def rest(self) -> None:
+        """Have all links whole, and no series go on, whatever a test that failed has left."""
+        self.hosts.links.heal()
+        for series in self._series:
+            series.end()
+        self._series.clear()
 
     def read_what_is_newest(self, host: str, key: str) -> list[RunningSeries]:
         """Begin to read a key from a host, in both ways that promise what is newest."""
@@ -126,7 +138,7 @@ class HostCluster:
 
     def stop(self) -> None:
         """Stop it, and end the drivers."""
-        self.hosts.links.heal()
+        self.rest()
         self.driver(HEAD).order("stop", cluster=self.name)
         for driver in self._drivers.values():
             driver.close()

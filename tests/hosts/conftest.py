@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -18,6 +19,15 @@ ENVIRONMENT = {
     "RAY_health_check_failure_threshold": "15",
 }
 
+_running = ExitStack()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """All of it ends with the last test here: at rest it takes half a processor from others."""
+    if nextitem is None or nextitem.path.parent != item.path.parent:
+        _running.close()
+
 
 @pytest.fixture(scope="session")
 def host_rights() -> None:
@@ -28,21 +38,19 @@ def host_rights() -> None:
 
 
 @pytest.fixture(scope="session")
-def hosts(host_rights: None) -> Iterator[Hosts]:
+def hosts(host_rights: None) -> Hosts:
     """Five hosts beside the head's."""
-    with ray_hosts(HOSTS, ENVIRONMENT) as started:
-        yield started
+    return _running.enter_context(ray_hosts(HOSTS, ENVIRONMENT))
 
 
 @pytest.fixture(scope="session")
-def shared_five(hosts: Hosts) -> Iterator[HostCluster]:
+def shared_five(hosts: Hosts) -> HostCluster:
     """Not to be taken as it is, but by `five`."""
-    with host_cluster(hosts, "five", HOSTS) as cluster:
-        yield cluster
+    return _running.enter_context(host_cluster(hosts, "five", HOSTS))
 
 
 @pytest.fixture
 def five(shared_five: HostCluster) -> Iterator[HostCluster]:
     """Five fused members on five hosts whose links are whole, before and after."""
     yield shared_five
-    shared_five.hosts.links.heal()
+    shared_five.rest()

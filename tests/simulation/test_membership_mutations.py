@@ -94,6 +94,22 @@ FOUND_BY_SCHEDULES = [
     (bugs.follow_no_further, schedules.test_removed_voter_whose_successors_are_replaced),
     (bugs.ask_nobody, schedules.test_follower_that_was_away_when_it_was_removed),
     (
+        bugs.ask_nobody,
+        functools.partial(schedules.test_member_that_was_away_while_all_that_it_knows_left, False),
+    ),
+    (
+        bugs.forget_who_has_what_was_left,
+        functools.partial(schedules.test_member_that_was_away_while_all_that_it_knows_left, False),
+    ),
+    (
+        bugs.forget_who_has_what_was_left_by_a_restart,
+        functools.partial(schedules.test_member_that_was_away_while_all_that_it_knows_left, True),
+    ),
+    (
+        bugs.know_nobody_by_hearsay,
+        functools.partial(schedules.test_member_that_was_away_while_all_that_it_knows_left, False),
+    ),
+    (
         bugs.wait_for_a_floor_of_nobody,
         functools.partial(schedules.test_voter_that_left_while_its_vote_floor_was_raised, DEMOTE),
     ),

@@ -368,6 +368,27 @@ def test_members_that_name_each_other_are_not_asked_without_a_pause() -> None:
     assert len(reader.calls.asked) < 20
 
 
+def test_members_that_were_left_behind_do_not_keep_a_reader_from_the_master() -> None:
+    """4 was removed while it was away, and names 3, which has left since; neither knows of 5."""
+
+    def left_behind(member: int, role: RoleName, message: Message) -> Message | ReadProblem:
+        match member:
+            case 5:
+                return QueryResult(1, 9, b"x")
+            case 4:
+                return QueryFailed(1, 0, "no lease", QueryProblem.NO_LEASE, 3)
+        return QueryFailed(1, 0, "not here", QueryProblem.NO_GROUP)
+
+    roster = Roster(PLAYED.genesis)
+    roster.meet([MemberSpec(f"m{m}", m) for m in (4, 5)])
+    reader = PlayedReader(left_behind, has_lease=True, roster=roster)
+    assert reader.linearizable(timeout_s=60.0) == b"x"
+    asked = [member for member, _, _ in reader.calls.asked]
+    assert set(asked[:-1]) == {1, 2, 3, 4}
+    reader.linearizable()
+    assert [member for member, _, _ in reader.calls.asked] == [*asked, 5], "it begins there"
+
+
 # Members that give no answer.
 
 
