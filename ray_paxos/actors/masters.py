@@ -27,8 +27,8 @@ from ray_paxos.core.client_messages import (
     Refused,
     TransferMaster,
 )
+from ray_paxos.core.master_search import MasterSearch
 from ray_paxos.core.messages import Address, RoleName
-from ray_paxos.core.patience import heeds_names
 from ray_paxos.errors import TransferError
 
 LATEST_S = 1.5
@@ -147,7 +147,7 @@ class Masters:
             before = self.latest(group)
         member = before.member if before is not None else next(iter(self._ids))
         version = before.version if before is not None and target is None else 0
-        request_id, problem, tries = 0, "no member answered", 0
+        request_id, problem, search = 0, "no member answered", MasterSearch()
         while time.monotonic() < deadline:
             request_id += 1
             order = TransferMaster(request_id, target_id, version)
@@ -163,9 +163,8 @@ class Masters:
                 case Redirected(master=int(master)):
                     if master == target_id:
                         return target
-                    problem, tries = f"member {member} does not lead", tries + 1
-                    named = self._roster.name(master)
-                    if named in self._ids and heeds_names(tries, len(self._ids)):
+                    problem, named = f"member {member} does not lead", self._roster.name(master)
+                    if search.follows(master if named in self._ids else 0, len(self._ids)):
                         member = named
                         continue
                 case Redirected():

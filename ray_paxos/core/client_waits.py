@@ -27,7 +27,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ray_paxos.core.client_calls import Call
@@ -38,8 +38,9 @@ from ray_paxos.core.client_messages import (
     QueryProblem,
     QueryResult,
 )
+from ray_paxos.core.master_search import MasterSearch
 from ray_paxos.core.messages import Message, RoleName
-from ray_paxos.core.patience import Patience, heeds_names
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.pending import Outcomes, Receiver
 from ray_paxos.core.read_problems import ReadProblem, following, late, more_telling, problem_of
 from ray_paxos.core.results import EntryResult
@@ -81,7 +82,7 @@ class _Wait:
         call: The latest time it was asked; None while it is to be asked.
         pause_ns: Before it is asked again after what is no answer.
         problem: The most telling one so far.
-        tries: How many came to nothing since somebody held it and knew of no other master.
+        search: For whom to ask.
     """
 
     number: int
@@ -93,7 +94,7 @@ class _Wait:
     call: Call | None = None
     pause_ns: int = PAUSE_NS
     problem: ReadProblem | None = None
-    tries: int = 0
+    search: MasterSearch = field(default_factory=MasterSearch)
 
 
 class ClientWaits:
@@ -253,9 +254,9 @@ class ClientWaits:
 
     def _on_problem(self, wait: _Wait, problem: ReadProblem, now_ns: int) -> None:
         wait.problem = more_telling(wait.problem, problem)
-        patience, tries = self._patience, wait.tries
-        wait.member_id = following(wait.member_id, problem, patience, self._random, tries=tries)
-        wait.tries += 1
+        wait.member_id = following(
+            wait.member_id, problem, self._patience, self._random, wait.search
+        )
         self._note_master(problem.master)
         self._lacks_members |= wait.pause_ns >= PAUSE_MAX_NS
         wait.call = None
@@ -264,14 +265,13 @@ class ClientWaits:
 
     def _go_where_named(self, wait: _Wait, master: int) -> None:
         """Whoever has held a query is left for the master that it names."""
-        if master == wait.member_id or master not in self._patience.members:
-            wait.tries = 0
-            return
-        if heeds_names(wait.tries, len(self._patience.members)):
+        patience, search = self._patience, wait.search
+        if master == wait.member_id or master not in patience.members:
+            search.over()
+        elif search.follows(master, len(patience.members)):
             wait.member_id = master
         else:
-            wait.member_id = self._patience.next_after(wait.member_id)
-        wait.tries += 1
+            wait.member_id = patience.next_after(wait.member_id)
 
     def _note_master(self, member_id: int) -> None:
         """A member has named this one as the master; 0 for none."""

@@ -293,16 +293,8 @@ class Learner:
             case RevokeLease(ballot=ballot) if sender == self._proposer:
                 self._state.reads.lease.revoke(ballot)
                 self._state.tell_proposer(effects)
-            case CatchUp(through=through, sources=sources):
-                self._catch_up.wait_for(through, sources)
-                if sender == self._proposer and self._state.member_id in sources:
-                    # Its acceptor has refused it, by a configuration that it follows itself; or
-                    # has a vote floor there, which it says when it is asked.
-                    self._voting_part.note_ahead(through)
-                self._go_on(now_ns, effects)
-                self._tell_status(sender, effects)
-                if sender == self._proposer:
-                    self._look_around(now_ns, effects)
+            case CatchUp():
+                self._on_catch_up(sender, message, now_ns, effects)
             case LearnRequest():
                 self._catch_up.on_learn_request(sender, message, now_ns, effects)
             case LearnReply():
@@ -366,6 +358,26 @@ class Learner:
         if sender == self._proposer:
             self._state.give_results_again(message.values, already_applied, effects)
         self._tell_status(sender, effects)
+
+    def _on_catch_up(
+        self, sender: Address, message: CatchUp, now_ns: int, effects: Effects
+    ) -> None:
+        through, sources = message.through, message.sources
+        if through > self.learned_through:
+            # Whoever is named may be the only one that has the group: to be asked until it answers.
+            self._state.peers.name(each for each in sources if each != self._state.member_id)
+        self._catch_up.wait_for(through, sources)
+        is_own = sender == self._proposer
+        if is_own and self._state.member_id in sources:
+            # Its acceptor has refused it, by a configuration that it follows itself; or has a vote
+            # floor there, which it says when it is asked.
+            self._voting_part.note_ahead(through)
+        self._go_on(now_ns, effects)
+        if sender.role is not RoleName.LEARNER or not through:
+            # Another learner tells who knows more, and has not asked.
+            self._tell_status(sender, effects)
+        if is_own:
+            self._look_around(now_ns, effects)
 
     def _on_heartbeat(
         self, envelope: Envelope, message: Heartbeat, now_ns: int, effects: Effects

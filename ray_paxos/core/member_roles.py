@@ -423,8 +423,9 @@ class PartsKeeper(_MemberRoles):
         if to.role is not RoleName.LEARNER or to.member_id == self._member_id:
             return
         configuration = self._parts.left[group]
-        voters = tuple(voter.member_id for voter in configuration.voters)
-        told = CatchUp(configuration.config_id, voters, configuration.joined)
+        # Followers, too: one of them may have taken over since.
+        members = configuration.member_ids
+        told = CatchUp(configuration.config_id, members, configuration.joined)
         self._send(to, group, told, effects)
 
     def _on_followed(self, failed: dict[int, str], now_ns: int, effects: Effects) -> None:

@@ -8,11 +8,6 @@ in part, as where all reach one and no other, a client finds the master that way
 whatever it has to try first.
 
 A member that is only slow is not given up: each silence doubles its time, up to what it had before.
-
-Members name the master that they know of, and that one is asked next. But one that was left behind
-names a master of long ago: such as one that was removed while it was away, and has not heard of it.
-Two of them may name each other for as long as they are not told, while the master is a member that
-neither knows. So a search that goes on counts the names for nothing now and then (`heeds_names`).
 """
 
 from __future__ import annotations
@@ -23,19 +18,6 @@ from ray_paxos.core.settings import MILLISECOND_NS
 
 SEARCH_NS = 500 * MILLISECOND_NS
 """How long one is waited for that nobody knows to be reached."""
-NAMES_HEEDED = 3
-"""So many rounds of tries go to whoever is named, and the next one to each member in turn. Through
-an election, which takes less, names are the shortest way."""
-
-
-def heeds_names(tries: int, members: int) -> bool:
-    """Whether whoever is named as the master is asked next; else the next member in turn is.
-
-    Args:
-        tries: How many came to nothing since the search began.
-        members: How many are known.
-    """
-    return tries // members % (NAMES_HEEDED + 1) < NAMES_HEEDED
 
 
 class Patience:

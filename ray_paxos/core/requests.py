@@ -87,6 +87,8 @@ class ClientRequests:
         self._looked_ns = 0
         self._used_ns = 0
         self._opening_id: int | None = None
+        self._redirects = 0
+        self._turns_seen = 0
         self._hindrance: Hindrance | None = NO_ANSWER
         # Members whose last word was that they cannot serve the group.
         self._unable: set[int] = set()
@@ -286,6 +288,7 @@ class ClientRequests:
     def _on_submitted(
         self, call: Call, submitted: Submitted, now_ns: int, outcomes: Outcomes
     ) -> None:
+        self._redirects = 0
         self.guess.answered(call.member_id)
         self._used_ns = max(self._used_ns, call.sent_ns)
         if isinstance(call.message, OpenSession):
@@ -337,9 +340,12 @@ class ClientRequests:
             self._lacks_members = True
         self.guess.redirected(call.member_id, redirected.master)
         pause_ns = 0
-        if self.guess.tries > len(self._members):
+        self._redirects += 1
+        if self._redirects > len(self._members):
             # Two members that name each other: neither leads yet, or any more.
             pause_ns = self._settings.pause_ns
+        if self.guess.search.turns > self._turns_seen:
+            self._turns_seen = self.guess.search.turns
             self._lacks_members = True
         if redirected.master is None:
             pause_ns = max(redirected.retry_after_ms * MILLISECOND_NS, self._settings.pause_ns)

@@ -18,6 +18,7 @@ from ray_paxos.core.member_roles import PartsKeeper
 from ray_paxos.core.membership_change import MembershipChange
 from ray_paxos.core.messages import NackReason, RemoveGroup, RoleName
 from ray_paxos.core.parts import PartLeft, Parts
+from ray_paxos.core.peers import Peers
 from ray_paxos.core.phase_one import PhaseOne
 from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.records import GroupCreated, GroupRemoved
@@ -374,6 +375,39 @@ def know_nobody_by_hearsay(patch):
         return handle(self, envelope, now_ns)
 
     patch.setattr(PartsKeeper, "handle", handle_less)
+
+
+def forget_who_was_named(patch):
+    """Who is named as having the group is asked once, and is no member otherwise."""
+    patch.setattr(Peers, "name", lambda self, member_ids: None)
+
+
+def teach_without_names(patch):
+    """Whoever teaches an acceptor's member does not say how it is reached itself."""
+    teach = Proposer._teach
+
+    def teach_less(self, acceptor, nack, effects):
+        before = len(effects.sends_now)
+        teach(self, acceptor, nack, effects)
+        effects.sends_now[before:] = [
+            dataclasses.replace(each, message=msgspec.structs.replace(each.message, joined=()))
+            for each in effects.sends_now[before:]
+        ]
+
+    patch.setattr(Proposer, "_teach", teach_less)
+
+
+def name_voters_only(patch):
+    """Whoever has left names those that voted then, and not those that followed."""
+    tell = PartsKeeper._tell_who_has
+
+    def tell_less(self, to, group, effects):
+        left = self._parts.left
+        whole, left[group] = left[group], msgspec.structs.replace(left[group], followers=())
+        tell(self, to, group, effects)
+        left[group] = whole
+
+    patch.setattr(PartsKeeper, "_tell_who_has", tell_less)
 
 
 def wait_for_a_floor_of_nobody(patch):

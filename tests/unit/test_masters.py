@@ -20,8 +20,8 @@ from ray_paxos.core.client_messages import (
     Refused,
     TransferMaster,
 )
+from ray_paxos.core.master_search import FOLLOWED_MAX
 from ray_paxos.core.messages import Address, RoleName
-from ray_paxos.core.patience import NAMES_HEEDED
 from ray_paxos.errors import TransferError
 
 GENESIS = make_genesis(parse_configuration("cluster: demo"))
@@ -73,7 +73,7 @@ def test_members_that_name_each_other_and_one_that_nobody_knows_are_left() -> No
     def of_old(played: PlayedMasters) -> Redirected:
         return Redirected(1, IDS["m3" if played.asked[-1] == "m1" else "m1"], 0)
 
-    followed = NAMES_HEEDED * len(IDS)
+    followed = 2 * FOLLOWED_MAX + 1
     answers = (*[of_old] * followed, MasterTransferred(1, IDS["m3"]))
     played = PlayedMasters(*answers, latest=Master("m1", 7))
     assert played.hand_over(1, None, 5.0) == "m3"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ray_paxos.core.patience import NAMES_HEEDED, SEARCH_NS, Patience, heeds_names
+from ray_paxos.core.patience import SEARCH_NS, Patience
 
 FULL_NS = 6 * SEARCH_NS
 
@@ -60,9 +60,3 @@ def test_somebody_is_asked_where_all_are_silent(members: tuple[int, ...]) -> Non
         member = patience.next_after(member)
         asked.add(member)
     assert asked == set(members)
-
-
-def test_a_search_heeds_no_names_for_one_try_of_each_member_now_and_then() -> None:
-    heeded = [heeds_names(tries, 3) for tries in range(6 * (NAMES_HEEDED + 1))]
-    of_one_turn = [True] * 3 * NAMES_HEEDED + [False] * 3
-    assert heeded == of_one_turn * 2
