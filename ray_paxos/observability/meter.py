@@ -47,10 +47,11 @@ from ray_paxos.core.events import (
     SegmentRepaired,
 )
 from ray_paxos.core.intake import Request
+from ray_paxos.core.messages import Message
 from ray_paxos.core.values import CommandBatch
 from ray_paxos.observability import catalogue
 from ray_paxos.observability.catalogue import Metric
-from ray_paxos.observability.histogram import SECONDS, Histogram
+from ray_paxos.observability.histogram import Histogram
 from ray_paxos.observability.report import Counted, HistogramCounts, Span
 
 SECOND_NS = 1_000_000_000
@@ -84,7 +85,11 @@ _ONE_OF_GROUP: dict[type[Any], Metric] = {
 
 def commands_of(request: Request) -> int:
     """How many commands a request holds; none where it opens a session."""
-    return sum(len(e.commands) for e in request.entries if isinstance(e, CommandBatch))
+    count = 0
+    for entry in request.entries:
+        if isinstance(entry, CommandBatch):
+            count += len(entry.commands)
+    return count
 
 
 class Meter:
@@ -94,6 +99,9 @@ class Meter:
 
     Invariants: numbers only rise; at most `SPANS_MAX` spans are kept; labels come from the code,
     never from users.
+
+    Attributes:
+        received: Messages that the role took in, by their class.
     """
 
     def __init__(self, wall_ms: int) -> None:
@@ -102,6 +110,7 @@ class Meter:
         Args:
             wall_ms: The wall clock, in milliseconds since 1970.
         """
+        self.received: defaultdict[type[Message], int] = defaultdict(int)
         self._counts: defaultdict[str, defaultdict[str, int]] = defaultdict(
             lambda: defaultdict(int)
         )
@@ -136,10 +145,13 @@ class Meter:
 
     def observe(self, metric: Metric, value: float, times: int = 1) -> None:
         """Take a time, in seconds, or a size, so many times."""
+        self._histogram(metric).observe(value, times)
+
+    def _histogram(self, metric: Metric) -> Histogram:
         histogram = self._histograms.get(metric.name)
         if histogram is None:
             histogram = self._histograms[metric.name] = Histogram(metric.bounds)
-        histogram.observe(value, times)
+        return histogram
 
     def keep_groups(self, groups: Collection[int]) -> None:
         """Forget what was counted of other groups: the role has them no more."""
@@ -151,8 +163,12 @@ class Meter:
         """All of it, as of now."""
         if self._has_spans:
             self._roll(wall_ms)
+        counts = {name: dict(by_label) for name, by_label in self._counts.items()}
+        received = {_tag_of(kind): count for kind, count in self.received.copy().items()}
+        if received:
+            counts[catalogue.MESSAGES_RECEIVED.name] = received
         return Counted(
-            counts={name: dict(by_label) for name, by_label in self._counts.items()},
+            counts=counts,
             by_group={name: dict(by_group) for name, by_group in self._by_group.items()},
             histograms={name: _counts_of(each) for name, each in self._histograms.items()},
             spans=tuple(self._spans),
@@ -161,15 +177,16 @@ class Meter:
     # What single events come to.
 
     def _on_answered(self, event: CommandsAnswered, wall_ms: int) -> None:
+        self._look_at_spans(wall_ms)
+        answered_ns, opened_ns = event.answered_ns, event.opened_ns
+        answered = self._histogram(catalogue.COMMAND_SECONDS).observe
+        queued = self._histogram(catalogue.QUEUE_SECONDS).observe
         commands = 0
         for request in event.requests:
             count = commands_of(request)
             commands += count
-            seconds = (event.answered_ns - request.arrived_ns) / SECOND_NS
-            self.observe(catalogue.COMMAND_SECONDS, seconds, count)
-            queued = (event.opened_ns - request.arrived_ns) / SECOND_NS
-            self.observe(catalogue.QUEUE_SECONDS, queued, count)
-            self._note_span(seconds, count, wall_ms)
+            answered((answered_ns - request.arrived_ns) / SECOND_NS, count)
+            queued((opened_ns - request.arrived_ns) / SECOND_NS, count)
         self.observe(catalogue.ACCEPT_SECONDS, (event.chosen_ns - event.opened_ns) / SECOND_NS)
         self.observe(catalogue.CHOSEN_SECONDS, (event.answered_ns - event.chosen_ns) / SECOND_NS)
         if commands:
@@ -200,20 +217,22 @@ class Meter:
 
     # Spans.
 
-    def _note_span(self, seconds: float, count: int, wall_ms: int) -> None:
+    def _look_at_spans(self, wall_ms: int) -> None:
+        """Whatever is taken next belongs to the span that is open then."""
         self._has_spans = True
         if wall_ms < self._span_start_ms - SPAN_MS:
             # The clock was far ahead, and is set right: what was noted by it is of no use.
             self._begin_spans(wall_ms)
         elif wall_ms >= self._span_end_ms:
             self._roll(wall_ms)
-        self._span_latency.observe(seconds, count)
 
     def _begin_spans(self, start_ms: int) -> None:
         self._spans.clear()
         self._span_start_ms = start_ms
         self._span_end_ms = _span_end(start_ms)
-        self._span_latency = Histogram(SECONDS)
+        # What had been taken when it began: what is in it is what has come since.
+        taken = self._histograms.get(catalogue.COMMAND_SECONDS.name)
+        self._before_span = taken.since(None) if taken is not None else None
 
     def _roll(self, wall_ms: int) -> None:
         """End the spans that are over; what lies between was without a command."""
@@ -222,11 +241,12 @@ class Meter:
             self._begin_spans(_span_end(wall_ms) - (SPANS_MAX + 1) * SPAN_MS)
         while wall_ms >= self._span_end_ms:
             seconds = (self._span_end_ms - self._span_start_ms) / 1_000
-            latency = self._span_latency
+            answered = self._histogram(catalogue.COMMAND_SECONDS)
+            latency = answered.since(self._before_span)
             count = latency.count
             counts = _counts_of(latency) if count else None
             self._spans.append(Span(self._span_end_ms, seconds, count, counts))
-            self._span_latency = Histogram(SECONDS)
+            self._before_span = answered.since(None)
             self._span_start_ms = self._span_end_ms
             self._span_end_ms += SPAN_MS
 
@@ -248,6 +268,10 @@ _SPECIAL: dict[type[Any], Callable[[Meter, Any, int], None]] = {
     PrepareResent: Meter._on_resent,
     CatchUpUnanswered: Meter._on_resent,
 }
+
+
+def _tag_of(kind: type[Message]) -> str:
+    return str(kind.__struct_config__.tag)
 
 
 def _span_end(wall_ms: int) -> int:
