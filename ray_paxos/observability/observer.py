@@ -24,7 +24,7 @@ from itertools import islice, takewhile
 from operator import attrgetter
 from typing import Any, Concatenate, ParamSpec
 
-from ray_paxos.core.events import CommandsAnswered, Event
+from ray_paxos.core.events import CommandsAnswered, Event, InstanceApplied, InstanceChosen
 from ray_paxos.core.intake import Request
 from ray_paxos.core.messages import Message
 from ray_paxos.core.values import CommandBatch
@@ -55,6 +55,8 @@ MACHINE_LENGTH_MAX = 100
 """So many characters of a machine's name are remembered: clients may have sent any text."""
 
 _ARRIVED = attrgetter("arrived_ns")
+_OF_INSTANCES = (InstanceChosen, CommandsAnswered)
+"""Of every instance: counted, and recorded by nobody."""
 
 WallClock = Callable[[], int]
 """Milliseconds since 1970, for people."""
@@ -152,6 +154,9 @@ class Observer:
     def observe(self, event: Event) -> None:
         """Something happened."""
         kind = type(event)
+        if kind is InstanceApplied:
+            # Of every instance at every member, and counted by `note_apply`.
+            return
         if self._settings.is_on:
             wall_ms = self._wall_ms()
             with self._lock:
@@ -159,7 +164,7 @@ class Observer:
             if kind is CommandsAnswered:
                 assert isinstance(event, CommandsAnswered)
                 self._look_for_slow(event, wall_ms)
-        if is_recorded(kind):
+        if kind not in _OF_INSTANCES and is_recorded(kind):
             self._record(event)
 
     def warn(self, text: str) -> None:

@@ -158,7 +158,7 @@ def test_a_run_that_came_to_nothing_is_an_error_that_says_why() -> None:
 def test_slices_take_turns_and_who_begins_changes(
     pairs: int, slices: int, order: str, turns: Turns
 ) -> None:
-    found = run_pairs(SUBJECTS, SETTING, pairs, slices, watcher=None, console=JobConsole())
+    found = run_pairs(SUBJECTS, SETTING, range(pairs), slices, watcher=None, console=JobConsole())
     assert [name[0] for name in turns.order] == list(order.replace(" ", ""))
     assert len(found) == pairs
     assert all(astuple(each) == pytest.approx((900, 1_000, 60, 60)) for each in found)
@@ -171,7 +171,7 @@ def test_only_the_first_cluster_is_watched_and_short_slices_add_up(
     turns.takes_s = 0.1
     seen: list[str] = []
     watcher = Watcher(lambda: seen.append(turns.under_way))
-    run_pairs(SUBJECTS, SETTING, 2, 10, watcher=watcher, console=JobConsole())
+    run_pairs(SUBJECTS, SETTING, range(2), 10, watcher=watcher, console=JobConsole())
     # Two seconds of it in twenty slices, each shorter than what lies between two looks.
     assert len(seen) >= 2
     assert "changed" not in seen
@@ -187,7 +187,7 @@ def test_a_look_that_fails_ends_the_job_for_nobody_looks_any_more(
         raise ClusterError("it is gone")
 
     with pytest.raises(ClusterError, match="it is gone"):
-        run_pairs(SUBJECTS, SETTING, 1, 1, watcher=Watcher(look), console=JobConsole())
+        run_pairs(SUBJECTS, SETTING, range(1), 1, watcher=Watcher(look), console=JobConsole())
     assert turns.order == ["unchanged"]
 
 
@@ -199,7 +199,7 @@ def started(configuration: Any, _rng: object) -> Iterator[tuple[object, str]]:
     yield object(), configuration.cluster
 
 
-def run_fakes(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+def run_fakes(monkeypatch: pytest.MonkeyPatch, *arguments: str, started: Any = started) -> Result:
     monkeypatch.setattr(benchmark_pairs, "started", started)
     return invoke("--set", "observability.enabled=false", "--pairs", "3", *arguments)
 
@@ -238,14 +238,34 @@ def test_everything_is_in_the_document(
     assert done.exit_code == 0, done.output
     document = json.loads(path.read_text())
     assert list(document) == [
-        *("machine", "changed", "roles", "in_flight", "seconds", "slices", "pairs", "ratio"),
-        "cpu_ratio",
+        *("machine", "changed", "roles", "in_flight", "seconds", "slices", "fresh", "pairs"),
+        *("ratio", "cpu_ratio"),
     ]
     assert document["changed"] == {"observability": {"enabled": False}}
     assert document["pairs"][0]["first"] == 900
     assert document["ratio"]["pairs"] == 3
     assert document["cpu_ratio"]["ratio"] == pytest.approx(1)
     assert {setting.seconds for setting in turns.settings} == {2.0}
+
+
+@pytest.mark.parametrize("is_fresh", [False, True])
+def test_both_are_started_once_or_anew_for_each_pair_in_turn(
+    is_fresh: bool, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    @contextmanager
+    def noted(configuration: Any, _rng: object) -> Iterator[tuple[object, str]]:
+        order.append(f"{configuration.cluster} {configuration.ray.address}")
+        yield object(), configuration.cluster
+        order.append(f"end of {configuration.cluster}")
+
+    done = run_fakes(monkeypatch, *["--fresh"] * is_fresh, started=noted)
+    assert done.exit_code == 0, done.output
+    as_given = ["unchanged local", "changed auto", "end of changed", "end of unchanged"]
+    reversed_ = ["changed local", "unchanged auto", "end of unchanged", "end of changed"]
+    assert order == (as_given + reversed_ + as_given if is_fresh else as_given)
+    assert [name[0] for name in turns.order] == list("uccuuc")
 
 
 def test_the_first_cluster_is_looked_at_as_a_status_page_does(
