@@ -86,10 +86,8 @@ class Roster:
             if (now < self._look_again and not at_once) or not ray.is_initialized():
                 return False
             before = len(self._known)
-            try:
-                self._look()
-            finally:
-                self._look_again = time.monotonic() + LOOK_AGAIN_S
+            self._look()
+            self._look_again = time.monotonic() + LOOK_AGAIN_S
             return len(self._known) > before
 
     def _look(self) -> None:
