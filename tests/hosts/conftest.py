@@ -24,7 +24,7 @@ _running = ExitStack()
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """All of it ends with the last test here: at rest it takes half a processor from others."""
+    """With the last test here all of it ends: left running, it took half a processor."""
     if nextitem is None or nextitem.path.parent != item.path.parent:
         _running.close()
 
