@@ -162,7 +162,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     default=60.0,
     show_default=True,
     metavar="N",
-    help="For how long faults are injected.",
+    help="For how long faults are injected; up to 60 s more until each kind has come once.",
 )
 @click.option(
     "--clients",

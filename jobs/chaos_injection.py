@@ -37,6 +37,9 @@ from chaos_replacements import Replacements
 from chaos_voters import GroupVoters
 from chaos_waiting import Waiting
 
+FIRST_ROUND_S = 60.0
+"""So much longer than it was to be a run may be for the kinds that have not come yet."""
+
 
 class Injector:
     """Runs one plan against some groups of one cluster.
@@ -80,6 +83,7 @@ class Injector:
             clock_ns: Monotonic.
             sleep: Waits.
         """
+        self._kinds = len(kinds)
         has_controller = FaultKind.KILL_CONTROLLER in kinds
         self.account = Account(
             members, voters, has_controller=has_controller, say=say, clock_ns=clock_ns
@@ -136,16 +140,21 @@ class Injector:
         on_tick()
 
     def run(self, plan: Iterator[PlannedFault], until_ns: int) -> None:
-        """Inject what the plan says until then; with no plan, only wait."""
-        for fault in plan:
+        """Inject what the plan says until then; with no plan, only wait.
+
+        Its first faults, one of each kind, may come up to `FIRST_ROUND_S` later.
+        """
+        for number, fault in enumerate(plan):
+            is_of_first_round = number < self._kinds
+            end_ns = until_ns + (int(FIRST_ROUND_S * SECOND_NS) if is_of_first_round else 0)
             due_ns = self._begin_of_wait() + int(fault.after_s * SECOND_NS)
-            if due_ns >= until_ns:
+            if due_ns >= end_ns:
                 break
             self._waiting.until(due_ns)
             while not self._inject(fault):
                 # Nobody may be hit now: too many are harmed, or their processes are not back.
-                self._waiting.a_moment(until_ns)
-                if self._clock_ns() >= until_ns:
+                self._waiting.a_moment(end_ns)
+                if self._clock_ns() >= end_ns:
                     return
             if fault.kind is FaultKind.RESTART_ALL:
                 self._waiting.until_quiet(until_ns)

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. The kinds are dealt like cards: every kind comes once before any comes again, so that a short
-   run has seen them all.
+1. The kinds are dealt like cards: every kind comes once before any comes again, and a run goes on
+   for a while until each has come, so that a short one has seen them all.
 2. A fault is drawn without looking at the cluster: the same seed gives the same faults at the
    same distances. Whom it hits depends on who leads, votes and is harmed at that moment.
 3. A member is *harmed* from when one of its processes is killed or stopped, its node or its disk

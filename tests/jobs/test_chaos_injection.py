@@ -126,6 +126,25 @@ def test_nothing_is_injected_at_the_end_or_later() -> None:
     assert bench.now_ns < 31 * SECOND_NS
 
 
+def test_a_short_run_goes_on_until_each_kind_has_come_once() -> None:
+    kinds = (FaultKind.KILL_ROLE, FaultKind.PAUSE_MEMBER, FaultKind.DROP_MASTER)
+    bench = Bench(kinds=kinds)
+    bench.run(plan_faults(kinds, 1, 4.0), 5)
+    assert [fault.kind for fault in bench.injector.disturbances] == [
+        fault.kind for fault, _ in zip(plan_faults(kinds, 1, 4.0), kinds, strict=False)
+    ]
+    assert bench.now_ns > 5 * SECOND_NS
+
+
+def test_a_run_does_not_go_on_for_long_for_what_cannot_come() -> None:
+    kinds = (FaultKind.KILL_MEMBER, FaultKind.DROP_MASTER)
+    bench = Bench(kinds=kinds)
+    plan = [planned(FaultKind.DROP_MASTER, 70.0), planned(FaultKind.KILL_MEMBER, 1.0)]
+    bench.run(iter(plan), 5)
+    assert bench.injector.disturbances == []
+    assert bench.now_ns == 5 * SECOND_NS
+
+
 def test_a_refused_transfer_is_told() -> None:
     bench = Bench(refuses=True)
     bench.run(iter([planned(FaultKind.DROP_MASTER)]), 3)
