@@ -1,4 +1,4 @@
-"""What a master knows of the other voters, to choose whom it hands over to."""
+"""What a master knows of the other members, to choose whom it hands over to, and who may vote."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Companions:
-    """The other voters, by what their learners tell.
+    """The other members, by what their learners tell.
 
     Attributes:
         priorities: By member; 1 where there is none.
         heard_ns: By member, when its learner last told how far it is,
         learned: and how far that was.
+        durable: Of that, what is durable there.
         settled_ns: By member, since when it keeps up.
     """
 
     priorities: dict[int, int]
     heard_ns: dict[int, int] = field(default_factory=dict)
     learned: dict[int, int] = field(default_factory=dict)
+    durable: dict[int, int] = field(default_factory=dict)
     settled_ns: dict[int, int] = field(default_factory=dict)
 
     def priority(self, member_id: int) -> int:
@@ -26,13 +28,21 @@ class Companions:
         return self.priorities.get(member_id, 1)
 
     def note(
-        self, member_id: int, learned_through: int, wanted: int, now_ns: int, silence_ns: int
+        self,
+        member_id: int,
+        learned_through: int,
+        durable_through: int,
+        *,
+        wanted: int,
+        now_ns: int,
+        silence_ns: int,
     ) -> None:
-        """A voter's learner told how far it is.
+        """A member's learner told how far it is.
 
         Args:
             member_id: Whose.
             learned_through: What it told.
+            durable_through: And what of that is durable.
             wanted: What it would have to have to keep up.
             now_ns: The clock.
             silence_ns: A longer silence means that it did not keep up meanwhile.
@@ -40,6 +50,7 @@ class Companions:
         last_ns = self.heard_ns.get(member_id)
         self.heard_ns[member_id] = now_ns
         self.learned[member_id] = max(self.learned.get(member_id, 0), learned_through)
+        self.durable[member_id] = max(self.durable.get(member_id, 0), durable_through)
         if learned_through < wanted or last_ns is None or now_ns - last_ns > silence_ns:
             self.settled_ns.pop(member_id, None)
         if learned_through >= wanted:

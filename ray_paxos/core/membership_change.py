@@ -10,6 +10,9 @@
           answered, and the next reign goes on with the requests that waited
 ```
 
+A follower is made a voter once its log has come, durably, to where it was added: before that it may
+not have the group, or have it by an earlier part that it is about to leave.
+
 The parent keeps its promises over a change, so that two proposers, each with a majority of another
 set, can both be right (its fault S4). Here no promise outlives one.
 """
@@ -122,6 +125,11 @@ class MembershipChange:
             lag = chosen_through - self._companions.learned.get(member_id, 0)
             if lag > PROMOTION_LAG_MAX:
                 return Unfit(f"member {member_id} is {lag} instances behind", is_passing=True)
+            if self._companions.durable.get(member_id, 0) < configuration.config_id:
+                # What answers may be what is left of an earlier part: it leaves by the entry that
+                # removed that, and nobody would give the group to a voter again.
+                why = f"the log of member {member_id} has not come to where it was added"
+                return Unfit(why, is_passing=True)
         heard = [v.member_id for v in after.voters if self._is_heard(v.member_id, now_ns)]
         if len(heard) < after.majority:
             why = f"of the {len(after.voters)} voters that there would be, only {len(heard)} answer"

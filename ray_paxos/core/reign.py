@@ -538,10 +538,13 @@ class Reign:
         if status.stopped:
             self.succession.companions.forget(member_id)
             return
-        wanted = self._pipeline.chosen_through - 2 * self._settings.window_max
-        silence_ns = self.succession.silence_ns
         self.succession.companions.note(
-            member_id, status.learned_through, wanted, now_ns, silence_ns
+            member_id,
+            status.learned_through,
+            status.durable_through,
+            wanted=self._pipeline.chosen_through - 2 * self._settings.window_max,
+            now_ns=now_ns,
+            silence_ns=self.succession.silence_ns,
         )
 
     def on_own_status(

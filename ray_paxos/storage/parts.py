@@ -21,7 +21,7 @@ from ray_paxos.core.tasks import PartsOpened
 from ray_paxos.errors import CheckpointError, DamageError, StorageError
 from ray_paxos.storage.checked_files import Fields, read_fields, replace_fields
 from ray_paxos.storage.disk import Disk
-from ray_paxos.storage.identity import Identity, log_folder, member_fields
+from ray_paxos.storage.identity import Identity, checkpointer_folder, log_folder, member_fields
 
 PARTS = "learner/parts.json"
 
@@ -129,8 +129,9 @@ class PartsFile:
             parts = self.parts.copy()
             parts.apply(record)
             if isinstance(record, PartTaken):
-                # Before it counts: a log that is missing later is a log that was lost.
+                # Before it counts: what is missing later was lost.
                 self._disk.make_folder(log_folder(record.group))
+                self._disk.make_folder(checkpointer_folder(record.group))
             write_parts(self._disk, self._identity, parts)
             self._take(parts)
 

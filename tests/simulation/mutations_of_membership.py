@@ -8,6 +8,7 @@ from ray_paxos.core import acceptor as acceptor_module
 from ray_paxos.core import membership, membership_change, reign
 from ray_paxos.core.acceptor import Acceptor
 from ray_paxos.core.acceptor_state import AcceptorState
+from ray_paxos.core.companions import Companions
 from ray_paxos.core.genesis import Configuration, Voter
 from ray_paxos.core.learner import Learner
 from ray_paxos.core.learner_messages import LearnerStatus
@@ -53,6 +54,26 @@ def count_by_the_old_voters(patch):
         return take(self, status, now_ns, effects)
 
     patch.setattr(Proposer, "_take_configuration", take_the_number)
+
+
+def promote_whoever_answers(patch):
+    """A follower may vote before its log has come to where it was added."""
+    note = Companions.note
+
+    def note_all_durable(self, member_id, learned_through, durable_through, **how):
+        note(self, member_id, learned_through, 1 << 40, **how)
+
+    patch.setattr(Companions, "note", note_all_durable)
+
+
+def promote_what_is_not_durable(patch):
+    """A follower may vote before that is durable in its log."""
+    note = Companions.note
+
+    def note_learned(self, member_id, learned_through, durable_through, **how):
+        note(self, member_id, learned_through, learned_through, **how)
+
+    patch.setattr(Companions, "note", note_learned)
 
 
 def propose_above_an_adopted_entry(patch):

@@ -36,6 +36,18 @@ FOUND_BY_SCHEDULES = [
         bugs.propose_the_own_removal,
         functools.partial(schedules.test_master_that_is_to_vote_no_more, DEMOTE),
     ),
+    (
+        bugs.promote_whoever_answers,
+        functools.partial(
+            schedules.test_member_that_is_added_again_while_it_is_about_to_leave, False
+        ),
+    ),
+    (
+        bugs.promote_what_is_not_durable,
+        functools.partial(
+            schedules.test_member_that_is_added_again_while_it_is_about_to_leave, True
+        ),
+    ),
     # What an entry does.
     (bugs.let_the_last_voter_go, functools.partial(schedules.test_last_voter, REMOVE)),
     (bugs.let_the_last_voter_go, functools.partial(schedules.test_last_voter, DEMOTE)),

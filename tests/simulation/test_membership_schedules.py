@@ -738,6 +738,55 @@ def test_member_that_is_added_again_before_it_has_forgotten() -> None:
     assert {each.replica_id for each in said.matched} == {play.votes("D").replica_id}
 
 
+def test_member_that_is_given_a_group_misses_nothing() -> None:
+    """Its checkpointer has not come yet when its learner opens what there is."""
+    play = Scenario(3, options=JOINING)
+    client = begin(play, "A")
+    change(play, client, "A", ADD, "D")
+    assert play.learner("D").alarms == ()
+
+
+@pytest.mark.parametrize("is_learned", [False, True])
+def test_member_that_is_added_again_while_it_is_about_to_leave(is_learned: bool) -> None:
+    """It is no voter before its log says, durably, that it was added.
+
+    What answers until then is an earlier part, which leaves by the entry that removed it, or does
+    so when it begins another life at that. Were D a voter by then, nobody would give it the group
+    any more: only those that follow are ordered to take it.
+    """
+    play = Scenario(3, options=JOINING)
+    client = begin(play, "A")
+    change(play, client, "A", ADD, "D")
+    change(play, client, "A", PROMOTE, "D")
+    late = play.hold(RemoveGroup, to="D.acceptor")
+    removal = change(play, client, "A", REMOVE, "D")
+    play.until(lambda: late.count > 0, what="D's acceptor is to forget")
+    # Its learner answers, and is told nothing more; or what it is told is never durable.
+    if is_learned:
+        play.stall("D.learner")
+    else:
+        lost = play.lose(Chosen, LearnReply, to="D.learner")
+    added = client.change("A", ADD, "D", removal).config_id
+    play.until(lambda: play.proposer("A").is_serving, what="A leads on")
+    play.run(ms=400)
+    assert follows(play, "D", added if is_learned else removal)
+    refused = not_changed(client, "A", PROMOTE, "D", added)
+    assert "has not come to where it was added" in refused
+    if is_learned:
+        play.kill("D.learner")
+        play.quicken("D.learner")
+        lost = play.lose(Chosen, LearnReply, to="D.learner")
+        play.start("D.learner")
+    play.end(late)
+    play.deliver(late)
+    play.until(lambda: has_left(play, "D"), what="D forgets")
+    play.end(lost)
+    play.until(lambda: follows(play, "D", added), what="D has the group again")
+    play.run(ms=400)
+    promotion = change(play, client, "A", PROMOTE, "D")
+    play.until(lambda: votes_under(play, "D", promotion), what="D votes again")
+
+
 @pytest.mark.parametrize("kind", [PROMOTE, REMOVE])
 def test_change_that_a_dead_master_had_chosen(kind: MembershipKind) -> None:
     """Who asked is told nothing, and asks the next one: the same entry changes nothing more."""

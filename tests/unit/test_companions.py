@@ -1,4 +1,4 @@
-"""What a master knows of the other voters: whom it would hand over to."""
+"""What a master knows of the other members: whom it would hand over to."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from tests.unit.core_helpers import MS
 SECOND = 1_000 * MS
 
 
+def tell(found: Companions, member_id: int, learned: int, *, wanted: int, now_ns: int) -> None:
+    """A learner tells that it has learned so far, and has all of it on its disk."""
+    found.note(member_id, learned, learned, wanted=wanted, now_ns=now_ns, silence_ns=SECOND)
+
+
 def companions(priorities: dict[int, int], **learned: int) -> Companions:
     found = Companions(priorities)
     for name, through in learned.items():
-        found.note(int(name[1:]), through, 0, 0, SECOND)
+        tell(found, int(name[1:]), through, wanted=0, now_ns=0)
     return found
 
 
@@ -40,14 +45,14 @@ def test_the_best_has_the_highest_priority_then_the_longest_log(
 def test_keeping_up_counts_from_the_last_time_that_it_did_not() -> None:
     found = Companions({3: 5})
     for at in range(5):
-        found.note(3, 100, 90, at * SECOND, SECOND)
+        tell(found, 3, 100, wanted=90, now_ns=at * SECOND)
     assert found.preferred([2, 3], 1, 4 * SECOND, SECOND, 4 * SECOND) == 3
     assert found.preferred([2, 3], 1, 4 * SECOND, SECOND, 5 * SECOND) == 0
-    found.note(3, 100, 101, 5 * SECOND, SECOND)
-    found.note(3, 102, 101, 6 * SECOND, SECOND)
+    tell(found, 3, 100, wanted=101, now_ns=5 * SECOND)
+    tell(found, 3, 102, wanted=101, now_ns=6 * SECOND)
     assert found.preferred([2, 3], 1, 6 * SECOND, SECOND, SECOND) == 0
     assert found.preferred([2, 3], 1, 7 * SECOND, SECOND, SECOND) == 3
-    found.note(3, 110, 109, 9 * SECOND, SECOND)
+    tell(found, 3, 110, wanted=109, now_ns=9 * SECOND)
     assert found.preferred([2, 3], 1, 9 * SECOND, SECOND, SECOND) == 0, "it was silent meanwhile"
 
 
@@ -56,7 +61,7 @@ def test_who_was_silent_or_stopped_is_chosen_again_once_it_is_back() -> None:
     found.forget(3)
     assert not found.is_heard(3, 0, SECOND)
     assert found.best([2, 3], 0, SECOND) == 2
-    found.note(3, 9, 9, SECOND // 2, SECOND)
+    tell(found, 3, 9, wanted=9, now_ns=SECOND // 2)
     assert found.best([2, 3], SECOND // 2, SECOND) == 3
     assert found.preferred([2, 3], 1, SECOND // 2, SECOND, 1) == 0, "settled anew from here on"
 
