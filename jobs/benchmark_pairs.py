@@ -1,12 +1,14 @@
 """Compares a configuration with the same one changed: throughput of both, run by run in turn.
 
     python jobs/benchmark_pairs.py --set observability.enabled=false --pairs 20 --json out.json
+    python jobs/benchmark_pairs.py --switched --pairs 20 --seconds 8 --slices 4 --at-least 0.95
 
-Starts two clusters on one Ray, alike but for what `--set` changes, and loads now one, now the other
-with 100-byte puts; who begins changes from pair to pair. With `--slices N` the two runs of a pair
-are cut into so many slices that take turns, so that a machine whose speed changes within seconds is
-the same for both. Prints both rates of each pair, and what the members' processors did for a
-command, and the ratios of the configuration to the changed one, with their 95 % intervals.
+With `--set` it starts two clusters on one Ray, alike but for what that changes, and loads now one,
+now the other with 100-byte puts; who begins changes from pair to pair. With `--slices N` the two
+runs of a pair are cut into so many slices that take turns, so that a machine whose speed changes
+within seconds is the same for both. Prints both rates of each pair, and what the members'
+processors did for a command, and the ratios of the configuration to the changed one, with their
+95 % intervals.
 
 Both clusters run all the time: what one costs at rest, as heartbeats and metrics do, takes as much
 from the other. So the ratio tells what is done for commands; what the first one costs at rest is
@@ -18,9 +20,14 @@ memory came to lie: of one start, ten pairs of twice the same configuration had 
 pairs takes that away. With `--fresh` both are started anew for each pair, on a Ray of their own,
 and who is started first changes, too.
 
+With `--switched` there is one cluster, of which observing is switched (`ray-paxos observe`): on
+before each slice of the first run, off before each of the second, and each time the warm-up comes
+after it. Both runs are of the same processes, with the same memory at the same places; and what
+observing costs at rest, as the export of metrics does, is charged to the first run alone.
+
 With `--watched` somebody looks at the first cluster after every two seconds in which it is loaded,
-as a status page does. With `--at-least R` the exit status is 0 only where the lower bound of the
-interval of commands a second is R or more.
+as a status page does; with `--switched` while observing is on. With `--at-least R` the exit status
+is 0 only where the lower bound of the interval of commands a second is R or more.
 
 Exit statuses: `job_exit.py`.
 """
@@ -31,12 +38,9 @@ import math
 import random
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,13 +50,14 @@ import yaml
 from benchmark_cluster import BenchmarkCluster
 from benchmark_run import Measured, NoBar, Setting, Subject, measure
 from benchmark_subject import cluster_subject
+from benchmark_watcher import Watcher, watcher_of
 from job_console import JobConsole
 from job_exit import GOOD, NOT_HELD, run_to_status
 from job_files import check_output, write_json
 from own_cluster import own_configuration
 from paired_ratio import paired_ratio
 from ray_paxos.config import ClusterConfiguration, parse_configuration
-from ray_paxos.errors import ClusterError, ConfigurationError, PaxosError
+from ray_paxos.errors import ClusterError, ConfigurationError
 from report_machine import machine, machine_text
 
 if TYPE_CHECKING:
@@ -60,7 +65,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("unchanged", "changed")
-WATCH_S = 2.0
+SWITCHED_NAMES = ("switched on", "switched off")
+SWITCHED = "switched"
 NOT_MEMBERS = ("driver", "ray")
 
 
@@ -133,15 +139,26 @@ def configurations(
     first: str = NAMES[0],
 ) -> list[ClusterConfiguration]:
     """The configuration as it is, and changed; the first one that is started starts Ray."""
-    found = []
-    for name, sections in zip(NAMES, ({}, changed), strict=True):
-        base = own_configuration(config, name, folder, sections).model_dump(mode="json")
-        base["roles"] = roles
-        base["groups"] = {"count": 1, "machines": {"kv": "kv"}}
-        base["ray"]["address"] = "local" if name == first else "auto"
-        text = yaml.safe_dump(base)
-        found.append(parse_configuration(text, "as the benchmark changes it"))
-    return found
+    return [
+        configuration(config, roles, folder, name, sections, "local" if name == first else "auto")
+        for name, sections in zip(NAMES, ({}, changed), strict=True)
+    ]
+
+
+def configuration(
+    config: str,
+    roles: str,
+    folder: str,
+    name: str,
+    sections: Mapping[str, Mapping[str, Any]],
+    address: str,
+) -> ClusterConfiguration:
+    """Of one of them, with the Ray cluster that it goes to."""
+    base = own_configuration(config, name, folder, sections).model_dump(mode="json")
+    base["roles"] = roles
+    base["groups"] = {"count": 1, "machines": {"kv": "kv"}}
+    base["ray"]["address"] = address
+    return parse_configuration(yaml.safe_dump(base), "as the benchmark changes it")
 
 
 @contextmanager
@@ -160,67 +177,25 @@ def started(
         cluster.stop(delete_data=True)
 
 
-class Watcher:
-    """Somebody who looks at a cluster now and then, as a status page does, while it is loaded."""
-
-    def __init__(self, look: Callable[[], object]) -> None:
-        """Look at nothing yet.
-
-        Args:
-            look: Looks once; may raise a PaxosError.
-        """
-        self._look = look
-        self._left_s = WATCH_S
-        self._failure: PaxosError | None = None
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Look whenever `WATCH_S` of such times are over, however short each of them is.
-
-        Raises:
-            PaxosError: A look failed; at the end, for nobody looked from then on.
-        """
-        is_over = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(is_over,), name="watcher")
-        thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join()
-        if self._failure is not None:
-            raise self._failure
-
-    def _watch(self, is_over: threading.Event) -> None:
-        while True:
-            began_s = time.monotonic()
-            if is_over.wait(self._left_s):
-                self._left_s = max(self._left_s - (time.monotonic() - began_s), 0.0)
-                return
-            self._left_s = WATCH_S
-            try:
-                self._look()
-            except PaxosError as error:
-                self._failure = error
-                return
+def _nothing(_which: int) -> None:
+    """Two clusters are what they are."""
 
 
-@contextmanager
-def watcher_of(cluster: Cluster) -> Iterator[Watcher]:
-    """Who looks at a cluster from a process of its own, as a status page does."""
-    # They bring Ray with them, which wrong options should not wait for.
-    import ray
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What is compared.
 
-    from ray_paxos.dashboard.target import ClusterTarget
-    from ray_paxos.dashboard.watcher import Watcher as WatcherProcess
+    Attributes:
+        subjects: Of both; the unchanged one, or what is switched on, is the first.
+        watcher: Looks at the first one while it is loaded; None for nobody.
+        begin: Called before each slice with which of them it is of, 0 or 1; may raise a PaxosError.
+        names: Of both, for people.
+    """
 
-    address = str(ray.get_runtime_context().gcs_address)
-    process = WatcherProcess(partial(ClusterTarget, cluster.name, address))
-    try:
-        process.hello()
-        yield Watcher(process.look)
-    finally:
-        process.close()
+    subjects: Sequence[Subject]
+    watcher: Watcher | None
+    begin: Callable[[int], object] = _nothing
+    names: tuple[str, str] = NAMES
 
 
 @contextmanager
@@ -230,7 +205,7 @@ def both_started(
     *,
     first: int,
     is_watched: bool,
-) -> Iterator[tuple[list[Subject], Watcher | None]]:
+) -> Iterator[Sides]:
     """Both clusters, and who looks at the unchanged one.
 
     Args:
@@ -242,39 +217,60 @@ def both_started(
     with ExitStack() as stack:
         made = {each: stack.enter_context(started(both[each], rng)) for each in (first, 1 - first)}
         watcher = stack.enter_context(watcher_of(made[0][0])) if is_watched else None
-        yield [made[each][1] for each in (0, 1)], watcher
+        yield Sides([made[each][1] for each in (0, 1)], watcher)
+
+
+@contextmanager
+def switched_started(
+    configuration: ClusterConfiguration, rng: random.Random, *, is_watched: bool
+) -> Iterator[Sides]:
+    """One cluster, of which observing is switched.
+
+    Args:
+        configuration: Its configuration.
+        rng: Draws keys.
+        is_watched: Whether somebody looks at it while it observes.
+    """
+    with ExitStack() as stack:
+        cluster, subject = stack.enter_context(started(configuration, rng))
+        watcher = stack.enter_context(watcher_of(cluster)) if is_watched else None
+
+        def switch(which: int) -> None:
+            cluster.operations.observe(which == 0)
+
+        yield Sides([subject, subject], watcher, switch, SWITCHED_NAMES)
 
 
 def run_pairs(
-    subjects: Sequence[Subject],
+    sides: Sides,
     setting: Setting,
     numbers: Iterable[int],
     slices: int,
     *,
-    watcher: Watcher | None,
     console: JobConsole,
 ) -> list[Pair]:
     """Load both in turn, slice by slice, pair by pair.
 
     Args:
-        subjects: Of both clusters, the unchanged one first.
+        sides: Both.
         setting: Of one slice.
         numbers: Of the pairs of runs, from 0 on.
         slices: Of how many slices each run consists.
-        watcher: Looks at the first one meanwhile; None for nobody.
         console: Is told each pair.
 
     Raises:
-        ClusterError: One acknowledged nothing in a whole run, or could not be watched.
+        ClusterError: One acknowledged nothing in a whole run, or could not be watched or switched.
     """
+    watcher = sides.watcher
     found = []
     for number in numbers:
         runs = (Run(), Run())
         for piece in range(slices):
             for which in (0, 1) if (number + piece) % 2 == 0 else (1, 0):
+                sides.begin(which)
                 with watcher.watching() if watcher and which == 0 else nullcontext():
-                    runs[which].add(measure(subjects[which], setting, NoBar()))
-        pair = pair_of(*runs)
+                    runs[which].add(measure(sides.subjects[which], setting, NoBar()))
+        pair = pair_of(*runs, sides.names)
         found.append(pair)
         console.say(
             f"pair {number + 1}: {pair.first:,.0f}/s and {pair.second:,.0f}/s, "
@@ -284,13 +280,13 @@ def run_pairs(
     return found
 
 
-def pair_of(first: Run, second: Run) -> Pair:
+def pair_of(first: Run, second: Run, names: tuple[str, str] = NAMES) -> Pair:
     """Both runs as a pair.
 
     Raises:
         ClusterError: Nothing was acknowledged in one of them.
     """
-    for name, each in zip(NAMES, (first, second), strict=True):
+    for name, each in zip(names, (first, second), strict=True):
         if not each.acknowledged:
             why = each.failure or "no call ended"
             raise ClusterError(f"the {name} cluster acknowledged nothing in a whole run: {why}")
@@ -299,7 +295,8 @@ def pair_of(first: Run, second: Run) -> Pair:
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--config", default=str(ROOT / "configs" / "local.yaml"), show_default=True)
-@click.option("--set", "given", multiple=True, required=True, metavar="SECTION.FIELD=VALUE")
+@click.option("--set", "given", multiple=True, metavar="SECTION.FIELD=VALUE")
+@click.option("--switched", "is_switched", is_flag=True, help="Switch observing of one cluster.")
 @click.option("--roles", type=click.Choice(["separate", "fused"]), default="fused")
 @click.option("--pairs", type=click.IntRange(2, 1_000), default=20, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.1, 3_600), default=5.0, show_default=True)
@@ -321,6 +318,7 @@ def run(
     console: JobConsole,
     config: str,
     given: Sequence[str],
+    is_switched: bool,
     roles: str,
     pairs: int,
     seconds: float,
@@ -334,6 +332,7 @@ def run(
 ) -> int:
     """The job."""
     check_output(json, "--json")
+    check_what(given, is_switched=is_switched, is_fresh=is_fresh)
     for option, value in (("--seconds", seconds), ("--at-least", at_least)):
         if value is not None and not math.isfinite(value):
             raise ConfigurationError(f"{option}: found {value}; allowed: a finite number")
@@ -346,16 +345,21 @@ def run(
     of_a_start = [(number,) for number in range(pairs)] if is_fresh else [range(pairs)]
     with tempfile.TemporaryDirectory(prefix="ray_paxos-pairs-") as folder:
         for numbers in of_a_start:
-            first = numbers[0] % 2
-            both = configurations(config, roles, folder, changed, NAMES[first])
-            with both_started(both, rng, first=first, is_watched=is_watched) as (subjects, watcher):
-                found += run_pairs(
-                    subjects, setting, numbers, slices, watcher=watcher, console=console
-                )
+            made: AbstractContextManager[Sides]
+            if is_switched:
+                only = configuration(config, roles, folder, SWITCHED, {}, "local")
+                made = switched_started(only, rng, is_watched=is_watched)
+            else:
+                first = numbers[0] % 2
+                both = configurations(config, roles, folder, changed, NAMES[first])
+                made = both_started(both, rng, first=first, is_watched=is_watched)
+            with made as sides:
+                found += run_pairs(sides, setting, numbers, slices, console=console)
     ratio = paired_ratio([pair.first for pair in found], [pair.second for pair in found])
     cost = paired_ratio([pair.first_us for pair in found], [pair.second_us for pair in found])
-    console.say(f"unchanged / changed, commands a second: {ratio}")
-    console.say(f"unchanged / changed, processor time of members for a command: {cost}")
+    what = " / ".join(SWITCHED_NAMES if is_switched else NAMES)
+    console.say(f"{what}, commands a second: {ratio}")
+    console.say(f"{what}, processor time of members for a command: {cost}")
     if json is not None:
         document = {
             "machine": told,
@@ -365,6 +369,7 @@ def run(
             "seconds": seconds,
             "slices": slices,
             "fresh": is_fresh,
+            "switched": is_switched,
             "pairs": [asdict(pair) for pair in found],
             "ratio": asdict(ratio),
             "cpu_ratio": asdict(cost),
@@ -374,6 +379,17 @@ def run(
         console.error(f"the lower bound {ratio.low:.4f} is below {at_least:g}")
         return NOT_HELD
     return GOOD
+
+
+def check_what(given: Sequence[str], *, is_switched: bool, is_fresh: bool) -> None:
+    """Raise ConfigurationError where not just one thing is compared."""
+    if not given and not is_switched:
+        raise ConfigurationError("--set or --switched: one of them says what is compared")
+    if is_switched and (given or is_fresh):
+        other = "--set" if given else "--fresh"
+        raise ConfigurationError(
+            f"--switched: found with {other}; allowed: alone, for it is of one cluster that runs on"
+        )
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ operations.create_group(7, voters=3)
 operations.place_group(7, ["m1", "m3", "m4"])
 operations.replace_member("m2", "m5")         # m5 takes over all that m2 has; m2 ends
 operations.spread()                           # all members get equally many groups
+operations.observe(False)                     # nothing is counted, timed or remembered any more
 ```
 
-Each of them first says in group 0 what is wanted, and then has it done (`reconciler`), also where a
-controller runs, which does the same. So an order that breaks off stands: whoever gives it again, or
-the controller, goes on where it was.
+Each of them, but for the last one, first says in group 0 what is wanted, and then has it done
+(`reconciler`), also where a controller runs, which does the same. So an order that breaks off
+stands: whoever gives it again, or the controller, goes on where it was.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
 
 from ray_paxos.actors import folders
-from ray_paxos.actors.administration import Administration
+from ray_paxos.actors.administration import ANSWER_TIMEOUT_S, Administration
 from ray_paxos.actors.launching import wait_until_serving
 from ray_paxos.actors.member_making import check_new_member, new_member
 from ray_paxos.actors.memberships import Memberships
@@ -55,19 +57,28 @@ from ray_paxos.core.wanted_changes import (
     StayMember,
     changed_wanted,
 )
-from ray_paxos.errors import CommandError, ConfigurationError, MembershipError
+from ray_paxos.errors import (
+    ClusterError,
+    CommandError,
+    ConfigurationError,
+    MembershipError,
+    PaxosError,
+)
 from ray_paxos.system_group import SystemGroup
 
 VOTERS_DEFAULT = 3
 PAUSE_S = 0.2
+GONE_TIMEOUT_S = 1.0
+"""So long group 0 is asked who has left for ever; those who have are not reached, either."""
 
 
 class Operations:
     """Made by `Cluster.operations`.
 
-    Every method raises `ConfigurationError` for what means nothing, `MembershipError` where what is
-    ordered does not fit what is there, or was not done in time (then it still stands, and is done
-    by the next order or the controller), and `RequestError` where group 0 does not answer.
+    Every method but `observe` raises `ConfigurationError` for what means nothing, `MembershipError`
+    where what is ordered does not fit what is there, or was not done in time (then it still stands,
+    and is done by the next order or the controller), and `RequestError` where group 0 does not
+    answer.
     """
 
     def __init__(
@@ -301,6 +312,43 @@ class Operations:
 
         self._until(is_even, "the groups to be spread", timeout_s, spreads=True)
         return changes
+
+    # Observing.
+
+    def observe(self, is_on: bool, *, timeout_s: float = ANSWER_TIMEOUT_S) -> tuple[str, ...]:
+        """Have all roles count, time and remember what they do from here on, or not.
+
+        It is in the roles' memory only: one that starts again, and a member that joins, does as
+        `observability.enabled` says. It needs no majority of anything, and writes nothing.
+
+        Args:
+            is_on: Whether they are to.
+            timeout_s: For all of them together.
+
+        Returns:
+            Names of the members, all of whose roles do as ordered.
+
+        Raises:
+            ClusterError: Some were not reached, and are named; all others do as ordered. Who was
+                only late may do so yet.
+        """
+        roster = self._administration.roster
+        roster.look(at_once=True)
+        gone: set[str] = set()
+        with suppress(PaxosError):
+            wanted = self._system.last_known(timeout_s=GONE_TIMEOUT_S)
+            members = wanted.members.values()
+            gone = {each.spec.name for each in members if each.state is MemberState.GONE}
+        names = tuple(name for name in roster.ids if name not in gone)
+        missed = self._administration.observe(names, is_on, timeout_s)
+        if missed:
+            problems = "; ".join(f"{place}: {why}" for place, why in missed.items())
+            raise ClusterError(
+                f"observing was switched {'on' if is_on else 'off'}, but not everywhere: "
+                f"{problems}. What starts again does as observability.enabled says: give the order "
+                "again once it serves"
+            )
+        return names
 
     # Helpers.
 

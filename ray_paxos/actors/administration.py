@@ -135,6 +135,50 @@ class Administration:
             raise ClusterError(f"the learner of member {member} does not answer: {_text(answer)}")
         return f"{answer}/{LOG_FOLDER}"
 
+    def observe(
+        self, members: Iterable[str], is_on: bool, timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> dict[str, str]:
+        """Have every role of these members observe from here on, or not.
+
+        Args:
+            members: Their names.
+            is_on: Whether they are to observe.
+            timeout_s: For all of them together.
+
+        Returns:
+            Why it is not known of some that they do as ordered: by the role's name, as in
+            `m1/acceptor`, or by the member's where it is the same of all its roles.
+        """
+        names = tuple(members)
+        calls = {
+            (name, role): partial(self._order_observing, name, role, is_on)
+            for name in names
+            for role in ROLE_NAMES
+        }
+        answers = ask_all(calls, timeout_s)
+        missed: dict[str, str] = {}
+        for name in names:
+            problems = {
+                f"{name}/{text}": _text(answer)
+                for role, text in ROLE_NAMES.items()
+                if isinstance(answer := answers[name, role], Exception)
+            }
+            if len(problems) == len(ROLE_NAMES) and len(set(problems.values())) == 1:
+                problems = {name: next(iter(problems.values()))}
+            missed |= problems
+        return missed
+
+    def _order_observing(self, member: str, role: RoleName, is_on: bool) -> Any:
+        """As `call`; what is raised is for a person."""
+        try:
+            return self.call(member, role, "observe", is_on)
+        except ValueError as error:
+            if not ray.is_initialized():
+                raise
+            raise ValueError("no such actor lives in the Ray cluster") from error
+        except AttributeError as error:
+            raise ValueError("it is of another release, which cannot be switched") from error
+
     def flush(self, groups: Iterable[int], deadline: float) -> None:
         """Have all reachable learners seal what they have learned, and wait until they did.
 

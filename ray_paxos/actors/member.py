@@ -157,7 +157,7 @@ class MemberActor:
         Args:
             role: Its name.
             method: `close`, `configuration`, `deliver`, `digest`, `folder`, `memberships`,
-                `raise_version`, `report`, `state` or `wait_open`.
+                `observe`, `raise_version`, `report`, `state` or `wait_open`.
             arguments: Of the method.
 
         Returns:
@@ -177,6 +177,7 @@ class MemberActor:
             "memberships": lambda: {**self._learner.memberships(), "node_id": own_node_id()},
             "digest": self._learner.digest,
             "folder": lambda: str(member_folder(decode_spec(self._encoded_spec), self._member)),
+            "observe": shell.observe,
             "report": lambda *arguments: self._report(shell, *arguments),
             "state": lambda wait_open_s=0.0: self._state(shell, wait_open_s),
             "wait_open": shell.wait_open,

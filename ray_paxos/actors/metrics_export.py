@@ -146,7 +146,7 @@ class MetricsExport:
             settings: Of the cluster; where they want no metrics, nothing is exported.
             instruments: What takes the values; Ray's for None.
         """
-        self._is_wanted = settings.is_on and settings.exports_metrics
+        self._is_wanted = settings.exports_metrics
         self._scope = {"cluster": cluster, "member": member}
         self._instruments = instruments if instruments is not None else RayInstruments()
         self._tags: dict[Key, Tags] = {}
@@ -161,7 +161,8 @@ class MetricsExport:
         """Give all of this to Ray.
 
         Gauges of the last export that are not among them are gone; see the module on what becomes
-        of them. With no samples at all this ends what was exported, as a process does that stops.
+        of them. With no samples at all this ends what was exported, as a process does that stops
+        or observes no more.
 
         Args:
             samples: Of all roles that this one exports.

@@ -1,8 +1,15 @@
 """Measures a member's disk, and gives what its roles have counted to Ray's metrics, now and then.
 
-One thread a process, which ends once all of its roles are closed. With observing off there is none.
-It is no nicer than others: describing groups takes a role's turn, for some 4 us a group, and who
-waits for the turn must not wait for a thread that the scheduler puts last.
+Rules:
+
+1. One thread a process, which ends once all of its roles are closed.
+2. It tells of those roles that observe, as configured or as they were switched. While none of them
+   does it looks at no disk, exports nothing, and waits for an event: then it costs nothing. When
+   the last one stops, what was exported is ended at once.
+3. Of the time from one export to the next only what passes while something is observed counts. So
+   who switches often has as many exports in the time that is observed as who never does.
+4. It is no nicer than others: describing groups takes a role's turn, for some 4 us a group, and who
+   waits for the turn must not wait for a thread that the scheduler puts last.
 """
 
 from __future__ import annotations
@@ -11,6 +18,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -45,12 +53,14 @@ class Observing:
         self._encoded_spec = encoded_spec
         self._member = member
         self._shells = tuple(shells)
-        # Never set: what there is to wait for is the time.
-        self._pause = threading.Event()
+        self._changed = threading.Event()
+        """A role was switched, or closed."""
         self._has_mistake = False
 
     def begin(self) -> None:
         """Start the thread; it ends with the process, or with the roles."""
+        for shell in self._shells:
+            shell.tell_changes(self._changed.set)
         threading.Thread(target=self._run, name="ray_paxos-observing", daemon=True).start()
 
     def _run(self) -> None:
@@ -61,26 +71,39 @@ class Observing:
             _logger.debug("nothing is observed: %s", error)
             return
         settings = spec.observing
-        if not settings.is_on:
-            return
-        cluster = spec.decoded_genesis().cluster
-        export = MetricsExport(cluster, self._member, settings)
-        rounds = 0
-        while not all(shell.is_closed for shell in self._shells):
-            self._pause.wait(settings.export_interval_s)
+        export = MetricsExport(spec.decoded_genesis().cluster, self._member, settings)
+        rounds, left_s = 0, settings.export_interval_s
+        while True:
+            # Before anything is looked at: what changes from here on ends the wait.
+            self._changed.clear()
+            if all(shell.is_closed for shell in self._shells):
+                break
+            observed = [each for each in self._shells if _observes(each, settings)]
+            if not observed:
+                if rounds:
+                    export.export([])
+                rounds = 0
+                self._changed.wait()
+                continue
+            began_s = time.monotonic()
+            is_changed = self._changed.wait(left_s)
+            left_s = max(left_s - (time.monotonic() - began_s), 0.0)
+            if is_changed:
+                continue
+            left_s = settings.export_interval_s
             with self._mistakes_told():
                 if rounds % max(1, round(DISK_INTERVAL_S / settings.export_interval_s)) == 0:
-                    self._look_at_disk(spec)
+                    self._look_at_disk(spec, observed)
             with self._mistakes_told():
                 if settings.exports_metrics:
-                    export.export(self._samples(settings))
+                    export.export(self._samples(settings, observed))
             rounds += 1
         # At once, where gauges that nobody sets any more would stand for another while.
         export.export([])
 
-    def _samples(self, settings: ObservingSettings) -> list[Sample]:
+    def _samples(self, settings: ObservingSettings, observed: Sequence[Shell]) -> list[Sample]:
         samples: list[Sample] = []
-        for shell in self._shells:
+        for shell in observed:
             with self._mistakes_told():
                 state, report = shell.told(events_after=NO_EVENTS)
                 samples += samples_of(state, report, settings)
@@ -96,9 +119,9 @@ class Observing:
                 _logger.exception("%s: a mistake in observing, which is a bug", self._member)
             self._has_mistake = True
 
-    def _look_at_disk(self, spec: ClusterSpec) -> None:
+    def _look_at_disk(self, spec: ClusterSpec, observed: Sequence[Shell]) -> None:
         folder = member_folder(spec, self._member)
-        for shell in self._shells:
+        for shell in observed:
             role = shell.role.name.lower()
             try:
                 free = os.statvfs(folder)
@@ -109,6 +132,11 @@ class Observing:
                 continue
             shell.set_gauge(catalogue.DISK_BYTES, used, role)
             shell.set_gauge(catalogue.DISK_FREE_BYTES, free.f_bavail * free.f_frsize)
+
+
+def _observes(shell: Shell, settings: ObservingSettings) -> bool:
+    switched = shell.switched
+    return settings.is_on if switched is None else switched
 
 
 def bytes_below(folder: Path) -> int:

@@ -122,6 +122,11 @@ class RoleActor(Generic[Own]):
         return {**state, "node_id": own_node_id()}, report
 
     @ray.method(concurrency_group=CONTROL)
+    def observe(self, is_on: bool) -> None:
+        """Observe from here on, or not, as `Shell.observe`."""
+        self._shell.observe(is_on)
+
+    @ray.method(concurrency_group=CONTROL)
     def wait_open(self, timeout_s: float) -> None:
         """Return once opening has ended, well or badly, or the time ran out."""
         self._shell.wait_open(timeout_s)

@@ -138,6 +138,9 @@ class Shell:
         text = self.role.name.lower()
         self._step_ns = 0
         self._observer = self._new_observer("", ObservingSettings(), {})
+        self._switching = threading.Lock()
+        self._switched: bool | None = None
+        self._tell_change: Callable[[], None] = lambda: None
         self.background = Background(f"ray_paxos-{text}", niceness=niceness)
 
     def begin(self) -> None:
@@ -194,6 +197,22 @@ class Shell:
         """Something was measured beside the role, which its reports tell from now on."""
         self._observer.set_gauge(metric, value, label)
 
+    @property
+    def switched(self) -> bool | None:
+        """Whether observing was switched on, or off; None where it is as configured."""
+        return self._switched
+
+    def observe(self, is_on: bool) -> None:
+        """Observe from here on, or not; in memory only, a later life does as configured."""
+        with self._switching:
+            self._switched = is_on
+            self._observer.switch(is_on)
+        self._tell_change()
+
+    def tell_changes(self, tell: Callable[[], None]) -> None:
+        """Have this called, by any thread, whenever the role was switched, or has closed."""
+        self._tell_change = tell
+
     def wait_open(self, timeout_s: float) -> None:
         """Return once opening has ended, well or badly, or the time ran out."""
         self._opening.wait(timeout_s)
@@ -211,6 +230,7 @@ class Shell:
         if opened is not None:
             opened.store.close()
         self._observer.close()
+        self._tell_change()
 
     def serving_role(self) -> OpenedRole | None:
         """The role, where it serves; takes it over when it has been opened meanwhile."""
@@ -414,7 +434,12 @@ class Shell:
         ids = {member.name: member.member_id for member in spec.members}
         disk = LocalDisk(member_folder(spec, self._member))
         names = {member.member_id: member.name for member in spec.members}
-        self._observer = self._new_observer(genesis.cluster, spec.observing, names)
+        observer = self._new_observer(genesis.cluster, spec.observing, names)
+        with self._switching:
+            # What was ordered before the role was open holds, too, however often that is tried.
+            if self._switched is not None:
+                observer.switch(self._switched)
+            self._observer = observer
         self._switchboard.connect(spec, self._member)
         identity = Identity(genesis, ids[self._member])
         version = max(read_cluster_version(disk, identity), spec.cluster_version)

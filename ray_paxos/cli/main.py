@@ -15,6 +15,7 @@ from ray_paxos.cli.lifecycle import down, up, upgrade
 from ray_paxos.cli.log import log
 from ray_paxos.cli.members import members
 from ray_paxos.cli.metrics import alerts, grafana
+from ray_paxos.cli.observe import observe
 from ray_paxos.cli.recover import unsafe_recover
 from ray_paxos.cli.restore import restore
 from ray_paxos.cli.running_cluster import checkpoint
@@ -53,6 +54,7 @@ main.add_command(status)
 main.add_command(top)
 main.add_command(checkpoint)
 main.add_command(slow)
+main.add_command(observe)
 main.add_command(groups)
 main.add_command(members)
 main.add_command(kv)

@@ -24,6 +24,7 @@ from ray_paxos.observability.text import (
     clock_text,
     count_text,
     milliseconds_text,
+    names,
     numbers,
     printable,
 )
@@ -101,7 +102,7 @@ def slow(
             group=group,
             count=count,
         )
-        notes = notes_on(observing, over_ms)
+        notes = notes_on(cluster, observing, answers, over_ms)
         if as_json:
             document = {
                 "cluster": cluster,
@@ -127,23 +128,35 @@ def _check_group(cluster: str, group: int | None, answers: Answers) -> None:
         raise WrongUse(f"cluster {cluster} has no group {group}; groups: {numbers(known)}")
 
 
-def notes_on(observing: ObservingSettings, over_ms: float | None) -> list[str]:
+def notes_on(
+    cluster: str, observing: ObservingSettings, answers: Answers, over_ms: float | None
+) -> list[str]:
     """What a person should know of what is not shown.
 
     Args:
-        observing: How the cluster was started.
+        cluster: Its name.
+        observing: How it was started.
+        answers: What its roles told, as to whether they observe now.
         over_ms: What was asked for; None for all.
     """
     again = "in the cluster's configuration, and start it again by `ray-paxos down` and `up`"
-    if not observing.is_on:
-        return [f"the cluster remembers nothing: set observability.enabled to true {again}"]
-    if over_ms is not None and over_ms < observing.slow_ms:
+    told = {key: each[1].is_observing for key, each in answers.items() if not isinstance(each, str)}
+    silent = ["/".join(key) for key, is_observing in told.items() if not is_observing]
+    notes = []
+    if silent:
+        who = "the cluster" if len(silent) == len(told) else names(silent, last=" and ")
+        verb = "remembers" if len(silent) in (1, len(told)) else "remember"
+        note = f"{who} {verb} nothing now: `ray-paxos observe on {cluster}` has it begin"
+        if not observing.is_on:
+            note += f"; for good, set observability.enabled to true {again}"
+        notes.append(note)
+    if len(silent) < len(told) and over_ms is not None and over_ms < observing.slow_ms:
         slow = milliseconds_text(observing.slow_ms)
-        return [
+        notes.append(
             f"commands faster than {slow} are not remembered: for those set "
             f"observability.slow_ms to {over_ms:g} {again}"
-        ]
-    return []
+        )
+    return notes
 
 
 def slow_lines(cluster: str, found: SlowReport, notes: list[str], now_ms: int) -> list[str]:

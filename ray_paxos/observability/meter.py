@@ -9,7 +9,8 @@ come to is made up only when somebody asks (`counted`).
 
 Times of commands weigh as many times as there are commands in a request, since each of them took as
 long. The last 15 minutes are kept in spans of ten seconds that end at whole tens of seconds of the
-wall clock, so that those of several members fit together.
+wall clock, so that those of several members fit together. No span is of a time in which the meter
+was paused, or of a part of it: a rate over a span is one of seconds in which all of it was taken.
 """
 
 from __future__ import annotations
@@ -120,7 +121,31 @@ class Meter:
         self._histograms: dict[str, Histogram] = {}
         self._spans: deque[Span] = deque(maxlen=SPANS_MAX)
         self._has_spans = False
+        self._is_paused = False
         self._begin_spans(wall_ms)
+
+    def pause(self, wall_ms: int) -> None:
+        """Nothing more is taken until `go_on`; the span that is open comes to nothing.
+
+        Args:
+            wall_ms: The wall clock, in milliseconds since 1970.
+        """
+        if self._has_spans:
+            self._roll(wall_ms)
+        self._is_paused = True
+
+    def go_on(self, wall_ms: int) -> None:
+        """What is taken from here on is of a span that begins here.
+
+        Args:
+            wall_ms: The wall clock, in milliseconds since 1970.
+        """
+        self._is_paused = False
+        if self._spans and wall_ms < self._spans[-1].end_ms:
+            # The clock was set back meanwhile: spans would be of times that others are of already.
+            self._begin_spans(wall_ms)
+        else:
+            self._begin_span(wall_ms)
 
     def take(self, event: Event, wall_ms: int) -> None:
         """Count what an event stands for.
@@ -161,7 +186,7 @@ class Meter:
 
     def counted(self, wall_ms: int) -> Counted:
         """All of it, as of now."""
-        if self._has_spans:
+        if self._has_spans and not self._is_paused:
             self._roll(wall_ms)
         counts = {name: dict(by_label) for name, by_label in self._counts.items()}
         received = {_tag_of(kind): count for kind, count in self.received.copy().items()}
@@ -228,6 +253,9 @@ class Meter:
 
     def _begin_spans(self, start_ms: int) -> None:
         self._spans.clear()
+        self._begin_span(start_ms)
+
+    def _begin_span(self, start_ms: int) -> None:
         self._span_start_ms = start_ms
         self._span_end_ms = _span_end(start_ms)
         # What had been taken when it began: what is in it is what has come since.

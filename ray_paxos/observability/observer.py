@@ -11,6 +11,10 @@ Rules:
    long as numbers are added or copied, and never over a file.
 4. An event has its number once watchers can see it: who asks for what is above a number misses
    none.
+5. Observing may be switched while the role works, in memory only: a later life of the role begins
+   as its settings say. While it is off nothing is counted, timed or remembered, just as of a role
+   that began so, and events go to the log alone. What was counted and remembered before stays, is
+   told as it was, and is gone on with when observing is on again; what was measured is not told.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ from ray_paxos.observability.event_limit import EventLimit
 from ray_paxos.observability.event_log import EventLog
 from ray_paxos.observability.event_record import EventRecord
 from ray_paxos.observability.meter import Meter, commands_of
-from ray_paxos.observability.report import Counted, RoleReport
+from ray_paxos.observability.report import RoleReport
 from ray_paxos.observability.settings import ObservingSettings
 from ray_paxos.observability.slow_commands import APPLY, FSYNC, SlowCommands, SlowInstance, SlowStep
 
@@ -103,13 +107,13 @@ class Observer:
             cluster: Its name; empty where it is not known yet.
             member: Whose role it is.
             role: Which.
-            settings: How much is remembered.
+            settings: How much is remembered, and whether it begins on.
             clock: The role's.
             wall_ms: For people.
             names: Of the members, by member_id.
         """
         self._log = EventLog(cluster, member, role)
-        self._settings = settings
+        self._is_on = settings.is_on
         self._clock = clock
         self._wall_ms = wall_ms
         self._names = names
@@ -136,6 +140,21 @@ class Observer:
             self._sequence += incarnation * EVENTS_OF_A_LIFE
             self._file = file
 
+    def switch(self, is_on: bool) -> None:
+        """Observe from here on, or not (rule 5); nothing changes where it is so already.
+
+        What another thread has begun to tell meanwhile may still be counted.
+        """
+        with self._lock:
+            if is_on == self._is_on:
+                return
+            if is_on:
+                self._meter.go_on(self._wall_ms())
+            else:
+                self._meter.pause(self._wall_ms())
+                self._gauges.clear()
+            self._is_on = is_on
+
     def close(self) -> None:
         """Let go of the file of events."""
         if self._file is not None:
@@ -157,7 +176,7 @@ class Observer:
         if kind is InstanceApplied:
             # Of every instance at every member, and counted by `note_apply`.
             return
-        if self._settings.is_on:
+        if self._is_on:
             wall_ms = self._wall_ms()
             with self._lock:
                 self._meter.take(event, wall_ms)
@@ -174,7 +193,7 @@ class Observer:
     @_harmless
     def note_received(self, messages: Sequence[Message]) -> None:
         """The role took in messages, in one turn."""
-        if self._settings.is_on:
+        if self._is_on:
             # Without the lock: one thread at a time has a turn, and nobody else adds to these.
             received = self._meter.received
             for message in messages:
@@ -192,7 +211,7 @@ class Observer:
             instances: (group, instance_id) of the votes among them; looked at only where it was
                 slow.
         """
-        if not self._settings.is_on:
+        if not self._is_on:
             return
         with self._lock:
             self._meter.observe(catalogue.FSYNC_SECONDS, duration_ns / 1e9)
@@ -202,7 +221,7 @@ class Observer:
     @_harmless
     def note_apply(self, duration_ns: int, instances: Sequence[tuple[int, int]]) -> None:
         """The learner did a step in which it applied; each instance counts with its share of it."""
-        if not self._settings.is_on or not instances:
+        if not self._is_on or not instances:
             return
         share_s = duration_ns / len(instances) / 1e9
         with self._lock:
@@ -212,14 +231,15 @@ class Observer:
     @_harmless
     def note_seal(self, duration_ns: int) -> None:
         """The learner wrote a segment and made it durable."""
-        if self._settings.is_on:
+        if self._is_on:
             with self._lock:
                 self._meter.observe(catalogue.SEAL_SECONDS, duration_ns / 1e9)
 
     def set_gauge(self, metric: Metric, value: float, label: str = "") -> None:
         """What was measured just now, and is not of a group."""
         with self._lock:
-            self._gauges.setdefault(metric.name, {})[label] = value
+            if self._is_on:
+                self._gauges.setdefault(metric.name, {})[label] = value
 
     def keep_groups(self, groups: Collection[int]) -> None:
         """The role has these groups now; what was counted of others is forgotten (R10)."""
@@ -240,7 +260,7 @@ class Observer:
         """
         wall_ms = self._wall_ms()
         with self._lock:
-            counted = self._meter.counted(wall_ms) if self._settings.is_on else Counted()
+            is_on, counted = self._is_on, self._meter.counted(wall_ms)
             newest = takewhile(lambda each: each.sequence > events_after, reversed(self._recent))
             events = tuple(newest)[::-1]
             slow = self._slow.all() if with_slow else ()
@@ -250,6 +270,7 @@ class Observer:
             at_ms=wall_ms,
             clock_ns=self._clock(),
             incarnation=incarnation,
+            is_observing=is_on,
             counted=counted,
             gauges=gauges,
             events=events,
@@ -266,7 +287,7 @@ class Observer:
         with self._lock:
             left_out = self._limit.take(kind, group, now_ns)
             if left_out is None:
-                if self._settings.is_on:
+                if self._is_on:
                     self._meter.add(catalogue.EVENTS_LEFT_OUT, 1, role)
                 return
         text, fields = self._words(event)
@@ -287,9 +308,9 @@ class Observer:
                 text=text,
                 fields=fields,
             )
-            if self._settings.is_on:
+            if self._is_on:
                 self._recent.append(record)
-        if self._settings.is_on and self._file is not None:
+        if self._is_on and self._file is not None:
             self._file.write(record, now_ns)
         self._log.write(record)
 

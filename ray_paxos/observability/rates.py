@@ -38,7 +38,8 @@ class Between:
     """What one role did between two looks.
 
     Attributes:
-        seconds: From the one to the other; None where there was none before.
+        seconds: From the one to the other; None where there was none before, or where the role did
+            not observe: how much it did then nobody knows, and no rate is made of it.
     """
 
     __slots__ = ("_after", "_before", "_is_first", "seconds")
@@ -55,6 +56,8 @@ class Between:
         is_same_life = after.incarnation in (before.incarnation, 0)
         if is_same_life:
             self._before = before.counted
+        if not (before.is_observing and after.is_observing):
+            return
         if is_same_life and 0 < before.clock_ns < after.clock_ns:
             self.seconds = (after.clock_ns - before.clock_ns) / SECOND_NS
         elif after.at_ms > before.at_ms:

@@ -65,7 +65,8 @@ class RoleReport(msgspec.Struct, frozen=True, kw_only=True):
             older release.
         incarnation: Of which life; counts of another one begin at 0. 0 where the role does not
             serve.
-        counted: What it has counted; empty where observing is off.
+        is_observing: Whether it observes now; on, too, where an older release does not say it.
+        counted: What it has counted; as it was when observing was switched off, where it is.
         gauges: By metric, then by the value of its label: what is measured now, not of a group.
         events: Those asked for, the oldest first.
         last_sequence: Of its last event.
@@ -82,6 +83,7 @@ class RoleReport(msgspec.Struct, frozen=True, kw_only=True):
     slow_instances: tuple[SlowInstance, ...] = ()
     slow_steps: tuple[SlowStep, ...] = ()
     clock_ns: int = 0
+    is_observing: bool = True
 
 
 Answer: TypeAlias = tuple[dict[str, Any], RoleReport] | str

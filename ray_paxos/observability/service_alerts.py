@@ -82,7 +82,8 @@ def about_members(limits: AlertLimits) -> tuple[Alert, ...]:
             CRITICAL,
             "Cluster {{ $labels.cluster }} is gone",
             "No member of {{ $labels.cluster }} tells anything: it was stopped, its nodes are "
-            "gone, or Prometheus reaches none of them. If it was not stopped on purpose: look at "
+            "gone, Prometheus reaches none of them, or observing was switched off "
+            "(`ray-paxos observe off {{ $labels.cluster }}`). If it was not on purpose: look at "
             "`ray status` and at the targets of Prometheus, and start the cluster again from its "
             "configuration (`ray-paxos up`); it goes on with what its disks hold.",
         ),

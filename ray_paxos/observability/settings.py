@@ -10,7 +10,8 @@ class ObservingSettings:
     """Of every role of a cluster.
 
     Attributes:
-        is_on: Whether anything is counted, timed and remembered; logs are written in any case.
+        is_on: Whether anything is counted, timed and remembered, until it is switched; logs are
+            written in any case.
         exports_metrics: Whether counts and times go to Ray's metrics, and so to Prometheus.
         export_interval_s: From one export to the next.
         groups_max: Up to so many groups a member's metrics name each group; with more, metrics of

@@ -14,8 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import benchmark_pairs
-from benchmark_pairs import Run, Watcher, changes, configurations, pair_of, run_pairs
+import benchmark_watcher
+from benchmark_pairs import Run, Sides, changes, configurations, pair_of, run_pairs
 from benchmark_run import Measured, Setting, Subject
+from benchmark_watcher import Watcher
 from job_console import JobConsole
 from ray_paxos.errors import ClusterError, ConfigurationError
 
@@ -66,7 +68,10 @@ def invoke(*arguments: str) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("", "--set"),
+        ("", "--set or --switched"),
+        ("--switched --set observability.enabled=false", "--switched: found with --set"),
+        ("--switched --fresh", "--switched: found with --fresh"),
+        ("--switched --pairs 1", "--pairs"),
         ("--set observability", "--set: found 'observability'"),
         ("--set observability.enabled", "SECTION.FIELD=VALUE"),
         ("--set enabled=false", "SECTION.FIELD=VALUE"),
@@ -96,7 +101,7 @@ def test_wrong_input_ends_with_two_before_anything_is_started(
 
     monkeypatch.setattr(benchmark_pairs, "started", refuse)
     given = arguments.split()
-    if given and "--set" not in given:
+    if given and not {"--set", "--switched"} & set(given):
         given += ["--set", "observability.enabled=false"]
     done = invoke(*given)
     assert done.exit_code == 2, done.output
@@ -158,7 +163,7 @@ def test_a_run_that_came_to_nothing_is_an_error_that_says_why() -> None:
 def test_slices_take_turns_and_who_begins_changes(
     pairs: int, slices: int, order: str, turns: Turns
 ) -> None:
-    found = run_pairs(SUBJECTS, SETTING, range(pairs), slices, watcher=None, console=JobConsole())
+    found = run_pairs(Sides(SUBJECTS, None), SETTING, range(pairs), slices, console=JobConsole())
     assert [name[0] for name in turns.order] == list(order.replace(" ", ""))
     assert len(found) == pairs
     assert all(astuple(each) == pytest.approx((900, 1_000, 60, 60)) for each in found)
@@ -167,11 +172,11 @@ def test_slices_take_turns_and_who_begins_changes(
 def test_only_the_first_cluster_is_watched_and_short_slices_add_up(
     turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark_pairs, "WATCH_S", 0.25)
+    monkeypatch.setattr(benchmark_watcher, "WATCH_S", 0.25)
     turns.takes_s = 0.1
     seen: list[str] = []
     watcher = Watcher(lambda: seen.append(turns.under_way))
-    run_pairs(SUBJECTS, SETTING, range(2), 10, watcher=watcher, console=JobConsole())
+    run_pairs(Sides(SUBJECTS, watcher), SETTING, range(2), 10, console=JobConsole())
     # Two seconds of it in twenty slices, each shorter than what lies between two looks.
     assert len(seen) >= 2
     assert "changed" not in seen
@@ -180,14 +185,15 @@ def test_only_the_first_cluster_is_watched_and_short_slices_add_up(
 def test_a_look_that_fails_ends_the_job_for_nobody_looks_any_more(
     turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark_pairs, "WATCH_S", 0.0)
+    monkeypatch.setattr(benchmark_watcher, "WATCH_S", 0.0)
     turns.takes_s = 0.05
 
     def look() -> None:
         raise ClusterError("it is gone")
 
+    sides = Sides(SUBJECTS, Watcher(look))
     with pytest.raises(ClusterError, match="it is gone"):
-        run_pairs(SUBJECTS, SETTING, range(1), 1, watcher=Watcher(look), console=JobConsole())
+        run_pairs(sides, SETTING, range(1), 1, console=JobConsole())
     assert turns.order == ["unchanged"]
 
 
@@ -238,10 +244,11 @@ def test_everything_is_in_the_document(
     assert done.exit_code == 0, done.output
     document = json.loads(path.read_text())
     assert list(document) == [
-        *("machine", "changed", "roles", "in_flight", "seconds", "slices", "fresh", "pairs"),
-        *("ratio", "cpu_ratio"),
+        *("machine", "changed", "roles", "in_flight", "seconds", "slices", "fresh"),
+        *("switched", "pairs", "ratio", "cpu_ratio"),
     ]
     assert document["changed"] == {"observability": {"enabled": False}}
+    assert (document["fresh"], document["switched"]) == (False, False)
     assert document["pairs"][0]["first"] == 900
     assert document["ratio"]["pairs"] == 3
     assert document["cpu_ratio"]["ratio"] == pytest.approx(1)
@@ -276,15 +283,133 @@ def test_the_first_cluster_is_looked_at_as_a_status_page_does(
     closed: list[object] = []
 
     @contextmanager
-    def fake_watcher_of(cluster: object) -> Iterator[benchmark_pairs.Watcher]:
+    def fake_watcher_of(cluster: object) -> Iterator[Watcher]:
         looked_at.append(cluster)
-        yield benchmark_pairs.Watcher(lambda: looks.append(cluster))
+        yield Watcher(lambda: looks.append(cluster))
         closed.append(cluster)
 
     monkeypatch.setattr(benchmark_pairs, "watcher_of", fake_watcher_of)
-    monkeypatch.setattr(benchmark_pairs, "WATCH_S", 0.01)
+    monkeypatch.setattr(benchmark_watcher, "WATCH_S", 0.01)
     turns.takes_s = 0.05
     assert run_fakes(monkeypatch, "--watched").exit_code == 0
     assert len(looked_at) == len(closed) == 1, "one process for all pairs"
     assert len(looks) >= 3
     assert len(set(map(id, looks))) == 1
+
+
+# Switched.
+
+
+class Switched:
+    """A cluster of which observing is switched.
+
+    Attributes:
+        is_on: Whether it observes; None before it was told.
+        measured: Whether it did, of each slice.
+        looked: Likewise, of each look.
+        orders: So many times it was told.
+        lives: So many times it was started.
+    """
+
+    def __init__(self) -> None:
+        self.name = "switched"
+        self.is_on: bool | None = None
+        self.measured: list[bool | None] = []
+        self.looked: list[bool | None] = []
+        self.orders = 0
+        self.lives = 0
+        self.configuration: Any = None
+
+    @property
+    def operations(self) -> Switched:
+        return self
+
+    def observe(self, is_on: bool) -> tuple[str, ...]:
+        self.orders += 1
+        self.is_on = is_on
+        return ("m1",)
+
+    @contextmanager
+    def start(self, configuration: Any, _rng: object) -> Iterator[tuple[object, str]]:
+        self.configuration = configuration
+        self.lives += 1
+        yield self, "unchanged"
+
+    def measure(self, subject: Subject, setting: Setting, bar: object) -> Measured:
+        assert cast(str, subject) == "unchanged", "there is one"
+        assert setting.warmup_seconds > 0, "it is switched, and then warmed up"
+        self.measured.append(self.is_on)
+        time.sleep(0.02)
+        return measured(960 if self.is_on else 1_000, 1.0)
+
+
+@pytest.fixture
+def switched(monkeypatch: pytest.MonkeyPatch) -> Switched:
+    made = Switched()
+
+    @contextmanager
+    def watcher_of(cluster: object) -> Iterator[Watcher]:
+        assert cluster is made
+        yield Watcher(lambda: made.looked.append(made.is_on))
+
+    monkeypatch.setattr(benchmark_pairs, "started", made.start)
+    monkeypatch.setattr(benchmark_pairs, "measure", made.measure)
+    monkeypatch.setattr(benchmark_pairs, "watcher_of", watcher_of)
+    monkeypatch.setattr(benchmark_watcher, "WATCH_S", 0.005)
+    return made
+
+
+def test_one_cluster_is_switched_before_each_slice(switched: Switched) -> None:
+    done = invoke("--switched", "--pairs", "2", "--slices", "3")
+    assert done.exit_code == 0, done.output
+    assert "".join("+" if is_on else "-" for is_on in switched.measured) == "+--++--++--+"
+    assert (switched.lives, switched.orders) == (1, 12)
+    assert switched.looked == []
+    assert "switched on / switched off, commands a second: 0.9600" in done.output
+    assert "switched on / switched off, processor time" in done.output
+
+
+def test_it_is_the_configuration_as_it_is_on_a_ray_of_its_own(switched: Switched) -> None:
+    assert invoke("--switched", "--pairs", "2", "--roles", "separate").exit_code == 0
+    made = switched.configuration
+    assert (made.cluster, made.ray.address, made.roles) == ("switched", "local", "separate")
+    assert made.observability.enabled
+
+
+def test_it_is_watched_while_it_observes(switched: Switched) -> None:
+    assert invoke("--switched", "--pairs", "2", "--watched").exit_code == 0
+    assert switched.looked
+    assert all(switched.looked)
+
+
+@pytest.mark.parametrize(("at_least", "status"), [("0.95", 0), ("0.97", 1)])
+def test_its_verdict_and_document_are_as_those_of_two(
+    switched: Switched, at_least: str, status: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.json"
+    done = invoke("--switched", "--pairs", "3", "--at-least", at_least, "--json", str(path))
+    assert done.exit_code == status, done.output
+    document = json.loads(path.read_text())
+    assert (document["switched"], document["changed"], document["fresh"]) == (True, {}, False)
+    assert document["pairs"][2]["first"] == 960
+    assert document["ratio"]["ratio"] == pytest.approx(0.96)
+
+
+def test_a_member_that_cannot_be_switched_ends_the_job(
+    switched: Switched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def observe(is_on: bool) -> None:
+        raise ClusterError("m3: no such actor")
+
+    monkeypatch.setattr(switched, "observe", observe)
+    done = invoke("--switched", "--pairs", "2")
+    assert done.exit_code != 0
+    assert "m3: no such actor" in done.output
+    assert switched.measured == []
+
+
+def test_a_run_that_came_to_nothing_is_named_by_how_it_was_switched(
+    switched: Switched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark_pairs, "measure", lambda *_arguments: measured(0, 1.0))
+    assert "the switched on cluster acknowledged nothing" in invoke("--switched").output

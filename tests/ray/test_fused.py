@@ -67,6 +67,26 @@ def test_connect_learns_that_it_is_fused(
     assert ray.get(ray.remote(num_cpus=0)(work).remote()) == b"2"
 
 
+def test_all_roles_of_a_member_are_switched_off_and_on(
+    fused: ray_paxos.Cluster, fused_client: ray_paxos.Client
+) -> None:
+    def counted() -> tuple[int, set[bool]]:
+        """Commands of group 1, and whether roles observe."""
+        reports = [each[1] for each in fused.reports().values() if not isinstance(each, str)]
+        commands = [each.counted.by_group.get("paxos_commands_total", {}) for each in reports]
+        assert len(reports) == 12
+        return sum(each.get(1, 0) for each in commands), {each.is_observing for each in reports}
+
+    assert fused.operations.observe(False) == ("m1", "m2", "m3")
+    before = counted()
+    put(fused_client, "unseen", b"1")
+    assert counted() == before
+    assert before[1] == {False}
+    assert fused.operations.observe(True) == ("m1", "m2", "m3")
+    put(fused_client, "seen", b"1")
+    wait_for("it is counted", lambda: counted() == (before[0] + 1, {True}))
+
+
 def test_it_is_not_started_with_separate_roles_while_it_runs(fused: ray_paxos.Cluster) -> None:
     separate = parse_configuration(CONFIGURATION.replace("fused", "separate"))
     with pytest.raises(ConfigurationError, match="roles: found separate; cluster one-each runs"):

@@ -161,6 +161,40 @@ def test_what_was_fast_is_not_remembered(client: ray_paxos.Client) -> None:
     assert "are not remembered" in run("--over", "5ms")
 
 
+def test_observing_that_is_switched_off_and_on(
+    slowed: ray_paxos.Cluster, client: ray_paxos.Client
+) -> None:
+    assert observe("off") == "cluster slowed: m1, m2, m3 observe nothing from now on"
+    before = commands_counted(slowed)
+    for _ in range(5):
+        sleep_for(client, 0)
+    unseen = sleep_for(client, SLEPT_MS)
+    assert commands_counted(slowed) == before
+    assert "the cluster remembers nothing now" in run()
+    assert told(unseen) is None
+    assert observe("on") == "cluster slowed: m1, m2, m3 observe from now on"
+    seen = sleep_for(client, SLEPT_MS)
+    wait_for_told(seen)
+    assert commands_counted(slowed) == before + 1
+    assert "nothing now" not in run()
+    assert told(unseen) is None
+
+
+def observe(switch: str) -> str:
+    """The first line of what is said."""
+    result = CliRunner().invoke(main, ["observe", switch, "slowed"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout.splitlines()[0]
+
+
+def commands_counted(cluster: ray_paxos.Cluster) -> int:
+    """By all roles, of group 1."""
+    answers = cluster.reports().values()
+    reports = [answer[1] for answer in answers if not isinstance(answer, str)]
+    assert len(reports) == 12
+    return sum(each.counted.by_group.get("paxos_commands_total", {}).get(1, 0) for each in reports)
+
+
 def test_a_cluster_that_does_not_run(local_ray: None) -> None:
     result = CliRunner().invoke(main, ["slow", "nobody"])
     assert result.exit_code == 1

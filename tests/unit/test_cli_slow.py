@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -142,9 +143,44 @@ def test_what_is_too_fast_to_be_remembered_is_said(running: Running) -> None:
 
 
 def test_a_cluster_that_observes_nothing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Running(answers(), ObservingSettings(is_on=False))
+    found = Running(switched_off(*TOLD), ObservingSettings(is_on=False))
     monkeypatch.setattr(running_cluster, "open_to_watch", lambda cluster, address: found)
-    assert "set observability.enabled to true" in run().stdout
+    said = (
+        "  ! the cluster remembers nothing now: `ray-paxos observe on demo` has it begin; for "
+        "good, set observability.enabled to true in the cluster's configuration, and start it "
+        "again by `ray-paxos down` and `up`"
+    )
+    assert said in run("--over", "5ms").stdout.splitlines()
+    assert "not remembered" not in run("--over", "5ms").stdout
+
+
+def switched_off(*keys: tuple[str, str]) -> Any:
+    """What is told where these roles do not observe."""
+    changed = {}
+    for key in keys:
+        told = TOLD[key]
+        assert not isinstance(told, str)
+        changed[key] = (told[0], msgspec.structs.replace(told[1], is_observing=False))
+    return TOLD | changed
+
+
+def test_roles_that_were_switched_off_are_named_however_they_were_configured(
+    running: Running,
+) -> None:
+    begins = "nothing now: `ray-paxos observe on demo` has it begin"
+    running.told = switched_off(*TOLD)
+    document = json.loads(run("--json").stdout)
+    assert document["notes"] == [f"the cluster remembers {begins}"]
+    assert document["commands"], "what was remembered before is told"
+    running.told = switched_off(("m2", "acceptor"))
+    assert f"  ! m2/acceptor remembers {begins}" in run().stdout.splitlines()
+    running.told = switched_off(("m2", "acceptor"), ("m2", "learner"))
+    lines = run("--over", "5ms").stdout.splitlines()
+    assert f"  ! m2/acceptor and m2/learner remember {begins}" in lines
+    assert "not remembered" in lines[2], "that of the others is told, too"
+    running.spec = SimpleNamespace(observing=ObservingSettings(is_on=False))
+    running.told = TOLD
+    assert json.loads(run("--json").stdout)["notes"] == [], "all of them were switched on"
 
 
 def test_who_tells_nothing_is_named(running: Running) -> None:

@@ -306,6 +306,40 @@ def test_between_commands_are_spans_without_any(meter: Meter) -> None:
     assert _ends(spans) == [FIRST_END_MS + number * SPAN_MS for number in range(5)]
 
 
+def test_what_is_taken_in_a_part_of_a_span_is_of_just_so_many_seconds(meter: Meter) -> None:
+    answer(meter, START_MS)
+    meter.pause(START_MS + 1_000)
+    meter.go_on(START_MS + 3_000)
+    answer(meter, START_MS + 4_000, count=8)
+    (span,) = counted(meter, FIRST_END_MS).spans
+    assert (span.end_ms, span.seconds, span.commands) == (FIRST_END_MS, 4.0, 8)
+    assert span.latency is not None
+    assert sum(span.latency.counts) == 8
+
+
+def test_spans_that_were_over_when_it_was_paused_are_told_and_none_of_the_pause(
+    meter: Meter,
+) -> None:
+    answer(meter, START_MS)
+    meter.pause(FIRST_END_MS + 3 * SPAN_MS)
+    later_ms = FIRST_END_MS + 20 * SPAN_MS
+    assert _ends(counted(meter, later_ms).spans) == [FIRST_END_MS + n * SPAN_MS for n in range(4)]
+    meter.go_on(later_ms)
+    assert _ends(counted(meter, later_ms + 2 * SPAN_MS).spans)[4:] == [
+        later_ms + SPAN_MS,
+        later_ms + 2 * SPAN_MS,
+    ]
+
+
+def test_a_clock_that_was_set_back_in_a_pause_makes_no_span_twice(meter: Meter) -> None:
+    answer(meter, START_MS)
+    meter.pause(FIRST_END_MS + 3 * SPAN_MS)
+    meter.go_on(START_MS)
+    answer(meter, START_MS + 1, count=9)
+    (span,) = counted(meter, FIRST_END_MS).spans
+    assert (span.end_ms, span.commands) == (FIRST_END_MS, 9)
+
+
 def _ends(spans: tuple[Span, ...]) -> list[int]:
     return [span.end_ms for span in spans]
 

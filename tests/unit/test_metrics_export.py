@@ -169,6 +169,17 @@ def test_a_process_that_stops_serves_nothing(exporting: MetricsExport, recorder:
     assert recorder.gauges[catalogue.IS_MASTER.name, "1"] == 0
 
 
+def test_what_stopped_for_a_while_goes_on_from_what_it_was(
+    exporting: MetricsExport, recorder: Recorder
+) -> None:
+    serving = catalogue.ROLE_SERVING.name
+    exporting.export([*member_samples(2, SETTINGS), commands(7, "9")])
+    exporting.export([])
+    exporting.export([*member_samples(2, SETTINGS), commands(9, "9")])
+    assert recorder.counters[NAME, "9"] == 9
+    assert {recorder.gauges[serving, role] for role in ROLES} == {1}
+
+
 def seconds(counts: list[int]) -> Sample:
     told = HistogramCounts(tuple(counts), 0.0)
     return Sample(catalogue.FSYNC_SECONDS, told, role="acceptor")
@@ -227,8 +238,8 @@ def test_middles_are_within_their_bounds() -> None:
 
 
 def test_where_no_metrics_are_wanted_none_are_exported(recorder: Recorder) -> None:
-    for settings in (ObservingSettings(is_on=False), ObservingSettings(exports_metrics=False)):
-        MetricsExport("demo", "m1", settings, instruments=recorder).export([commands(1)])
+    settings = ObservingSettings(exports_metrics=False)
+    MetricsExport("demo", "m1", settings, instruments=recorder).export([commands(1)])
     assert recorder.calls == 0
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from ray_paxos.actors.acceptor_shell import AcceptorShell
+from ray_paxos.actors.switchboard import Switchboard
+from ray_paxos.errors import FolderHeldError
 from ray_paxos.observability import observer
 from ray_paxos.observability.meter import Meter
 from ray_paxos.observability.observer import Observer
@@ -166,6 +169,73 @@ def test_a_mistake_in_observing_ends_no_role(
         cluster.client(900).write(b"a line")
         for key, shell in shells(cluster):
             assert shell.state()["phase"] == "serving", key
+
+
+def test_roles_are_switched_off_and_on_while_they_work(members: MemberProcesses) -> None:
+    write_lines(members, 4_000)
+    for _, shell in shells(members):
+        shell.observe(False)
+    before = reports(members)
+    write_lines(members, 5_000)
+    after = reports(members)
+    assert {key: each.counted for key, each in after.items()} == {
+        key: each.counted for key, each in before.items()
+    }
+    assert not any(each.is_observing for each in after.values())
+    for _, shell in shells(members):
+        shell.observe(True)
+    write_lines(members, 6_000)
+    assert commands_told(reports(members)) - commands_told(before) >= CLIENTS * COMMANDS
+    members.wait_until_equal()
+
+
+@pytest.mark.parametrize("is_on", [False, True])
+def test_what_is_ordered_while_a_role_opens_holds_once_it_is_open(
+    is_on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening makes another observer, as configured, and is tried again where it fails."""
+    opens, may_open = threading.Event(), threading.Event()
+    open_folder = AcceptorShell._open_folder
+    tries: list[object] = []
+
+    def slow_open(shell: AcceptorShell, *arguments: Any) -> Any:
+        tries.append(shell)
+        if len(tries) == 1:
+            opens.set()
+            assert may_open.wait(20)
+            raise FolderHeldError("for a moment")
+        return open_folder(shell, *arguments)
+
+    enabled = "false" if is_on else "true"
+    with running_members(tmp_path, f"observability: {{enabled: {enabled}}}\n") as cluster:
+        cluster.members["m1"].close()
+        monkeypatch.setattr(AcceptorShell, "_open_folder", slow_open)
+        switchboard = Switchboard()
+        shell = AcceptorShell(cluster.spec.encoded(), "m1", switchboard)
+        switchboard.plug_in(shell)
+        try:
+            assert opens.wait(20)
+            assert shell.switched is None
+            shell.observe(is_on)
+            may_open.set()
+            shell.wait_open(20)
+            assert shell.serving_role() is not None
+            assert len(tries) == 2
+            assert shell.switched is is_on
+            assert decode_report(shell.report(0, False)[1]).is_observing is is_on
+        finally:
+            may_open.set()
+            shell.close()
+
+
+def test_who_waits_for_changes_hears_of_a_switch_and_of_the_end(tmp_path: Path) -> None:
+    heard: list[tuple[bool | None, bool]] = []
+    with running_members(tmp_path) as cluster:
+        shell = cluster.members["m1"].learner
+        shell.tell_changes(lambda: heard.append((shell.switched, shell.is_closed)))
+        shell.observe(False)
+        assert heard == [(False, False)]
+    assert heard == [(False, False), (False, True)]
 
 
 def test_what_was_counted_of_groups_that_are_gone_is_forgotten(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ray_paxos.core.client_messages import Flush
 from ray_paxos.core.events import (
@@ -185,6 +186,7 @@ def test_off_means_off(caplog: pytest.LogCaptureFixture) -> None:
         at_ms=START_MS,
         clock_ns=report.clock_ns,
         incarnation=1,
+        is_observing=False,
         last_sequence=report.last_sequence,
     )
 
@@ -214,6 +216,93 @@ def test_off_writes_no_file() -> None:
     bench = Bench(ObservingSettings(is_on=False), file=file)
     bench.observer.observe(started())
     assert file.records == []
+
+
+# Switched.
+
+
+def tell_everything(bench: Bench) -> None:
+    for event in samples():
+        bench.observer.observe(event)
+    bench.observer.note_received([Flush()])
+    bench.observer.note_write(60 * MS, 1, [(1, 1)])
+    bench.observer.note_apply(60 * MS, [(1, 1)])
+    bench.observer.note_seal(60 * MS)
+    bench.observer.observe(answered(requests=(request(),), answered_ms=60))
+    bench.observer.set_gauge(catalogue.DISK_FULL, 1.0)
+
+
+def test_switched_off_nothing_more_is_counted_and_what_was_stays() -> None:
+    file = Written()
+    bench = Bench(file=file)
+    tell_everything(bench)
+    before, written = bench.report(with_slow=True), len(file.records)
+    assert before.is_observing
+    bench.observer.switch(False)
+    tell_everything(bench)
+    after = bench.report(with_slow=True)
+    assert after == replace(
+        before,
+        clock_ns=after.clock_ns,
+        is_observing=False,
+        last_sequence=after.last_sequence,
+        gauges={},
+    )
+    assert len(file.records) == written > 0
+
+
+def test_switched_on_again_it_goes_on_from_where_it_was(bench: Bench) -> None:
+    bench.observer.observe(started(1))
+    bench.observer.switch(False)
+    bench.observer.observe(started(2))
+    known = bench.report().last_sequence
+    bench.observer.switch(True)
+    bench.observer.observe(started(3))
+    bench.observer.set_gauge(catalogue.DISK_FULL, 1.0)
+    report = bench.report(events_after=known)
+    assert report.is_observing
+    assert report.counted.counts["paxos_events_total"] == {"MasterStarted": 2}
+    assert [record.sequence for record in report.events] == [known + 1]
+    assert report.gauges == {"paxos_disk_full": {"": 1.0}}
+
+
+def test_one_that_began_off_observes_once_it_is_switched_on() -> None:
+    bench = Bench(ObservingSettings(is_on=False))
+    bench.observer.observe(started(1))
+    bench.observer.switch(True)
+    tell_everything(bench)
+    report = bench.report(with_slow=True)
+    assert report.is_observing
+    assert report.counted.by_group["paxos_commands_total"] == {GROUP: 2}
+    assert report.slow_instances
+    assert report.slow_steps
+
+
+def test_a_time_in_which_nothing_was_observed_has_no_rate(bench: Bench) -> None:
+    command = answered(requests=(request(),))
+    bench.observer.observe(command)
+    bench.wall_ms += 10_000
+    bench.observer.switch(False)
+    bench.wall_ms += 35_000
+    assert len(bench.report().counted.spans) == 1
+    bench.observer.switch(True)
+    bench.observer.observe(command)
+    bench.wall_ms += 10_000
+    spans = bench.report().counted.spans
+    assert [(span.end_ms - START_MS, span.seconds) for span in spans] == [(7_000, 7), (47_000, 2)]
+
+
+@pytest.mark.parametrize("is_on", [False, True])
+def test_to_switch_it_to_what_it_is_changes_nothing(bench: Bench, is_on: bool) -> None:
+    bench.observer.switch(is_on)
+    tell_everything(bench)
+    before = bench.report(with_slow=True)
+    bench.wall_ms += 25_000
+    bench.observer.switch(is_on)
+    after = bench.report(with_slow=True)
+    assert after.counted.counts == before.counted.counts
+    assert (after.is_observing, after.gauges) == (is_on, before.gauges)
+    assert len(after.counted.spans) == (2 if is_on else 0)
 
 
 # Nothing reaches the role.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,11 +29,32 @@ class PlayedShell:
         self.role = role
         self.errors = list(errors)
         self.reports = 0
-        self.is_closed = False
+        self.switched: bool | None = None
         self.gauges: dict[tuple[str, str], float] = {}
+        self.looks = 0
+        self.told_s: list[float] = []
+        self._is_closed = False
+        self._tell: Callable[[], None] = lambda: None
+
+    @property
+    def is_closed(self) -> bool:
+        self.looks += 1
+        return self._is_closed
+
+    def tell_changes(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+
+    def observe(self, is_on: bool) -> None:
+        self.switched = is_on
+        self._tell()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._tell()
 
     def told(self, *, events_after: int) -> tuple[dict[str, Any], RoleReport]:
         assert events_after == NO_EVENTS, "nobody reads them"
+        self.told_s.append(time.monotonic())
         self.reports += 1
         if self.errors:
             raise self.errors.pop()
@@ -86,7 +108,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     before = set(threading.enumerate())
     yield made
     for shell in made.shells:
-        shell.is_closed = True
+        shell.close()
     for thread in set(threading.enumerate()) - before:
         thread.join(PATIENCE_S)
         assert not thread.is_alive(), "it was told to end"
@@ -122,11 +144,11 @@ def test_it_ends_with_the_roles_and_ends_what_it_exported(
     (thread,) = set(threading.enumerate()) - before
     assert comes_about(lambda: exports() >= 1)
     (export,) = PlayedExport.made
-    first.is_closed = True
+    first.close()
     count = export.count
     assert comes_about(lambda: export.count >= count + 2), "the other one serves on"
     assert export.last == cast(Any, ["a sample", "a sample"])
-    second.is_closed = True
+    second.close()
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert export.last == []
@@ -137,10 +159,119 @@ def test_off_does_nothing(bench: Bench) -> None:
     shell = PlayedShell(RoleName.ACCEPTOR)
     before = set(threading.enumerate())
     bench.begin(shell)
-    for thread in set(threading.enumerate()) - before:
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive(), "by itself"
+    assert comes_about(lambda: shell.looks > 0)
+    (thread,) = set(threading.enumerate()) - before
+    threading.Event().wait(0.2)
+    assert thread.is_alive(), "it may be switched on"
+    assert shell.looks == 1, "it waits for an event"
     assert (shell.reports, shell.gauges, exports()) == (0, {}, 0)
+    shell.close()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
+# Switched.
+
+
+def test_one_that_was_started_off_begins_when_it_is_switched_on(bench: Bench) -> None:
+    bench.settings = ObservingSettings(is_on=False, export_interval_s=0.005)
+    (bench.folder / "acceptor").mkdir()
+    shell = PlayedShell(RoleName.ACCEPTOR)
+    bench.begin(shell)
+    assert comes_about(lambda: shell.looks == 1)
+    shell.observe(True)
+    assert comes_about(lambda: exports() >= 2 and len(shell.gauges) == 2)
+
+
+def test_switched_off_it_ends_what_it_exported_once_and_does_nothing_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observing, "samples_of", lambda state, report, settings: ["a sample"])
+    # Every export is one with a look at the disk.
+    monkeypatch.setattr(observing, "DISK_INTERVAL_S", 0.005)
+    (bench.folder / "acceptor").mkdir()
+    shell = PlayedShell(RoleName.ACCEPTOR)
+    bench.begin(shell)
+    assert comes_about(lambda: exports() >= 1)
+    (export,) = PlayedExport.made
+    shell.observe(False)
+    assert comes_about(lambda: export.last == [])
+    count, reports = export.count, shell.reports
+    shell.gauges.clear()
+    threading.Event().wait(0.2)
+    assert (export.count, shell.reports, shell.gauges) == (count, reports, {})
+    shell.observe(False)
+    threading.Event().wait(0.05)
+    assert export.count == count, "once"
+    shell.observe(True)
+    assert comes_about(lambda: export.last == cast(Any, ["a sample"]) and len(shell.gauges) == 2)
+    assert PlayedExport.made == [export], "what it has counted goes on"
+
+
+def test_the_disk_is_looked_at_anew_once_it_is_on_again(bench: Bench) -> None:
+    """An observer that was switched off has forgotten what was measured."""
+    (bench.folder / "acceptor").mkdir()
+    shell = PlayedShell(RoleName.ACCEPTOR)
+    bench.begin(shell)
+    assert comes_about(lambda: exports() >= 3)
+    shell.observe(False)
+    assert comes_about(lambda: PlayedExport.made[0].last == [] and exports() >= 4)
+    threading.Event().wait(0.05)
+    shell.gauges.clear()
+    shell.observe(True)
+    assert comes_about(lambda: len(shell.gauges) == 2, patience_s=5.0)
+
+
+def test_only_roles_that_observe_are_told_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observing, "samples_of", lambda state, report, settings: ["a sample"])
+    on, off = PlayedShell(RoleName.ACCEPTOR), PlayedShell(RoleName.LEARNER)
+    for shell in (on, off):
+        (bench.folder / shell.role.name.lower()).mkdir()
+    off.switched = False
+    bench.begin(on, off)
+    assert comes_about(lambda: exports() >= 2)
+    assert PlayedExport.made[0].last == cast(Any, ["a sample"])
+    assert (len(on.gauges), off.gauges, off.reports) == (2, {}, 0)
+
+
+def test_from_one_export_to_the_next_is_the_time_that_is_configured(bench: Bench) -> None:
+    interval_s = 0.1
+    bench.settings = ObservingSettings(export_interval_s=interval_s)
+    shell = PlayedShell(RoleName.ACCEPTOR)
+    bench.begin(shell)
+    assert comes_about(lambda: shell.reports >= 3)
+    first, second, third = shell.told_s[:3]
+    assert min(second - first, third - second) >= interval_s / 2
+
+
+def test_who_switches_all_the_time_has_exports_all_the_same(bench: Bench) -> None:
+    bench.settings = ObservingSettings(export_interval_s=0.3)
+    shell = PlayedShell(RoleName.ACCEPTOR)
+    bench.begin(shell)
+
+    def is_exported() -> bool:
+        shell.observe(False)
+        shell.observe(True)
+        return shell.reports >= 2
+
+    assert comes_about(is_exported, patience_s=5.0)
+
+
+def test_time_in_which_nothing_is_observed_does_not_count_to_the_next_export(
+    bench: Bench,
+) -> None:
+    interval_s = 0.3
+    bench.settings = ObservingSettings(export_interval_s=interval_s)
+    shell = PlayedShell(RoleName.ACCEPTOR)
+    began_s = time.monotonic()
+    bench.begin(shell)
+    shell.observe(False)
+    off_s = time.monotonic()
+    threading.Event().wait(2 * interval_s)
+    off_s = time.monotonic() - off_s
+    shell.observe(True)
+    assert comes_about(lambda: shell.reports >= 1)
+    assert shell.told_s[0] - began_s - off_s >= interval_s
 
 
 def test_without_metrics_the_disk_is_measured_all_the_same(bench: Bench) -> None:

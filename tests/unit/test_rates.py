@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ray_paxos.observability import catalogue
 from ray_paxos.observability.histogram import SECONDS, Histogram
@@ -56,6 +57,14 @@ def test_a_new_life_begins_at_nothing() -> None:
 def test_a_role_that_stopped_has_not_begun_anew() -> None:
     between = Between(report(1_000, 500), report(3_000, 501, incarnation=0))
     assert between.by_group(COMMANDS) == {1: 1}
+
+
+@pytest.mark.parametrize(("was_on", "is_on"), [(True, False), (False, True), (False, False)])
+def test_of_a_time_in_which_it_did_not_observe_there_is_no_rate(was_on: bool, is_on: bool) -> None:
+    before = replace(report(1_000, 500, clock_ns=1), is_observing=was_on)
+    after = replace(report(3_000, 500, clock_ns=2_000_000_001), is_observing=is_on)
+    between = Between(before, after)
+    assert (between.seconds, between.by_group(COMMANDS)) == (None, {})
 
 
 SECOND = 1_000_000_000
