@@ -13,14 +13,14 @@ class Companions:
         priorities: By member; 1 where there is none.
         heard_ns: By member, when its learner last told how far it is,
         learned: and how far that was.
-        durable: Of that, what is durable there.
+        arrived: Members whose log has come, durably, to the group's configuration.
         settled_ns: By member, since when it keeps up.
     """
 
     priorities: dict[int, int]
     heard_ns: dict[int, int] = field(default_factory=dict)
     learned: dict[int, int] = field(default_factory=dict)
-    durable: dict[int, int] = field(default_factory=dict)
+    arrived: set[int] = field(default_factory=set)
     settled_ns: dict[int, int] = field(default_factory=dict)
 
     def priority(self, member_id: int) -> int:
@@ -31,8 +31,8 @@ class Companions:
         self,
         member_id: int,
         learned_through: int,
-        durable_through: int,
         *,
+        has_arrived: bool,
         wanted: int,
         now_ns: int,
         silence_ns: int,
@@ -42,7 +42,7 @@ class Companions:
         Args:
             member_id: Whose.
             learned_through: What it told.
-            durable_through: And what of that is durable.
+            has_arrived: Whether the group's configuration is durable in its log.
             wanted: What it would have to have to keep up.
             now_ns: The clock.
             silence_ns: A longer silence means that it did not keep up meanwhile.
@@ -50,7 +50,8 @@ class Companions:
         last_ns = self.heard_ns.get(member_id)
         self.heard_ns[member_id] = now_ns
         self.learned[member_id] = max(self.learned.get(member_id, 0), learned_through)
-        self.durable[member_id] = max(self.durable.get(member_id, 0), durable_through)
+        if has_arrived:
+            self.arrived.add(member_id)
         if learned_through < wanted or last_ns is None or now_ns - last_ns > silence_ns:
             self.settled_ns.pop(member_id, None)
         if learned_through >= wanted:

@@ -125,7 +125,7 @@ class MembershipChange:
             lag = chosen_through - self._companions.learned.get(member_id, 0)
             if lag > PROMOTION_LAG_MAX:
                 return Unfit(f"member {member_id} is {lag} instances behind", is_passing=True)
-            if self._companions.durable.get(member_id, 0) < configuration.config_id:
+            if member_id not in self._companions.arrived:
                 # What answers may be what is left of an earlier part: it leaves by the entry that
                 # removed that, and nobody would give the group to a voter again.
                 why = f"the log of member {member_id} has not come to where it was added"

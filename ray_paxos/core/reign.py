@@ -541,7 +541,7 @@ class Reign:
         self.succession.companions.note(
             member_id,
             status.learned_through,
-            status.durable_through,
+            has_arrived=status.durable_through >= self.seat.configuration.config_id,
             wanted=self._pipeline.chosen_through - 2 * self._settings.window_max,
             now_ns=now_ns,
             silence_ns=self.succession.silence_ns,

@@ -60,20 +60,21 @@ def promote_whoever_answers(patch):
     """A follower may vote before its log has come to where it was added."""
     note = Companions.note
 
-    def note_all_durable(self, member_id, learned_through, durable_through, **how):
-        note(self, member_id, learned_through, 1 << 40, **how)
+    def note_all_arrived(self, *told, **how):
+        note(self, *told, **{**how, "has_arrived": True})
 
-    patch.setattr(Companions, "note", note_all_durable)
+    patch.setattr(Companions, "note", note_all_arrived)
 
 
 def promote_what_is_not_durable(patch):
     """A follower may vote before that is durable in its log."""
-    note = Companions.note
+    note_status = reign.Reign.note_status
 
-    def note_learned(self, member_id, learned_through, durable_through, **how):
-        note(self, member_id, learned_through, learned_through, **how)
+    def note_learned(self, own, status, now_ns):
+        learned = status.learned_through
+        note_status(self, own, msgspec.structs.replace(status, durable_through=learned), now_ns)
 
-    patch.setattr(Companions, "note", note_learned)
+    patch.setattr(reign.Reign, "note_status", note_learned)
 
 
 def propose_above_an_adopted_entry(patch):

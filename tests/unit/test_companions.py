@@ -11,8 +11,10 @@ SECOND = 1_000 * MS
 
 
 def tell(found: Companions, member_id: int, learned: int, *, wanted: int, now_ns: int) -> None:
-    """A learner tells that it has learned so far, and has all of it on its disk."""
-    found.note(member_id, learned, learned, wanted=wanted, now_ns=now_ns, silence_ns=SECOND)
+    """A learner tells that it has learned so far."""
+    found.note(
+        member_id, learned, has_arrived=True, wanted=wanted, now_ns=now_ns, silence_ns=SECOND
+    )
 
 
 def companions(priorities: dict[int, int], **learned: int) -> Companions:
