@@ -27,6 +27,7 @@ from ray_paxos.core.client_messages import (
     Refused,
     TransferMaster,
 )
+from ray_paxos.core.master_search import MasterSearch
 from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.errors import TransferError
 
@@ -146,7 +147,7 @@ class Masters:
             before = self.latest(group)
         member = before.member if before is not None else next(iter(self._ids))
         version = before.version if before is not None and target is None else 0
-        request_id, problem = 0, "no member answered"
+        request_id, problem, search = 0, "no member answered", MasterSearch()
         while time.monotonic() < deadline:
             request_id += 1
             order = TransferMaster(request_id, target_id, version)
@@ -159,11 +160,13 @@ class Masters:
                     problem = f"member {member}: {message}"
                 case Refused(message=message):
                     raise TransferError(f"the lead of group {group} was not handed over: {message}")
-                case Redirected(master=master) if master is not None:
+                case Redirected(master=int(master)):
                     if master == target_id:
                         return target
-                    problem, member = f"member {member} does not lead", self._roster.name(master)
-                    continue
+                    problem, named = f"member {member} does not lead", self._roster.name(master)
+                    if search.follows(master if named in self._ids else 0, len(self._ids)):
+                        member = named
+                        continue
                 case Redirected():
                     problem = "no master is known"
                 case str(text):

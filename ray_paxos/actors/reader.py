@@ -33,6 +33,7 @@ from ray_paxos.core.client_messages import (
     ReadIndex,
     ReadIndexConfirmed,
 )
+from ray_paxos.core.master_search import MasterSearch
 from ray_paxos.core.messages import Message, RoleName
 from ray_paxos.core.patience import Patience
 from ray_paxos.core.read_problems import ReadProblem, following, late, more_telling, problem_of
@@ -115,6 +116,8 @@ class Reader:
         self._has_lease = has_lease
         self._patience = Patience(self._ids)
         self._random = random.Random()
+        # Of a read that found nobody, for the next one to go on with.
+        self._search = MasterSearch()
         # Its own address: the numbers of its reads and of the session's requests are not the same.
         self._calls = ReadCalls(
             roster=roster,
@@ -165,7 +168,8 @@ class Reader:
         is_of_master = consistency >= Consistency.LEASE
         member = self._master if is_of_master else self._follower
         stopped: set[int] = set()
-        hints, pause_s = 0, PAUSE_S
+        tries, pause_s = 0, PAUSE_S
+        search, self._search = self._search, MasterSearch()
         told: ReadProblem | None = None
         while True:
             limit = _Limit(deadline, self._patience.limit_ns(member, TRY_NS) / 1e9)
@@ -184,15 +188,16 @@ class Reader:
                 self._calls.look_for_members()
             # Others of this process may have met somebody, too: then nobody has to be looked for.
             self._patience.meet(self._ids)
-            next_member = following(member, outcome, self._patience, self._random)
-            hints += 1
-            if not is_of_master or next_member != outcome.master or hints > len(self._ids):
+            next_member = following(member, outcome, self._patience, self._random, search)
+            tries += 1
+            if not is_of_master or next_member != outcome.master or tries > len(self._ids):
                 # Also where members name each other: neither leads yet.
                 time.sleep(min(pause_s, max(deadline - time.monotonic(), 0.0)))
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
             if time.monotonic() >= deadline:
-                # Where every read has less time than a try, none would ask anybody else.
+                # Where every read has less time than it takes, none would come any further.
                 self._begin_with(next_member, is_of_master)
+                self._search = search
                 raise late(told, f"within {timeout_s:g} s")
             member = next_member
 

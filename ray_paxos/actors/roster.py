@@ -86,8 +86,10 @@ class Roster:
             if (now < self._look_again and not at_once) or not ray.is_initialized():
                 return False
             before = len(self._known)
-            self._look()
-            self._look_again = time.monotonic() + LOOK_AGAIN_S
+            try:
+                self._look()
+            finally:
+                self._look_again = time.monotonic() + LOOK_AGAIN_S
             return len(self._known) > before
 
     def _look(self) -> None:

@@ -27,7 +27,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ray_paxos.core.client_calls import Call
@@ -38,6 +38,7 @@ from ray_paxos.core.client_messages import (
     QueryProblem,
     QueryResult,
 )
+from ray_paxos.core.master_search import MasterSearch
 from ray_paxos.core.messages import Message, RoleName
 from ray_paxos.core.patience import Patience
 from ray_paxos.core.pending import Outcomes, Receiver
@@ -81,6 +82,7 @@ class _Wait:
         call: The latest time it was asked; None while it is to be asked.
         pause_ns: Before it is asked again after what is no answer.
         problem: The most telling one so far.
+        search: For whom to ask.
     """
 
     number: int
@@ -92,6 +94,7 @@ class _Wait:
     call: Call | None = None
     pause_ns: int = PAUSE_NS
     problem: ReadProblem | None = None
+    search: MasterSearch = field(default_factory=MasterSearch)
 
 
 class ClientWaits:
@@ -210,8 +213,7 @@ class ClientWaits:
         if isinstance(message, QueryFailed) and message.problem is QueryProblem.NOT_YET:
             # What it said before is over: there it could wait.
             wait.problem, wait.pause_ns = None, PAUSE_NS
-            if message.master in self._patience.members:
-                wait.member_id = message.master
+            self._go_where_named(wait, message.master)
             self._note_master(message.master)
             self._ask_again(wait)
             return
@@ -252,12 +254,24 @@ class ClientWaits:
 
     def _on_problem(self, wait: _Wait, problem: ReadProblem, now_ns: int) -> None:
         wait.problem = more_telling(wait.problem, problem)
-        wait.member_id = following(wait.member_id, problem, self._patience, self._random)
+        wait.member_id = following(
+            wait.member_id, problem, self._patience, self._random, wait.search
+        )
         self._note_master(problem.master)
         self._lacks_members |= wait.pause_ns >= PAUSE_MAX_NS
         wait.call = None
         self._due.note(wait.number, now_ns + wait.pause_ns)
         wait.pause_ns = min(2 * wait.pause_ns, PAUSE_MAX_NS)
+
+    def _go_where_named(self, wait: _Wait, master: int) -> None:
+        """Whoever has held a query is left for the master that it names."""
+        patience, search = self._patience, wait.search
+        if master == wait.member_id or master not in patience.members:
+            search.over()
+        elif search.follows(master, len(patience.members)):
+            wait.member_id = master
+        else:
+            wait.member_id = patience.next_after(wait.member_id)
 
     def _note_master(self, member_id: int) -> None:
         """A member has named this one as the master; 0 for none."""

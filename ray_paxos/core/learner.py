@@ -47,7 +47,7 @@ from ray_paxos.core.client_messages import Flush, Query, QueryMany
 from ray_paxos.core.effects import Effects
 from ray_paxos.core.events import MessageRefused
 from ray_paxos.core.genesis import Configuration
-from ray_paxos.core.learner_answers import LearnerAnswers
+from ray_paxos.core.learner_answers import OUT_OF_TOUCH_NS, LearnerAnswers
 from ray_paxos.core.learner_catch_up import LearnerCatchUp
 from ray_paxos.core.learner_checkpoints import LearnerCheckpoints
 from ray_paxos.core.learner_messages import (
@@ -153,7 +153,7 @@ class Learner:
         self._vote_floor = VoteFloor(settings)
         self._voting_part = VotingPart(member_id, settings)
         self._answers = LearnerAnswers(self._state)
-        self._look_ns = now_ns
+        self._heard_ns = self._look_ns = now_ns
         self._looked = 0
         self._alarms = self._state.replay(sealed)
         self._state.sealing.replayed(segments())
@@ -293,16 +293,8 @@ class Learner:
             case RevokeLease(ballot=ballot) if sender == self._proposer:
                 self._state.reads.lease.revoke(ballot)
                 self._state.tell_proposer(effects)
-            case CatchUp(through=through, sources=sources):
-                self._catch_up.wait_for(through, sources)
-                if sender == self._proposer and self._state.member_id in sources:
-                    # Its acceptor has refused it, by a configuration that it follows itself; or
-                    # has a vote floor there, which it says when it is asked.
-                    self._voting_part.note_ahead(through)
-                self._go_on(now_ns, effects)
-                self._tell_status(sender, effects)
-                if sender == self._proposer and not self._state.replica_id:
-                    self._look_around(now_ns, effects)
+            case CatchUp():
+                self._on_catch_up(sender, message, now_ns, effects)
             case LearnRequest():
                 self._catch_up.on_learn_request(sender, message, now_ns, effects)
             case LearnReply():
@@ -357,6 +349,7 @@ class Learner:
         if sender.role is not RoleName.PROPOSER:
             self._refuse("chosen, from no proposer", effects)
             return
+        self._heard_ns = now_ns
         already_applied = self.applied_through
         self._state.learn(message.values, now_ns, effects)
         self._note_majority_durable(envelope, message)
@@ -366,12 +359,33 @@ class Learner:
             self._state.give_results_again(message.values, already_applied, effects)
         self._tell_status(sender, effects)
 
+    def _on_catch_up(
+        self, sender: Address, message: CatchUp, now_ns: int, effects: Effects
+    ) -> None:
+        through, sources = message.through, message.sources
+        if through > self.learned_through:
+            # Whoever is named may be the only one that has the group: to be asked until it answers.
+            self._state.peers.name(each for each in sources if each != self._state.member_id)
+        self._catch_up.wait_for(through, sources)
+        is_own = sender == self._proposer
+        if is_own and self._state.member_id in sources:
+            # Its acceptor has refused it, by a configuration that it follows itself; or has a vote
+            # floor there, which it says when it is asked.
+            self._voting_part.note_ahead(through)
+        self._go_on(now_ns, effects)
+        if sender.role is not RoleName.LEARNER or not through:
+            # Another learner tells who knows more, and has not asked.
+            self._tell_status(sender, effects)
+        if is_own:
+            self._look_around(now_ns, effects)
+
     def _on_heartbeat(
         self, envelope: Envelope, message: Heartbeat, now_ns: int, effects: Effects
     ) -> None:
         if envelope.sender.role is not RoleName.PROPOSER:
             self._refuse("a heartbeat, from no proposer", effects)
             return
+        self._heard_ns = now_ns
         self._note_majority_durable(envelope, message)
         self._catch_up.aim(message.chosen_through, (envelope.sender.member_id,))
         self._state.applying.compare(message.point, effects)
@@ -438,10 +452,13 @@ class Learner:
                 self._catch_up.aim(message.learned_through, (envelope.sender.member_id,))
 
     def _look_around(self, now_ns: int, effects: Effects) -> None:
-        """The own proposer, which does not vote, hears of no master: ask a member how far it is.
+        """The own proposer stands, or would if it voted: ask a member how far it is.
 
-        Whoever was removed while it was away is told nothing any more, and would stay for ever.
+        Whoever was removed while it was away is told nothing any more, and would stay for ever. One
+        that has left, too, says who has the group instead. A voter asks for votes first.
         """
+        if self._state.replica_id and now_ns < self._heard_ns + OUT_OF_TOUCH_NS:
+            return
         peers = self._state.peers
         if peers and now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_AROUND_NS

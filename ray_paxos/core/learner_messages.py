@@ -17,7 +17,7 @@ from __future__ import annotations
 import msgspec
 
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.genesis import Configuration, MachineSpec
+from ray_paxos.core.genesis import Configuration, MachineSpec, MemberSpec
 from ray_paxos.core.results import EntryResult
 
 
@@ -111,10 +111,20 @@ class Applied(msgspec.Struct, frozen=True, array_like=True, tag="applied"):
 
 
 class CatchUp(msgspec.Struct, frozen=True, array_like=True, tag="catch_up"):
-    """A proposer asks its own learner to learn up to an instance, from these members first."""
+    """A proposer asks its own learner to learn up to an instance, from these members first.
+
+    From another member: through 0, it asks how far this one is; else it says who knows more, as a
+    member does that has left the group and is asked by one that has not heard of that.
+
+    Attributes:
+        through: The instance.
+        sources: Ids of members that have learned it.
+        joined: Those of them that are not of the genesis, where they may be unknown.
+    """
 
     through: int
     sources: tuple[int, ...]
+    joined: tuple[MemberSpec, ...] = ()
 
 
 class LearnRequest(msgspec.Struct, frozen=True, array_like=True, tag="learn_request"):

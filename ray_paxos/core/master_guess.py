@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ray_paxos.core.master_search import MasterSearch
 from ray_paxos.core.patience import Patience
 
 
@@ -14,6 +15,7 @@ class MasterGuess:
 
     Attributes:
         patience: What is known of who answers; told of answers by whoever takes them in.
+        search: What came of asking since the master answered.
     """
 
     def __init__(self, members: Sequence[int], first: int = 0) -> None:
@@ -25,6 +27,7 @@ class MasterGuess:
         """
         assert members, "a cluster has members"
         self.patience = Patience(members)
+        self.search = MasterSearch()
         self._position = first % len(members)
 
     @property
@@ -43,6 +46,7 @@ class MasterGuess:
 
     def answered(self, member_id: int) -> None:
         """That member has answered as the master."""
+        self.search.over()
         self._take(member_id)
 
     def redirected(self, asked: int, master: int | None) -> None:
@@ -54,15 +58,17 @@ class MasterGuess:
         """
         if asked != self.member_id:
             return
-        if master is None or master == asked or master not in self._members:
-            self._next()
+        named = master if master is not None and master != asked and master in self._members else 0
+        if self.search.follows(named, len(self._members)):
+            self._take(named)
         else:
-            self._take(master)
+            self._next()
 
     def failed(self, asked: int) -> None:
         """A member did not answer."""
         self.patience.gave_no_answer(asked)
         if asked == self.member_id:
+            self.search.follows(0, len(self._members))
             self._next()
 
     def _take(self, member_id: int) -> None:

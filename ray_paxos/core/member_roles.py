@@ -18,12 +18,13 @@ one of them still had, or was removing, would be taken for the new part's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import GroupNotOpened, MessageRefused
-from ray_paxos.core.genesis import SYSTEM_GROUP
+from ray_paxos.core.genesis import SYSTEM_GROUP, MemberSpec
 from ray_paxos.core.learner import Learner
+from ray_paxos.core.learner_messages import CatchUp, LearnRequest
 from ray_paxos.core.messages import (
     Address,
     CreateGroup,
@@ -277,6 +278,12 @@ class PartsKeeper(_MemberRoles):
                 effects = Effects()
                 if sender.member_id == self._member_id:
                     self._followed[sender.role] = max(self._followed[sender.role], version)
+            case CatchUp(through=0) | LearnRequest() if self._has_left(envelope.group):
+                effects = Effects()
+                self._tell_who_has(sender, envelope.group, effects)
+            case CatchUp(joined=joined) if envelope.group in self._roles:
+                effects = super().handle(envelope, now_ns)
+                self._meet(joined, effects)
             case _:
                 effects = super().handle(envelope, now_ns)
         self._look_at_configurations(effects)
@@ -393,15 +400,33 @@ class PartsKeeper(_MemberRoles):
             learner = self._roles.get(group)
             if not isinstance(learner, Learner):
                 continue
-            joined = learner.configuration.joined
-            if joined and any(each.member_id not in self._parts.joined for each in joined):
-                self._emit(MembersMet(SYSTEM_GROUP, joined), effects)
+            configuration = learner.configuration
+            self._meet(configuration.joined, effects)
             if learner.has_left:
-                self._emit(PartLeft(group, learner.configuration.replicas_given), effects)
+                replica_id = configuration.replicas_given
+                self._emit(PartLeft(group, replica_id, configuration), effects)
                 self._left_at[group] = self._parts.version
                 self._forget(group)
 
+    def _meet(self, joined: Iterable[MemberSpec], effects: Effects) -> None:
+        unknown = tuple(each for each in joined if each.member_id not in self._parts.joined)
+        if unknown:
+            self._emit(MembersMet(SYSTEM_GROUP, unknown), effects)
+
     # Telling.
+
+    def _has_left(self, group: int) -> bool:
+        return group in self._parts.left and group not in self._roles
+
+    def _tell_who_has(self, to: Address, group: int, effects: Effects) -> None:
+        """A member asks for a group that was left here; it has not heard that it has gone on."""
+        if to.role is not RoleName.LEARNER or to.member_id == self._member_id:
+            return
+        configuration = self._parts.left[group]
+        # Followers, too: one of them may have taken over since.
+        members = configuration.member_ids
+        told = CatchUp(configuration.config_id, members, configuration.joined)
+        self._send(to, group, told, effects)
 
     def _on_followed(self, failed: dict[int, str], now_ns: int, effects: Effects) -> None:
         for group in [g for g in self._written if g in self._roles or g in failed]:

@@ -14,6 +14,10 @@ delayed message tells of a group that was here once must not bring it back witho
 order names the replica that the member is to be. Of every group that it has left the member knows
 the highest replica that may ever have been meant for it: an order that is not above is an old one.
 
+A member that was away while it was removed, and those that it knows with it, hears of it from
+nobody: those that have the group now do not count it among themselves. So it asks on, and those
+that have left tell it who has the group instead (`Parts.left`).
+
 Beside its parts a member keeps the names of those members that joined the cluster after its
 genesis, as configurations tell them (`Configuration.joined`), so that all its roles know how to
 reach them, also after a restart at which nobody can be asked.
@@ -57,10 +61,17 @@ class PartTaken(msgspec.Struct, frozen=True, array_like=True, tag="part_taken"):
 
 
 class PartLeft(msgspec.Struct, frozen=True, array_like=True, tag="part_left"):
-    """Tombstone: no order for a replica_id at or below this one brings the group back here."""
+    """Tombstone: no order for a replica_id at or below this one brings the group back here.
+
+    Attributes:
+        group: Which was left.
+        replica_id: The highest that may have been meant for this member.
+        configuration: Who has the group instead; None where nobody has, since it was dropped.
+    """
 
     group: int
     replica_id: int
+    configuration: Configuration | None = None
 
 
 class MembersMet(msgspec.Struct, frozen=True, array_like=True, tag="members_met"):
@@ -88,12 +99,15 @@ class Parts:
         tombstones: By group that was left, the highest replica_id that an old order may name.
         joined: Names, by member_id, of members outside the genesis that this one has met. A name is
             one member's for ever, so that none has to be forgotten.
+        left: By group that was left, and is not here again, who has it instead: whoever was away
+            meanwhile may ask this member for it, and knows nobody else.
     """
 
     version: int = 0
     parts: dict[int, Part] = field(default_factory=dict)
     tombstones: dict[int, int] = field(default_factory=dict)
     joined: dict[int, str] = field(default_factory=dict)
+    left: dict[int, Configuration] = field(default_factory=dict)
 
     def apply(self, record: PartRecord) -> None:
         """Take one record in."""
@@ -102,10 +116,14 @@ class Parts:
         match record:
             case PartTaken(part=part):
                 self.parts[group] = part
+                self.left.pop(group, None)
                 self._meet(part.configuration.joined)
-            case PartLeft(replica_id=replica_id):
+            case PartLeft(replica_id=replica_id, configuration=configuration):
                 self.parts.pop(group, None)
                 self.tombstones[group] = max(self.tombstones.get(group, 0), replica_id)
+                self.left.pop(group, None)
+                if configuration is not None:
+                    self.left[group] = configuration
             case MembersMet(members=members):
                 self._meet(members)
 
@@ -114,7 +132,13 @@ class Parts:
 
     def copy(self) -> Parts:
         """Another one, to be changed by itself."""
-        return Parts(self.version, dict(self.parts), dict(self.tombstones), dict(self.joined))
+        return Parts(
+            self.version,
+            dict(self.parts),
+            dict(self.tombstones),
+            dict(self.joined),
+            dict(self.left),
+        )
 
     def refusal(self, member_id: int, part: Part) -> str:
         """Why an order for a part is not followed; empty where it is, or was already.

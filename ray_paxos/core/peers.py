@@ -20,6 +20,13 @@ class Peers(Sequence[int]):
         """Name others from here on."""
         self._member_ids = tuple(sorted(member_ids))
 
+    def name(self, member_ids: Iterable[int]) -> None:
+        """These have the group, too, by a configuration that the log has not come to.
+
+        They are forgotten with the next one that it comes to, which names those that there are.
+        """
+        self._member_ids = tuple(sorted({*self._member_ids, *member_ids}))
+
     def __len__(self) -> int:
         return len(self._member_ids)
 

@@ -643,7 +643,9 @@ class Proposer:
         config_id = self._configuration.config_id
         if acceptor.role is RoleName.ACCEPTOR and nack.config_id < config_id:
             learner = Address(acceptor.member_id, RoleName.LEARNER)
-            self._send(learner, CatchUp(config_id, (self._member_id,)), effects)
+            # It may never have heard of this member: nor have its other roles.
+            joined = self._configuration.joined
+            self._send(learner, CatchUp(config_id, (self._member_id,), joined), effects)
 
     def _on_heartbeat(self, heartbeat: Heartbeat, now_ns: int, effects: Effects) -> None:
         ballot = heartbeat.ballot

@@ -39,6 +39,7 @@ from ray_paxos.core.client_messages import (
     ReadIndex,
     ReadIndexConfirmed,
 )
+from ray_paxos.core.master_search import MasterSearch
 from ray_paxos.core.messages import Message, RoleName
 from ray_paxos.core.patience import Patience
 from ray_paxos.core.pending import FOREVER_NS, NOBODY, Outcomes, PendingBatch, Receiver
@@ -62,6 +63,7 @@ class _Kind:
         count: How many reads wait.
         flying: How many reads are in the batches.
         member_id: Who answered last, or is to be asked next.
+        search: Of a batch that found nobody, for the next one to go on with.
     """
 
     member_id: int
@@ -69,6 +71,7 @@ class _Kind:
     batches: list[ReadBatch] = field(default_factory=list)
     count: int = 0
     flying: int = 0
+    search: MasterSearch = field(default_factory=MasterSearch)
 
 
 class QueryBatches:
@@ -185,7 +188,10 @@ class QueryBatches:
             taken, _ = queue.number(1)
         if not taken:
             return None
-        batch = ReadBatch(terms, _joined(taken), kind.member_id, self._settings.pause_ns)
+        batch = ReadBatch(
+            terms, _joined(taken), kind.member_id, self._settings.pause_ns, kind.search
+        )
+        kind.search = MasterSearch()
         kind.batches.append(batch)
         self._count(batch.reads, 1, kind)
         return batch
@@ -212,7 +218,7 @@ class QueryBatches:
         if self._owes_too_much(member_id):
             name = self._names[member_id]
             batch.problem = ReadProblem(f"member {name} has not answered for long")
-            batch.member_id = following(member_id, batch.problem, self._patience, self._random)
+            batch.member_id = self._following(batch, batch.problem)
             batch.expires_ns = now_ns + settings.pause_max_ns
             return
         terms = batch.terms
@@ -348,6 +354,7 @@ class QueryBatches:
         if left is None:
             kind.batches.remove(batch)
             return
+        batch.search.over()
         # What did not fit the reply is asked at once.
         batch.reads = left
         self._count(left, 1, kind)
@@ -375,17 +382,20 @@ class QueryBatches:
                 return []
         kind = self._kinds[consistency]
         self._patience.meet(self._ids)
-        batch.member_id = following(member_id, problem, self._patience, self._random)
+        batch.member_id = self._following(batch, problem)
         if kind.member_id == member_id:
             kind.member_id = batch.member_id
-        batch.hints += 1
+        batch.tries += 1
         batch.expires_ns = now_ns
         is_of_master = consistency >= Consistency.LEASE
-        if not is_of_master or batch.member_id != problem.master or batch.hints > len(self._ids):
+        if not is_of_master or batch.member_id != problem.master or batch.tries > len(self._ids):
             # Also where members name each other: neither leads yet.
             batch.expires_ns += batch.pause_ns
             batch.pause_ns = min(2 * batch.pause_ns, self._settings.pause_max_ns)
         return []
+
+    def _following(self, batch: ReadBatch, problem: ReadProblem) -> int:
+        return following(batch.member_id, problem, self._patience, self._random, batch.search)
 
     def _fail(self, batch: ReadBatch, error: PaxosError, outcomes: Outcomes) -> None:
         outcomes.fail(batch.reads.receivers, error)
@@ -431,6 +441,7 @@ class QueryBatches:
                 outcomes.fail(told, error or late(batch.problem or _NO_TURN, "in time"))
             if all(receiver is NOBODY for receiver, _, _ in batch.reads.receivers):
                 self._note_silence(batch)
+                self._kinds[batch.terms.consistency].search = batch.search
                 self._end(batch)
         for kind in self._kinds.values():
             for terms, queue in list(kind.waiting.items()):

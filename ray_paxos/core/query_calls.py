@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.client_messages import Consistency, QueryAnswers, QueryFailed
+from ray_paxos.core.master_search import MasterSearch
 from ray_paxos.core.messages import Message, RoleName
 from ray_paxos.core.pending import PendingBatch
 from ray_paxos.core.read_problems import ReadProblem
@@ -83,6 +84,7 @@ class ReadBatch:
         reads: What they ask, and who wants to know.
         member_id: Who is asked.
         pause_ns: The next pause.
+        search: For whom to ask.
         by_index: The next try is by the master's index, though masters hold leases.
         way: Of the try on its way.
         asked: Numbers of its messages that are not answered yet.
@@ -91,7 +93,7 @@ class ReadBatch:
         ballot: The master's, with it.
         early: What the learner said, while the index is not there.
         problem: What kept the latest try from an answer.
-        hints: How often it was sent on.
+        tries: How many came to nothing.
         stopped: Members that have stopped applying.
     """
 
@@ -99,6 +101,7 @@ class ReadBatch:
     reads: PendingBatch
     member_id: int
     pause_ns: int
+    search: MasterSearch
     by_index: bool = False
     way: Way = Way.ITSELF
     asked: set[int] = field(default_factory=set)
@@ -107,7 +110,7 @@ class ReadBatch:
     ballot: Ballot | None = None
     early: QueryAnswers | QueryFailed | None = None
     problem: ReadProblem | None = None
-    hints: int = 0
+    tries: int = 0
     stopped: set[int] = field(default_factory=set)
 
 

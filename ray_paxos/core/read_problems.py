@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 
 from ray_paxos.core.client_messages import QueryFailed, QueryProblem, Refused
+from ray_paxos.core.master_search import MasterSearch
 from ray_paxos.core.messages import Message
 from ray_paxos.core.patience import Patience
 from ray_paxos.errors import LeaseError, QueryError, StaleReadError
@@ -47,7 +48,13 @@ def problem_of(name: str, answer: Message | ReadProblem) -> ReadProblem:
     return ReadProblem(f"member {name} answered with {type(answer).__name__}")
 
 
-def following(member: int, problem: ReadProblem, patience: Patience, random: random.Random) -> int:
+def following(
+    member: int,
+    problem: ReadProblem,
+    patience: Patience,
+    random: random.Random,
+    search: MasterSearch,
+) -> int:
     """Whom to ask next.
 
     Args:
@@ -55,14 +62,18 @@ def following(member: int, problem: ReadProblem, patience: Patience, random: ran
         problem: What came of it.
         patience: Gets to know whether that was an answer.
         random: What knows no other master is asked again, but not for ever.
+        search: Of whoever asks; gets to know of this try.
     """
     if problem.problem is None:
         patience.gave_no_answer(member)
     else:
         patience.answered(member)
-    if problem.master and problem.master != member and problem.master in patience.members:
-        return problem.master
-    if problem.problem in _WORTH_IT and random.random() < STAY_SHARE:
+    master = problem.master
+    named = master if master != member and master in patience.members else 0
+    if search.follows(named, len(patience.members)):
+        return named
+    is_worth_it = problem.problem in _WORTH_IT and not search.is_in_turn
+    if is_worth_it and random.random() < STAY_SHARE:
         return member
     return patience.next_after(member)
 

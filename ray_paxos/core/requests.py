@@ -88,6 +88,7 @@ class ClientRequests:
         self._used_ns = 0
         self._opening_id: int | None = None
         self._redirects = 0
+        self._turns_seen = 0
         self._hindrance: Hindrance | None = NO_ANSWER
         # Members whose last word was that they cannot serve the group.
         self._unable: set[int] = set()
@@ -96,7 +97,8 @@ class ClientRequests:
     def take_lack_of_members(self) -> bool:
         """Whether somebody should look for further members, and call `meet`; true once.
 
-        One that is unknown leads, or none of those that are known can serve the group.
+        One that is unknown leads, or none of those that are known can serve the group, or they go
+        on naming each other.
         """
         lacks, self._lacks_members = self._lacks_members, False
         return lacks
@@ -340,8 +342,11 @@ class ClientRequests:
         pause_ns = 0
         self._redirects += 1
         if self._redirects > len(self._members):
-            # Two members that name each other: neither leads yet.
+            # Two members that name each other: neither leads yet, or any more.
             pause_ns = self._settings.pause_ns
+        if self.guess.search.turns > self._turns_seen:
+            self._turns_seen = self.guess.search.turns
+            self._lacks_members = True
         if redirected.master is None:
             pause_ns = max(redirected.retry_after_ms * MILLISECOND_NS, self._settings.pause_ns)
             self._hindrance = Hindrance(NoMasterError, "no member knows of a master", 1.0)

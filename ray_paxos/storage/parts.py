@@ -14,7 +14,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from ray_paxos.core.genesis import MemberSpec
+from ray_paxos.core.genesis import Configuration, MemberSpec
 from ray_paxos.core.parts import Part, PartRecord, Parts, PartTaken
 from ray_paxos.core.role import Role
 from ray_paxos.core.tasks import PartsOpened
@@ -34,6 +34,8 @@ _Saved = tuple[tuple[Part, ...], tuple[tuple[int, int], ...], tuple[MemberSpec, 
 Introduce: TypeAlias = Callable[[Iterable[MemberSpec]], None]
 """Takes the members outside the genesis that this one has met, in any process of the member."""
 _decoder = msgspec.json.Decoder(_Saved)
+_Left = tuple[tuple[int, Configuration], ...]
+_left_decoder = msgspec.json.Decoder(_Left)
 
 
 def read_parts(disk: Disk, identity: Identity) -> Parts:
@@ -53,11 +55,14 @@ def read_parts(disk: Disk, identity: Identity) -> Parts:
         raise DamageError(f"{where}: of another member")
     try:
         parts, tombstones, joined = _decoder.decode(str(fields["parts"]))
+        # Not there in a file that an earlier release has written; it ignores it in ours.
+        left = _left_decoder.decode(str(fields.get("left", "[]")))
         version = int(fields["version"])
     except (KeyError, ValueError, msgspec.DecodeError) as error:
         raise DamageError(f"{where}: not a list of groups ({error})") from error
     names = {each.member_id: each.name for each in joined}
-    return Parts(version, {part.group: part for part in parts}, dict(tombstones), names)
+    held = {part.group: part for part in parts}
+    return Parts(version, held, dict(tombstones), names, dict(left))
 
 
 def write_parts(disk: Disk, identity: Identity, parts: Parts) -> None:
@@ -72,6 +77,7 @@ def write_parts(disk: Disk, identity: Identity, parts: Parts) -> None:
         **member_fields(identity),
         "version": parts.version,
         "parts": msgspec.json.encode(saved).decode(),
+        "left": msgspec.json.encode(sorted(parts.left.items())).decode(),
     }
     replace_fields(disk, PARTS, fields)
 

@@ -64,6 +64,32 @@ def test_a_member_leaves_and_comes_back(changing: ray_paxos.Cluster) -> None:
     assert sorted(digests) == ["m1", "m2", "m3", "m4"]
 
 
+@pytest.mark.slow
+def test_members_that_are_taken_back_at_once_have_the_group(changing: ray_paxos.Cluster) -> None:
+    """They are added, and made voters, while they forget the earlier part.
+
+    When what was left of that counted for the new follower, half of such runs ended within 25
+    rounds: voters that had left the group, for good.
+    """
+    group = changing.group()
+    names = ("m1", "m2", "m3", "m4")
+    group.remove("m4")
+    wait_for("m4 has left", lambda: has_left(changing, "m4"))
+    for number in range(40):
+        voters = group.members().voters
+        out = voters[number % 3]
+        spare = next(name for name in names if name not in voters)
+        group.move(out, spare)
+        group.add(out)
+        group.promote(out)
+        group.remove(spare)
+    voters = group.members().voters
+    assert sorted(changing.member_digests()) == sorted(voters)
+    spare = next(name for name in names if name not in voters)
+    group.add(spare)
+    group.promote(spare)
+
+
 def test_a_group_moves_while_clients_write(changing: ray_paxos.Cluster) -> None:
     group = changing.group()
     group.remove("m4")

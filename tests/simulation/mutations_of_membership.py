@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 
 from ray_paxos.core import acceptor as acceptor_module
@@ -11,16 +13,19 @@ from ray_paxos.core.acceptor_state import AcceptorState
 from ray_paxos.core.companions import Companions
 from ray_paxos.core.genesis import Configuration, Voter
 from ray_paxos.core.learner import Learner
-from ray_paxos.core.learner_messages import LearnerStatus
+from ray_paxos.core.learner_messages import CatchUp, LearnerStatus
 from ray_paxos.core.learner_state import LearnerState
+from ray_paxos.core.member_roles import PartsKeeper
 from ray_paxos.core.membership_change import MembershipChange
 from ray_paxos.core.messages import NackReason, RemoveGroup, RoleName
 from ray_paxos.core.parts import PartLeft, Parts
+from ray_paxos.core.peers import Peers
 from ray_paxos.core.phase_one import PhaseOne
 from ray_paxos.core.proposer import Proposer
 from ray_paxos.core.records import GroupCreated, GroupRemoved
 from ray_paxos.core.vote_floor import VoteFloor
 from ray_paxos.core.voting_part import VotingPart
+from ray_paxos.storage import parts as storage_parts
 
 # The proposer.
 
@@ -363,6 +368,68 @@ def follow_no_further(patch):
 def ask_nobody(patch):
     """A follower that hears of no master waits until it does, removed or not."""
     patch.setattr(Learner, "_look_around", lambda self, now_ns, effects: None)
+
+
+def forget_who_has_what_was_left(patch):
+    """Whoever has left a group knows nothing of it any more."""
+    patch.setattr(PartsKeeper, "_has_left", lambda self, group: False)
+
+
+def forget_who_has_what_was_left_by_a_restart(patch):
+    """It is not written down."""
+    write = storage_parts.write_parts
+
+    def write_less(disk, identity, parts):
+        write(disk, identity, dataclasses.replace(parts, left={}))
+
+    patch.setattr(storage_parts, "write_parts", write_less)
+
+
+def know_nobody_by_hearsay(patch):
+    """Who is named by another member, and not by the own log, is not met."""
+    handle = PartsKeeper.handle
+
+    def handle_less(self, envelope, now_ns):
+        message = envelope.message
+        if isinstance(message, CatchUp):
+            message = msgspec.structs.replace(message, joined=())
+            envelope = msgspec.structs.replace(envelope, message=message)
+        return handle(self, envelope, now_ns)
+
+    patch.setattr(PartsKeeper, "handle", handle_less)
+
+
+def forget_who_was_named(patch):
+    """Who is named as having the group is asked once, and is no member otherwise."""
+    patch.setattr(Peers, "name", lambda self, member_ids: None)
+
+
+def teach_without_names(patch):
+    """Whoever teaches an acceptor's member does not say how it is reached itself."""
+    teach = Proposer._teach
+
+    def teach_less(self, acceptor, nack, effects):
+        before = len(effects.sends_now)
+        teach(self, acceptor, nack, effects)
+        effects.sends_now[before:] = [
+            dataclasses.replace(each, message=msgspec.structs.replace(each.message, joined=()))
+            for each in effects.sends_now[before:]
+        ]
+
+    patch.setattr(Proposer, "_teach", teach_less)
+
+
+def name_voters_only(patch):
+    """Whoever has left names those that voted then, and not those that followed."""
+    tell = PartsKeeper._tell_who_has
+
+    def tell_less(self, to, group, effects):
+        left = self._parts.left
+        whole, left[group] = left[group], msgspec.structs.replace(left[group], followers=())
+        tell(self, to, group, effects)
+        left[group] = whole
+
+    patch.setattr(PartsKeeper, "_tell_who_has", tell_less)
 
 
 def wait_for_a_floor_of_nobody(patch):

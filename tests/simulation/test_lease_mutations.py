@@ -187,7 +187,7 @@ FOUND_BY_SEEDS = [
     (mutations_of_masters.release_before_the_learner_knows, 0),
     (mutations_of_masters.resume_at_a_released_ballot, 3),
     (mutations_of_masters.forget_the_lease_over_a_restart, 4),
-    (mutations_of_masters.leave_no_margin_for_drift, 44),
+    (mutations_of_masters.leave_no_margin_for_drift, 86),
     (mutations_of_masters.read_below_the_own_master_record, 3),
     (mutations_of_reads.answer_before_the_index_is_applied, 0),
 ]

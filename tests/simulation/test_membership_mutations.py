@@ -9,6 +9,7 @@ import pytest
 from ray_paxos.core.values import MembershipKind
 from tests.simulation import mutations_of_masters, mutations_of_storage
 from tests.simulation import mutations_of_membership as bugs
+from tests.simulation import test_left_behind_schedules as left_behind
 from tests.simulation import test_membership_schedules as schedules
 from tests.simulation.test_mutations import by_schedules, by_seeds, fail, find
 
@@ -105,6 +106,31 @@ FOUND_BY_SCHEDULES = [
     ),
     (bugs.follow_no_further, schedules.test_removed_voter_whose_successors_are_replaced),
     (bugs.ask_nobody, schedules.test_follower_that_was_away_when_it_was_removed),
+    (
+        bugs.ask_nobody,
+        functools.partial(schedules.test_member_that_was_away_while_all_that_it_knows_left, False),
+    ),
+    (
+        bugs.forget_who_has_what_was_left,
+        functools.partial(schedules.test_member_that_was_away_while_all_that_it_knows_left, False),
+    ),
+    (
+        bugs.forget_who_has_what_was_left_by_a_restart,
+        functools.partial(schedules.test_member_that_was_away_while_all_that_it_knows_left, True),
+    ),
+    (
+        bugs.know_nobody_by_hearsay,
+        functools.partial(schedules.test_member_that_was_away_while_all_that_it_knows_left, False),
+    ),
+    (bugs.forget_who_was_named, left_behind.test_answers_of_the_one_that_has_the_group_are_lost),
+    (bugs.forget_who_was_named, left_behind.test_answers_to_a_voter_are_lost),
+    (
+        bugs.forget_who_was_named,
+        left_behind.test_the_last_of_a_chain_of_departures_is_away_at_first,
+    ),
+    (bugs.forget_who_was_named, left_behind.test_only_a_checkpoint_has_what_was_missed),
+    (bugs.teach_without_names, left_behind.test_only_a_checkpoint_has_what_a_voter_missed),
+    (bugs.name_voters_only, left_behind.test_a_follower_has_taken_over_from_the_voter),
     (
         bugs.wait_for_a_floor_of_nobody,
         functools.partial(schedules.test_voter_that_left_while_its_vote_floor_was_raised, DEMOTE),

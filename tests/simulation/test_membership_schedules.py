@@ -836,6 +836,33 @@ def test_voter_that_knows_none_of_those_that_are_left() -> None:
     assert votes_under(play, "A", removal)
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_member_that_was_away_while_all_that_it_knows_left(is_restarted: bool) -> None:
+    """D, which A does not know, has the group alone, and does not count A among its members.
+
+    A names C as the master for ever, to whoever asks it, and C is there: it has left, and says who
+    has the group instead, also after a restart.
+    """
+    play = Scenario(3, options=JOINING)
+    client = begin(play, "C")
+    parted = play.cut("A", "B C D")
+    change(play, client, "C", ADD, "D")
+    change(play, client, "C", PROMOTE, "D")
+    change(play, client, "C", REMOVE, "A")
+    change(play, client, "C", REMOVE, "B")
+    play.kill("C.proposer")
+    play.stand("D")
+    play.start("C.proposer")
+    change(play, client, "D", REMOVE, "C")
+    play.until(lambda: has_left(play, "B") and has_left(play, "C"), what="B and C forget")
+    if is_restarted:
+        play.kill("B C")
+        play.start("B C")
+    play.end(*parted)
+    play.let_all_stand()
+    play.until(lambda: has_left(play, "A"), what="A hears of it, and forgets")
+
+
 def test_voter_whose_log_is_lost() -> None:
     """Its votes stay, whatever its log goes through while it is learned anew.
 

@@ -11,6 +11,7 @@ from ray_paxos.core.genesis import Configuration, GroupSpec, MachineSpec, Member
 from ray_paxos.core.parts import MembersMet, Part, PartLeft, Parts, PartTaken
 from ray_paxos.core.role import Role
 from ray_paxos.errors import DamageError
+from ray_paxos.storage.checked_files import read_fields, replace_fields
 from ray_paxos.storage.identity import Identity
 from ray_paxos.storage.parts import (
     PARTS,
@@ -39,10 +40,20 @@ def disk() -> SimulatedDisk:
 
 def test_what_is_written_is_read() -> None:
     place = disk()
-    parts = Parts(4, {7: PART}, {8: 5, 9: 1}, {90: "m9"})
+    left = Configuration(40, (Voter(OTHER, 3),), joined=(MemberSpec("m9", 90),))
+    parts = Parts(4, {7: PART}, {8: 5, 9: 1}, {90: "m9"}, {8: left})
     write_parts(place, IDENTITY, parts)
     assert read_parts(place, IDENTITY) == parts
     assert held_groups(place, IDENTITY) == (7,)
+
+
+def test_a_file_of_an_earlier_release_says_nothing_of_who_has_what_was_left() -> None:
+    place = disk()
+    parts = Parts(4, {7: PART}, {8: 5})
+    write_parts(place, IDENTITY, parts)
+    fields = {name: value for name, value in read_fields(place, PARTS).items() if name != "left"}
+    replace_fields(place, PARTS, fields)
+    assert read_parts(place, IDENTITY) == parts
 
 
 def test_a_record_is_written_as_a_whole() -> None:

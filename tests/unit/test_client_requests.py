@@ -732,3 +732,61 @@ def test_a_redirect_to_a_known_member_makes_nobody_look() -> None:
     call = client.call()
     client.answer(call, Redirected(call.message.request_id, 20, 0))
     assert client.looked == 0
+
+
+def test_members_that_were_left_behind_do_not_keep_a_client_from_the_master() -> None:
+    """10 was removed while it was away, and names 30, which has left since; neither knows of 20."""
+    guess = MasterGuess((10, 20, 30))
+    asked = [guess.member_id]
+    while guess.member_id != 20:
+        guess.redirected(guess.member_id, 30 if guess.member_id == 10 else None)
+        asked.append(guess.member_id)
+        assert len(asked) < 50, "they lead from one to the other"
+    assert asked[:4] == [10, 30, 10, 30], "whoever is named is asked first"
+    guess.answered(20)
+    guess.redirected(20, 30)
+    assert guess.member_id == 30, "after an answer a search begins anew"
+
+
+def test_a_dead_master_that_is_named_for_ever_is_left_too() -> None:
+    guess = MasterGuess((10, 20, 30))
+    asked = [guess.member_id]
+    while guess.member_id != 20:
+        if guess.member_id == 30:
+            guess.failed(30)
+        else:
+            guess.redirected(10, 30)
+        asked.append(guess.member_id)
+        assert len(asked) < 50, "they lead from one to the other"
+    assert asked[:4] == [10, 30, 10, 30]
+
+
+def test_members_that_only_name_each_other_have_others_looked_for() -> None:
+    client = Client()
+    client.submit(b"a")
+    asked = []
+    while client.looked < 2:
+        call = client.requests.next_call(client.now_ns)
+        if call is None:
+            client.time_passes(10)
+            continue
+        asked.append(call.member_id)
+        master = 40 - call.member_id if call.member_id != 20 else None
+        client.answer(call, Redirected(call.message.request_id, master, 0))
+        assert len(asked) < 50, "once in each turn"
+    assert set(asked) == {*MEMBERS}
+
+
+def test_in_a_time_without_a_master_nobody_is_looked_for() -> None:
+    client = Client()
+    client.submit(b"a")
+    redirects, end_ns = 0, client.now_ns + 60_000 * MS
+    while client.now_ns < end_ns:
+        call = client.requests.next_call(client.now_ns)
+        if call is None:
+            client.time_passes(10)
+            continue
+        redirects += 1
+        client.answer(call, Redirected(call.message.request_id, None, 0))
+    assert redirects > 100
+    assert client.looked == 0

@@ -218,6 +218,24 @@ def test_whoever_knows_another_master_than_itself_is_followed(client: Client) ->
     assert again.member_id == 3
 
 
+@pytest.mark.parametrize("problem", [QueryProblem.STALE, QueryProblem.NOT_YET])
+def test_members_that_were_left_behind_do_not_keep_a_wait_from_the_master(
+    client: Client, problem: QueryProblem
+) -> None:
+    """1 was removed while it was away, and names 3, which has left since; neither knows of 2."""
+    client.wait()
+    call = client.one()
+    asked = [call.member_id]
+    while call.member_id != 2:
+        answer = failed(call, problem, master=3)
+        if call.member_id == 3:
+            answer = failed(call, QueryProblem.NO_GROUP)
+        (call,) = client.answer(call, answer) or client.time_passes(PAUSE_MAX_NS)
+        asked.append(call.member_id)
+        assert len(asked) < 50, "they lead from one to the other"
+    assert asked[:4] == [1, 3, 1, 3], "whoever is named is asked first"
+
+
 @pytest.mark.parametrize(
     "message",
     [

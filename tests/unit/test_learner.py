@@ -14,6 +14,8 @@ from ray_paxos.core.events import (
     InvariantBroken,
     MessageRefused,
 )
+from ray_paxos.core.learner import LOOK_AROUND_NS
+from ray_paxos.core.learner_answers import OUT_OF_TOUCH_NS
 from ray_paxos.core.learner_messages import (
     Applied,
     CatchUp,
@@ -257,6 +259,26 @@ def test_its_own_proposer_names_whom_to_ask_and_gets_its_status(bench: LearnerBe
     effects = bench.receive(proposer_of(ME), CatchUp(0, ()))
     assert sent(effects, LearnerStatus) == [bench.status]
     assert questions(effects) == []
+
+
+def test_one_that_stands_asks_around_where_nobody_was_heard_of_for_a_while(
+    bench: LearnerBench,
+) -> None:
+    """A voter, too: those that have the group now need not know of it any more."""
+
+    def asked() -> list[Address]:
+        return receivers(bench.receive(proposer_of(ME), CatchUp(0, ())), CatchUp)
+
+    bench.beat()
+    assert asked() == [], "there is a master"
+    bench.tick(OUT_OF_TOUCH_NS / MS - 1)
+    assert asked() == [], "an election may take so long"
+    bench.tick(1)
+    first = asked()
+    assert len(first) == 1
+    assert asked() == [], "not so soon again"
+    bench.tick(LOOK_AROUND_NS / MS)
+    assert {*first, *asked()} == {learner_of(m) for m in (1, 2, 3) if m != ME}
 
 
 def test_it_tells_its_proposer_how_it_comes_on_while_that_waits(bench: LearnerBench) -> None:

@@ -20,6 +20,7 @@ from ray_paxos.core.client_messages import (
     Refused,
     TransferMaster,
 )
+from ray_paxos.core.master_search import FOLLOWED_MAX
 from ray_paxos.core.messages import Address, RoleName
 from ray_paxos.errors import TransferError
 
@@ -66,6 +67,22 @@ def test_redirects_are_followed_and_a_target_that_leads_already_is_enough() -> N
     assert played.hand_over(1, "m2", 5.0) == "m2"
     assert played.asked == ["m1", "m3"]
     assert PlayedMasters(Redirected(1, IDS["m2"], 0)).hand_over(1, "m2", 5.0) == "m2"
+
+
+def test_members_that_name_each_other_and_one_that_nobody_knows_are_left() -> None:
+    def of_old(played: PlayedMasters) -> Redirected:
+        return Redirected(1, IDS["m3" if played.asked[-1] == "m1" else "m1"], 0)
+
+    followed = 2 * FOLLOWED_MAX + 1
+    answers = (*[of_old] * followed, MasterTransferred(1, IDS["m3"]))
+    played = PlayedMasters(*answers, latest=Master("m1", 7))
+    assert played.hand_over(1, None, 5.0) == "m3"
+    assert set(played.asked[:followed]) == {"m1", "m3"}
+    assert played.asked[followed:] == ["m2"]
+    answers = (Redirected(1, 99, 0), MasterTransferred(1, IDS["m3"]))
+    played = PlayedMasters(*answers, latest=Master("m1", 7))
+    assert played.hand_over(1, None, 5.0) == "m3"
+    assert played.asked == ["m1", "m2"]
 
 
 def test_an_order_that_was_carried_out_unheard_is_not_given_again() -> None:

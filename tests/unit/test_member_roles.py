@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ray_paxos.core.effects import Effects
+import pytest
+
+from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import GroupNotOpened, MessageRefused
-from ray_paxos.core.genesis import Configuration, GroupSpec, Voter
+from ray_paxos.core.genesis import Configuration, GroupSpec, MemberSpec, Voter
 from ray_paxos.core.learner import Learner
+from ray_paxos.core.learner_messages import CatchUp, LearnReply, LearnRequest
 from ray_paxos.core.member_roles import FOLLOW_AGAIN_NS, TELL_AGAIN_NS, PartsFollower, PartsKeeper
 from ray_paxos.core.messages import (
     Address,
@@ -16,8 +19,8 @@ from ray_paxos.core.messages import (
     Message,
     OrderDone,
 )
-from ray_paxos.core.parts import Part, PartLeft, Parts, PartTaken
-from ray_paxos.core.parts_messages import PartsChanged, PartsFollowed, TakePart
+from ray_paxos.core.parts import MembersMet, Part, PartLeft, Parts, PartTaken
+from ray_paxos.core.parts_messages import DROPPED, PartsChanged, PartsFollowed, TakePart
 from ray_paxos.core.records import Record, SealSegment
 from ray_paxos.core.role import Role
 from ray_paxos.core.tasks import (
@@ -337,7 +340,7 @@ def test_what_was_left_is_taken_again_only_once_all_roles_have_let_go_of_it() ->
 def test_a_learner_that_has_left_leaves_a_tombstone_and_is_let_go_of_before_it_comes_back() -> None:
     own = keeper(Parts(1, {7: PART}), {7: Gone()})
     effects = own.handle(told(MASTER, OrderDone(0, "")), 1)
-    assert effects.records == [PartLeft(7, 6)]
+    assert effects.records == [PartLeft(7, 6, Gone().configuration)]
     assert not own.roles
     again = Part(7, SPEC, Configuration(30, SPEC.voters, (Voter(ME, 7),), 7))
     assert not own.handle(told(MASTER, TakePart(again)), 2).records
@@ -348,6 +351,61 @@ def test_a_learner_that_has_left_leaves_a_tombstone_and_is_let_go_of_before_it_c
     assert not own.handle(told(MASTER, TakePart(again)), 5).records
     own.handle(told(checkpointer_of(ME), PartsFollowed(2), group=0), 6)
     assert own.handle(told(MASTER, TakePart(again)), 7).records == [PartTaken(7, again)]
+
+
+def left_group() -> PartsKeeper:
+    """A member that has left group 7, which 1 and 90 have, and of those 90 joined later."""
+    own = keeper(Parts(1, {7: PART}))
+    voters, joined = (Voter(1, 1), Voter(90, 8)), (MemberSpec("m90", 90),)
+    own.parts.apply(PartLeft(7, 6, Configuration(50, voters, replicas_given=8, joined=joined)))
+    return own
+
+
+@pytest.mark.parametrize("question", [CatchUp(0, ()), LearnRequest(4, 1_000)])
+def test_whoever_has_left_tells_one_that_has_not_heard_of_it_who_has_the_group(
+    question: Message,
+) -> None:
+    own = left_group()
+    effects = own.handle(told(learner_of(2), question), 1)
+    assert sends(effects) == [
+        Send(learner_of(2), 7, CatchUp(50, (1, 90), (MemberSpec("m90", 90),)))
+    ]
+    assert not effects.records
+
+
+@pytest.mark.parametrize(
+    ("sender", "message"),
+    [
+        (learner_of(2), CatchUp(50, (1, 90))),
+        (learner_of(ME), CatchUp(0, ())),
+        (proposer_of(2), CatchUp(0, ())),
+        (learner_of(2), LearnReply(1, (), 3, 1, 1, 0)),
+    ],
+)
+def test_nothing_else_is_answered_for_a_group_that_was_left(
+    sender: Address, message: Message
+) -> None:
+    """Two that have both left would answer each other for ever."""
+    assert not sends(left_group().handle(told(sender, message), 1))
+
+
+def test_a_group_that_was_dropped_or_is_here_again_is_nobody_elses_to_tell_of() -> None:
+    own = left_group()
+    own.parts.apply(PartLeft(7, DROPPED))
+    assert not sends(own.handle(told(learner_of(2), CatchUp(0, ())), 1))
+    own = left_group()
+    own.parts.apply(PartTaken(7, Part(9, SPEC, ADDED)))
+    assert not sends(own.handle(told(learner_of(2), CatchUp(0, ())), 1)), "it is being opened"
+
+
+def test_those_that_are_named_are_met_so_that_they_can_be_asked() -> None:
+    own = keeper(Parts(1, {7: PART}), {7: Quiet()})
+    named = CatchUp(50, (90,), (MemberSpec("m90", 90),))
+    effects = own.handle(told(learner_of(2), named), 1)
+    assert effects.records == [MembersMet(0, (MemberSpec("m90", 90),))]
+    assert not own.handle(told(learner_of(2), named), 2).records, "once"
+    elsewhere = CatchUp(50, (91,), (MemberSpec("m91", 91),))
+    assert not own.handle(told(learner_of(2), elsewhere, group=8), 3).records
 
 
 def test_a_voter_begins_above_the_entry_that_made_it_one() -> None:

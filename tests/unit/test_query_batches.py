@@ -305,6 +305,22 @@ def test_another_master_is_asked_at_once_and_remembered() -> None:
     assert reads.one().member_id == 3
 
 
+def test_members_that_were_left_behind_do_not_keep_a_batch_from_the_master() -> None:
+    """1 was removed while it was away, and names 3, which has left since; neither knows of 2."""
+    reads = Reads()
+    reads.ask(b"x")
+    ask = reads.one()
+    asked = [ask.member_id]
+    while ask.member_id != 2:
+        answer = failed(ask, QueryProblem.NO_LEASE, master=3)
+        if ask.member_id == 3:
+            answer = failed(ask, QueryProblem.NO_GROUP)
+        (ask,) = reads.answer(ask, answer) or reads.time_passes(100)
+        asked.append(ask.member_id)
+        assert len(asked) < 50, "they lead from one to the other"
+    assert asked[:4] == [1, 3, 1, 3], "whoever is named is asked first"
+
+
 def test_what_does_not_answer_is_asked_no_more_for_now() -> None:
     reads = Reads()
     reads.ask(b"x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import pytest
 
@@ -366,6 +367,39 @@ def test_members_that_name_each_other_are_not_asked_without_a_pause() -> None:
     with pytest.raises(LeaseError):
         reader.read(b"?", "kv", Consistency.LEASE, at_least=0, max_staleness_ms=None, timeout_s=0.2)
     assert len(reader.calls.asked) < 20
+
+
+@pytest.mark.parametrize(
+    ("members", "timeout_s", "reads"), [(5, 9.0, 1), (5, 0.1, 6), (24, 1.0, 4)]
+)
+def test_members_that_were_left_behind_do_not_keep_a_reader_from_the_master(
+    members: int, timeout_s: float, reads: int
+) -> None:
+    """4 was removed while it was away, and names 3, which has left since; neither knows of 5.
+
+    Also where no read has the time for it: the next one goes on.
+    """
+
+    def left_behind(member: int, role: RoleName, message: Message) -> Message | ReadProblem:
+        match member:
+            case 5:
+                return QueryResult(1, 9, b"x")
+            case 4:
+                return QueryFailed(1, 0, "no lease", QueryProblem.NO_LEASE, 3)
+        return QueryFailed(1, 0, "not here", QueryProblem.NO_GROUP)
+
+    roster = Roster(PLAYED.genesis)
+    roster.meet([MemberSpec(f"m{m}", m) for m in range(4, members + 1)])
+    reader = PlayedReader(left_behind, has_lease=True, roster=roster)
+    found = False
+    for _ in range(reads):
+        with suppress(QueryError):
+            found = found or reader.linearizable(timeout_s=timeout_s) == b"x"
+    assert found
+    asked = [member for member, _, _ in reader.calls.asked]
+    assert set(asked[: asked.index(5)]) == {1, 2, 3, 4}
+    reader.linearizable()
+    assert [member for member, _, _ in reader.calls.asked] == [*asked, 5], "it begins there"
 
 
 # Members that give no answer.
