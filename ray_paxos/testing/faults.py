@@ -58,7 +58,9 @@ class FaultInjector:
         self._usual = network.options
         self._leases = LeaseFaults(cluster, network)
         self._disks = DiskFaults(cluster, self._later)
-        self._membership = MembershipFaults(cluster, network, self._kill_for_long)
+        self._membership = MembershipFaults(
+            cluster, network, self._kill_for_long, self._while_active
+        )
         self._down_until: dict[Address, int] = {}
         self._kinds: dict[str, Callable[[], None]] = {
             "cut in two": self._cut_in_two,
@@ -155,6 +157,13 @@ class FaultInjector:
 
     def _later(self, action: Callable[[], None]) -> None:
         self._world.scheduler.after(self._some_ns(), action)
+
+    def _while_active(self, delay_ns: int, action: Callable[[], None]) -> None:
+        def act() -> None:
+            if self.is_active:
+                action()
+
+        self._world.scheduler.after(delay_ns, act)
 
     def _some_member(self) -> SimulatedMember:
         members = list(self._cluster.members.values())

@@ -16,6 +16,10 @@ from ray_paxos.testing.trace import name_member
 
 OPERATOR = Address(901, RoleName.CLIENT)
 LAST_MOMENTS_NS = 15 * MILLISECOND_NS
+TAKEN_BACK_SHARE = 0.6
+"""So many of those that are removed are to vote again at once, while they forget."""
+TAKEN_BACK_ORDERS_MAX = 60
+TAKEN_BACK_PAUSE_NS = 8 * MILLISECOND_NS
 
 
 class MembershipFaults:
@@ -26,6 +30,7 @@ class MembershipFaults:
         cluster: SimulatedCluster,
         transport: Transport,
         kill_member: Callable[[int], None],
+        later: Callable[[int, Callable[[], None]], None],
     ) -> None:
         """Order nothing yet.
 
@@ -33,10 +38,12 @@ class MembershipFaults:
             cluster: Whose members.
             transport: Its network.
             kill_member: Ends a member's processes for a while.
+            later: Calls something after so many nanoseconds, unless faults have ended by then.
         """
         self._cluster = cluster
         self._transport = transport
         self._kill_member = kill_member
+        self._later = later
         self._world = cluster.world
         self._draw = cluster.world.random
         self._requests = 0
@@ -70,9 +77,28 @@ class MembershipFaults:
         if self._draw.random() < 0.1:
             expected = max(expected - 1, 0)
         self._order(group, member_id, self._entry(kind, whom, expected))
+        if kind is MembershipKind.REMOVE and self._draw.random() < TAKEN_BACK_SHARE:
+            self._soon(partial(self._take_back, group, whom, TAKEN_BACK_ORDERS_MAX))
         if self._draw.random() < 0.25:
             delay_ns = self._draw.randrange(LAST_MOMENTS_NS)
             self._world.scheduler.after(delay_ns, partial(self._kill_member, member_id))
+
+    def _take_back(self, group: int, whom: int, orders_left: int) -> None:
+        """Somebody who was removed is to have the group again, and to vote, whoever leads."""
+        leading = [each for each in self._masters() if each[1] == group]
+        if leading:
+            master, _, proposer = leading[0]
+            configuration = proposer.configuration
+            if configuration.voter(whom) is not None and orders_left < TAKEN_BACK_ORDERS_MAX:
+                return
+            follows = configuration.follower(whom) is not None
+            kind = MembershipKind.PROMOTE if follows else MembershipKind.ADD
+            self._order(group, master, self._entry(kind, whom, configuration.config_id))
+        if orders_left > 1:
+            self._soon(partial(self._take_back, group, whom, orders_left - 1))
+
+    def _soon(self, action: Callable[[], None]) -> None:
+        self._later(self._draw.randrange(TAKEN_BACK_PAUSE_NS), action)
 
     def _entry(self, kind: MembershipKind, whom: int, expected: int) -> MembershipEntry:
         is_added = kind is MembershipKind.ADD

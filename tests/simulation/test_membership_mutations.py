@@ -162,6 +162,7 @@ FOUND_BY_SEEDS = [
     (bugs.begin_with_the_first_instance, 2),
     (bugs.answer_who_is_ahead, 4),
     (bugs.forget_at_once, 0),
+    (bugs.promote_whoever_answers, 215),
     (bugs.create_a_group_on_a_message, 0),
 ]
 """With the seed at which each was found last, which is tried first; then all the others are."""

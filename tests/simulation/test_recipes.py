@@ -119,7 +119,7 @@ LIKELY = {
     mutations.let_two_commits_win: 6,
     mutations.commit_in_silence: 6,
     mutations.change_in_silence: 6,
-    mutations.never_ask_again_who_was_ahead: 4,
+    mutations.never_ask_again_who_was_ahead: 26,
 }
 """The seed at which a bug was found last, where that was not the first one."""
 
