@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,46 @@ from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Otherwise each Ray cluster that a test starts makes a worker for each processor that nobody needs:
-# a start took 7.8 to 8.4 s, and 3.8 to 4.1 s without.
-os.environ.update({"RAY_prestart_worker_first_driver": "0"})
+os.environ.update(
+    {
+        # Otherwise each Ray cluster that a test starts makes a worker for each processor that
+        # nobody needs: a start took 7.8 to 8.4 s, and 3.8 to 4.1 s without.
+        "RAY_prestart_worker_first_driver": "0",
+        # A raylet looks for its object store's socket before that is there, and then again after
+        # a second: a fifth of what starting a Ray cluster takes.
+        "RAY_raylet_client_connect_timeout_milliseconds": "20",
+        "RAY_raylet_client_num_connect_attempts": "500",
+    }
+)
+
+LONGEST = (
+    "ray",
+    "hosts",
+    "tests/jobs/test_submit_commands_on_ray.py",
+    "tests/ray/test_metrics.py",
+    "tests/ray/test_top.py",
+    "tests/ray/test_upgrade.py",
+    "tests/jobs/test_chaos_on_ray.py",
+    "tests/ray/test_lifecycle.py",
+    "tests/ray/test_connection.py",
+    "tests/ray/test_tracing_on_ray.py",
+)
+"""Of what starts Ray, the longest first: in the end, no process is left alone with one of them."""
+
+BYTECODE = "PYTHONDONTWRITEBYTECODE"
+COMPILED = "PYTHONPYCACHEPREFIX"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What tests start finds all modules compiled, also where none are to be written here.
+
+    Otherwise each of the many processes of a Ray cluster compiles anew what the installer has not:
+    0.15 s of a processor where that is this package alone, and 1.2 s, twice of what it takes to
+    come up, where it is Ray, too.
+    """
+    if os.environ.pop(BYTECODE, "") and COMPILED not in os.environ:
+        os.environ[COMPILED] = tempfile.mkdtemp(prefix="ray_paxos_compiled_")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(COMPILED), ignore_errors=True))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,6 +75,7 @@ def starts_ray(path: str | Path) -> bool:
     return path.parent.name in ("ray", "hosts") or path.name.endswith("_on_ray.py")
 
 
+@cache
 def has_own_ray(path: str | Path) -> bool:
     """Whether tests of a file, of those that may start Ray, have Ray clusters of their own."""
     path = ROOT / path
@@ -41,12 +83,30 @@ def has_own_ray(path: str | Path) -> bool:
     return is_elsewhere or "tests.ray.subprocesses" in path.read_text()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What may start Ray is marked `ray`, and comes last."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """What may start Ray is marked `ray`, and comes last, what takes longest of it first."""
     for item in items:
         if starts_ray(item.path):
             item.add_marker("ray")
-    items.sort(key=lambda item: item.get_closest_marker("ray") is not None)
+    yield
+    items.sort(key=lambda item: rank(item.nodeid))
+
+
+def share_of(nodeid: str) -> str:
+    """What has to be played by one process, as one after the other."""
+    path = nodeid.split("::")[0]
+    if path.startswith("tests/hosts/"):
+        return "hosts"
+    return "ray" if starts_ray(path) and not has_own_ray(path) else path
+
+
+def rank(nodeid: str) -> int:
+    """Where a test comes: those that need no Ray stay in front, in their order."""
+    if not starts_ray(nodeid.split("::")[0]):
+        return -1
+    share = share_of(nodeid)
+    return LONGEST.index(share) if share in LONGEST else len(LONGEST)
 
 
 class SharedFiles(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -58,10 +118,7 @@ class SharedFiles(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no ty
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.split("::")[0]
-        if path.startswith("tests/hosts/"):
-            return "hosts"
-        return "ray" if starts_ray(path) and not has_own_ray(path) else path
+        return share_of(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFiles:

@@ -3,6 +3,9 @@
 It is started by `ray start --head` and written down in the data directory. All its processes carry
 a random token in their environment and are found by it, so that ending them ends no other Ray,
 and none that has got the number of a process that is gone.
+
+Its GCS ends last: one that is told to end while other processes have calls to it on their way waits
+for these for good, and they for it (Ray 2.60), until all are killed.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ END_TIMEOUT_S = 10.0
 END_POLL_S = 0.05
 TOKEN_VARIABLE = "RAY_PAXOS_HEAD"
 RECORD_NAME = "ray_head.json"
+GCS_COMMAND = "gcs_server"
 
 
 def is_listening(address: str) -> bool:
@@ -66,6 +70,8 @@ def start_head(record_folder: Path) -> str:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head"]
     command += [f"--port={port}", "--include-dashboard=false", "--disable-usage-stats"]
     command += [f"--ray-client-server-port={_free_port()}"]
+    # Where another Ray cluster of the machine has its usual one, it tries that for 3.5 s.
+    command += [f"--dashboard-agent-listen-port={_free_port()}"]
     # Not a pipe: the processes that stay would hold its other end open.
     with tempfile.TemporaryFile() as output:
         try:
@@ -140,7 +146,7 @@ def _processes(token: str) -> Iterator[tuple[int, str]]:
             continue
         try:
             if mark in (folder / "environ").read_bytes().split(b"\0"):
-                yield int(folder.name), (folder / "comm").read_text().strip()
+                yield int(folder.name), _command(int(folder.name))
         except OSError:
             # It ended meanwhile, or belongs to somebody else.
             continue
@@ -149,7 +155,13 @@ def _processes(token: str) -> Iterator[tuple[int, str]]:
 def _end_processes(token: str) -> None:
     # Ray's agents rename themselves, which may overwrite the environment that /proc shows: they
     # are known as children of those that have the token, from before these end.
-    doomed = _with_descendants({process_id for process_id, _ in _processes(token)})
+    found = _with_descendants({process_id for process_id, _ in _processes(token)})
+    servers = {pid: started for pid, started in found.items() if _command(pid) == GCS_COMMAND}
+    _end({pid: started for pid, started in found.items() if pid not in servers})
+    _end(servers)
+
+
+def _end(doomed: Mapping[int, int]) -> None:
     for number, patience_s in ((signal.SIGTERM, END_TIMEOUT_S), (signal.SIGKILL, END_TIMEOUT_S)):
         deadline = time.monotonic() + patience_s
         for process_id in _alive(doomed):
@@ -189,6 +201,14 @@ def _stat(process_id: int) -> tuple[int, int] | None:
         return None
     fields = text.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else (int(fields[1]), int(fields[19]))
+
+
+def _command(process_id: int) -> str:
+    """The name of a process's program, cut to 15 characters; empty where it has ended."""
+    try:
+        return Path(f"/proc/{process_id}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _free_port() -> int:

@@ -31,6 +31,12 @@ status = ray_paxos.connect("demo").status()
 (member,) = [member for member in status.members if member.name == master]
 print(json.dumps([role.pid for role in member.roles.values()]))
 """
+FOR_ALL_TESTS = {
+    "RAY_prestart_worker_first_driver",
+    "RAY_raylet_client_connect_timeout_milliseconds",
+    "RAY_raylet_client_num_connect_attempts",
+}
+"""By which Ray starts sooner and with less (tests/conftest.py): nothing that a job could see."""
 STOP = 'import ray_paxos; ray_paxos.connect("demo").stop(shutdown_ray=True)'
 
 
@@ -41,7 +47,9 @@ class Machine:
         self.folder = folder
         self.repository = repository
         self.environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("RAY_")
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("RAY_") or name in FOR_ALL_TESTS
         } | {
             "HOME": str(folder),
             "RAY_TMPDIR": str(folder),

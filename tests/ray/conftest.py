@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray._private import parameter
 
 import ray_paxos
 from ray_paxos.config import ClusterConfiguration, RayConfiguration, parse_configuration
@@ -54,9 +56,13 @@ def local_ray(home: Path) -> Iterator[None]:
     }
     saved = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
-    with warnings.catch_warnings():
+    # A Ray cluster that finds the usual port of its agent taken by another one on the machine tries
+    # it for 3.5 s, and goes on without: this one leaves it to those that other tests start.
+    any_port = functools.partial(parameter.RayParams, dashboard_agent_listen_port=0)
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         # Ray's own, of the import and of what it starts.
         warnings.simplefilter("ignore")
+        patch.setattr(parameter, "RayParams", any_port)
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

@@ -49,7 +49,8 @@ class Load:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._is_closing.is_set():
+        # As much as rates and times are made of, and leaves the processors to what is looked at.
+        while not self._is_closing.wait(0.01):
             put(self._client, f"k{self.count % 100}", b"v")
             self.count += 1
 
