@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from ray_paxos.core.ballot import Ballot
 from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import MajorityPromised, PrepareResent, PrepareStarted
-from ray_paxos.core.genesis import Configuration, Voter
+from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, Voter
 from ray_paxos.core.learner_messages import (
     CatchUp,
     LearnerStatus,
@@ -176,6 +176,21 @@ class Candidacy:
             if voter.replica_id not in self._pre_votes.granted:
                 acceptor = Address(voter.member_id, RoleName.ACCEPTOR)
                 self._send(acceptor, PreVote(self._pre_votes.ballot), effects)
+
+    def _tell_silent(self, effects: Effects) -> None:
+        """An acceptor that says nothing may not have the group: its learner is to hear of it.
+
+        One that does not know that it votes may know nobody who could tell it.
+        """
+        pre_votes, configuration = self._pre_votes, self._configuration
+        if pre_votes is None or configuration.config_id == GENESIS_CONFIG_ID:
+            return
+        own_id = self.ballot.member_id
+        has_it = CatchUp(configuration.config_id, (own_id,), configuration.joined)
+        answered = pre_votes.granted | pre_votes.refused.keys()
+        for voter in configuration.voters:
+            if voter.replica_id not in answered and voter.member_id != own_id:
+                self._send(Address(voter.member_id, RoleName.LEARNER), has_it, effects)
 
     def _ask_above(self, round_seen: int, effects: Effects) -> None:
         """Ask at a higher ballot, where one of that round is in use already."""
@@ -388,6 +403,7 @@ class Candidacy:
         phase_one = self._phase_one
         if self.step is Step.PROBING or phase_one is None:
             self.begin(effects)
+            self._tell_silent(effects)
         elif self.step is Step.PREPARING:
             effects.events.append(PrepareResent(self._group, phase_one.ballot))
             self._send_prepares(phase_one, effects)

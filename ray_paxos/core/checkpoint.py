@@ -27,7 +27,7 @@ import google_crc32c
 import msgspec
 
 from ray_paxos.core.ballot import Ballot
-from ray_paxos.core.genesis import Configuration, MachineSpec, Voter
+from ray_paxos.core.genesis import Configuration, MachineSpec, MemberSpec, Voter
 from ray_paxos.errors import DamageError
 
 MANIFEST_FORMAT = 1
@@ -215,6 +215,7 @@ def _is_short(text: str, bytes_max: int) -> bool:
 
 def _to_json(manifest: Manifest) -> _Json:
     cut = manifest.cut
+    joined = [[each.name, each.member_id] for each in cut.configuration.joined]
     return {
         "format": MANIFEST_FORMAT,
         "genesis_hash": manifest.genesis.hex(),
@@ -227,6 +228,8 @@ def _to_json(manifest: Manifest) -> _Json:
         "voters": _pairs(cut.configuration.voters),
         "followers": _pairs(cut.configuration.followers),
         "replicas_given": cut.configuration.replicas_given,
+        # Only where there are any: an earlier release, which knows none, reads all others.
+        **({"joined": joined} if joined else {}),
         "machines": [[spec.name, spec.kind, spec.version] for spec in manifest.machines],
         "files": [[file.path, file.size, f"{file.crc32c:08x}"] for file in manifest.files],
     }
@@ -257,6 +260,7 @@ def _from_json(found: _Json) -> Manifest:
                 msgspec.convert(found["voters"], tuple[Voter, ...]),
                 msgspec.convert(found["followers"], tuple[Voter, ...]),
                 number("replicas_given"),
+                msgspec.convert(found.get("joined", ()), tuple[MemberSpec, ...]),
             ),
         ),
         msgspec.convert(found["machines"], tuple[MachineSpec, ...]),

@@ -317,6 +317,8 @@ class PartsKeeper(_MemberRoles):
     def _on_take_part(self, sender: Address, part: Part, effects: Effects) -> None:
         group, pending = part.group, self._orders.get(part.group)
         refused = self._parts.refusal(self._member_id, part)
+        if group in self._drops:
+            refused = refused or f"group {group} is being dropped here"
         if pending is not None and pending[1].replica_id != part.replica_id:
             refused = refused or f"replica {pending[1].replica_id} is being made here"
         if refused or group in self._roles:
@@ -372,9 +374,11 @@ class PartsKeeper(_MemberRoles):
     # Dropping.
 
     def _on_drop_part(self, sender: Address, group: int, effects: Effects) -> None:
-        if group in self._orders:
+        if group in self._written:
             # It is being made: whoever drops it says so again.
             return
+        # Of one whose acceptor is still to be made nobody may ever say again that it is to be.
+        self._orders.pop(group, None)
         if self._parts.tombstones.get(group) == DROPPED:
             self._send(sender, group, OrderDone(DROPPED, ""), effects)
             return

@@ -257,7 +257,7 @@ class Proposer:
             case Heartbeat(ballot=Ballot(member_id=member_id)) if envelope.sender == Address(
                 member_id, RoleName.PROPOSER
             ):
-                self._on_heartbeat(message, now_ns, effects)
+                self._on_heartbeat(message, envelope.config_id, now_ns, effects)
             case TakeOver(released=Ballot(member_id=member_id)) if envelope.sender == Address(
                 member_id, RoleName.PROPOSER
             ):
@@ -647,7 +647,9 @@ class Proposer:
             joined = self._configuration.joined
             self._send(learner, CatchUp(config_id, (self._member_id,), joined), effects)
 
-    def _on_heartbeat(self, heartbeat: Heartbeat, now_ns: int, effects: Effects) -> None:
+    def _on_heartbeat(
+        self, heartbeat: Heartbeat, config_id: int, now_ns: int, effects: Effects
+    ) -> None:
         ballot = heartbeat.ballot
         self._round_seen = max(self._round_seen, ballot.round)
         if ballot.member_id == self._member_id or (
@@ -662,8 +664,9 @@ class Proposer:
                 return
             self._master = ballot
             self._step_down("another proposer leads", now_ns, effects)
-        if ballot != self._master:
-            # How far the own learner is, and what it knows of this reign, is told once.
+        if ballot != self._master or config_id > self._configuration.config_id:
+            # How far the own learner is, and what it knows of this reign, is told once; and what it
+            # told of the configuration is not here, or it has not come to it.
             self._ask_learner(0, (), effects)
         self._master = ballot
         self._successor = 0

@@ -38,10 +38,11 @@ from ray_paxos.core.events import (
     RequestRefused,
     ValueAdopted,
 )
-from ray_paxos.core.genesis import Configuration, Voter
+from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, Voter
 from ray_paxos.core.intake import Intake, Request
 from ray_paxos.core.learner_messages import (
     Applied,
+    CatchUp,
     Chosen,
     ChosenValue,
     LearnerStatus,
@@ -289,6 +290,21 @@ class Reign:
             if not companions.is_heard(follower.member_id, now_ns, self.succession.silence_ns):
                 part = Part(follower.replica_id, seat.spec, seat.configuration)
                 seat.send(Address(follower.member_id, RoleName.LEARNER), TakePart(part), effects)
+        if seat.configuration.config_id != GENESIS_CONFIG_ID:
+            self._tell_late(effects)
+
+    def _tell_late(self, effects: Effects) -> None:
+        """Who has not come to the configuration hears that this member has the group.
+
+        Those that it knows of may have left, and what it misses may be in a checkpoint that nobody
+        else has.
+        """
+        seat = self.seat
+        configuration, own_id = seat.configuration, seat.member_id
+        has_it = CatchUp(configuration.config_id, (own_id,), configuration.joined)
+        for member_id in configuration.member_ids:
+            if member_id != own_id and member_id not in self.succession.companions.arrived:
+                seat.send(Address(member_id, RoleName.LEARNER), has_it, effects)
 
     def _position(self) -> Position:
         pipeline, index = self._pipeline, None

@@ -144,7 +144,11 @@ class VotingPart:
         self, sender: Address, message: OrderDone, configuration: Configuration
     ) -> None:
         """The own acceptor has forgotten the replica, or says why not."""
-        if sender != self._acceptor or message.replica_id != self._outlived or message.refused:
+        if sender != self._acceptor or message.replica_id != self._outlived:
+            return
+        if message.refused:
+            # It is another by now than it has told, or cannot: it is asked again, in a while.
+            self._outlived = 0
             return
         self._outlived = 0
         self.due_ns = None

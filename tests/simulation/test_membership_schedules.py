@@ -970,8 +970,10 @@ def test_late_answer_of_an_acceptor() -> None:
     play.until(lambda: votes_under(play, "C", promotion), what="C votes again")
     lost = play.lose(FollowConfiguration, to="C.acceptor")
     addition = change(play, client, "A", ADD, "D")
+    removed = play.watch(RemoveGroup, to="C.acceptor")
     play.deliver(late)
     play.run(ms=10)
+    assert removed.count == 0
     play.end(lost)
     play.until(lambda: votes_under(play, "C", addition), what="C's acceptor follows")
 

@@ -18,9 +18,10 @@ from ray_paxos.core.messages import (
     Envelope,
     Message,
     OrderDone,
+    RemoveGroup,
 )
 from ray_paxos.core.parts import MembersMet, Part, PartLeft, Parts, PartTaken
-from ray_paxos.core.parts_messages import DROPPED, PartsChanged, PartsFollowed, TakePart
+from ray_paxos.core.parts_messages import DROPPED, DropPart, PartsChanged, PartsFollowed, TakePart
 from ray_paxos.core.records import Record, SealSegment
 from ray_paxos.core.role import Role
 from ray_paxos.core.tasks import (
@@ -501,3 +502,31 @@ def test_also_where_it_was_not_without_the_group_in_between() -> None:
     own = PartsFollower({7: first}, member_id=ME, version=1)
     own.on_outcome(FollowParts(0), PartsOpened(3, frozenset({7}), {7: lambda now_ns: second}), 5)
     assert second.round_seen == 41
+
+
+def test_a_group_is_dropped_while_its_acceptor_is_being_made() -> None:
+    """The acceptor has missed the order, or its answer is lost; and nobody makes the group on."""
+    own = keeper()
+    own.handle(told(client(), TakePart(VOTING), group=8), 1)
+    effects = own.handle(told(client(), DropPart(), group=8), 2)
+    assert sent(effects, RemoveGroup) == [RemoveGroup(DROPPED, DROPPED)]
+    # The order that is late makes nothing: the acceptor refuses it by its tombstone.
+    assert not own.handle(told(acceptor_of(ME), OrderDone(2, ""), group=8), 3).records
+    effects = own.handle(told(acceptor_of(ME), OrderDone(DROPPED, ""), group=8), 4)
+    assert effects.records == [PartLeft(8, DROPPED)]
+
+
+def test_a_group_is_given_while_it_is_dropped() -> None:
+    """A master that has not dropped it yet orders a follower to take it, whose acceptor is slow.
+
+    The answer to who drops it gets lost, and he asks again.
+    """
+    own = keeper()
+    assert sent(own.handle(told(client(), DropPart()), 1), RemoveGroup)
+    given = own.handle(told(MASTER, TakePart(PART)), 2)
+    gone = own.handle(told(acceptor_of(ME), OrderDone(DROPPED, "")), 3)
+    assert gone.records == [PartLeft(7, DROPPED)]
+    own.on_durable([*given.records, *gone.records], 4)
+    opened(own, own.parts.version)
+    again = own.handle(told(client(), DropPart()), 5)
+    assert sent(again, OrderDone) == [OrderDone(DROPPED, "")]

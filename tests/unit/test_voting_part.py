@@ -136,7 +136,7 @@ def test_a_removed_replica_goes_once_a_majority_holds_the_entry() -> None:
     assert own.is_in_step(WITHOUT_ME)
 
 
-def test_a_refused_removal_is_tried_again() -> None:
+def test_after_a_refused_removal_the_acceptor_is_asked_again_what_it_is() -> None:
     own = part()
     own.take_due(WITHOUT_ME, 12, 0)
     followed(own, WITHOUT_ME, 10, 12)
@@ -145,7 +145,11 @@ def test_a_refused_removal_is_tried_again() -> None:
     tell(own, 3, 12, 13, WITHOUT_ME)
     assert own.take_due(WITHOUT_ME, 12, MS) == [(acceptor_of(ME), RemoveGroup(12, 12))]
     own.on_order_done(acceptor_of(ME), OrderDone(12, "the disk is full"), WITHOUT_ME)
-    assert own.take_due(WITHOUT_ME, 12, MS + RETRY_NS) == [(acceptor_of(ME), RemoveGroup(12, 12))]
+    assert not own.take_due(WITHOUT_ME, 12, MS + RETRY_NS - 1)
+    again = own.take_due(WITHOUT_ME, 12, MS + RETRY_NS)
+    assert again == [(acceptor_of(ME), FollowConfiguration(WITHOUT_ME))]
+    followed(own, WITHOUT_ME, 10, 12)
+    assert own.take_due(WITHOUT_ME, 12, 2 * RETRY_NS) == [(acceptor_of(ME), RemoveGroup(12, 12))]
 
 
 def test_what_voters_held_of_one_entry_says_nothing_of_the_next() -> None:
