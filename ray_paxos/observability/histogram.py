@@ -82,6 +82,8 @@ class Histogram:
         for position, each in enumerate(self.counts[:-1]):
             if each and seen + each >= rank:
                 low = self.bounds[position - 1] if position else 0.0
-                return low + (self.bounds[position] - low) * max(rank - seen, 0.0) / each
+                high = self.bounds[position]
+                # Rounded, it may be above.
+                return min(low + (high - low) * max(rank - seen, 0.0) / each, high)
             seen += each
         return self.bounds[-1]

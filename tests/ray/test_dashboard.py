@@ -257,7 +257,7 @@ def test_1000_groups_are_found_by_health_by_member_and_by_keyboard(page: Browser
         assert page.run("return document.activeElement.id") == "cell-2", "back where it was"
         page.press("\ue007")
         page.wait_for("the same again", lambda: "Master" in page.text("#detail-body"))
-        assert page.text("#log tbody tr")
+        page.wait_for("its log, which is asked for by itself", lambda: page.text("#log tbody tr"))
         page.press("\ue00c")
         page.look_like(420, 900, is_dark=True)
         assert page.run("return document.documentElement.scrollWidth") <= 420

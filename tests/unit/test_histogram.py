@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ray_paxos.observability.histogram import COUNTS, SECONDS, Histogram
@@ -65,6 +65,7 @@ def test_so_many_times_is_as_often_one_by_one(
     assert at_once.total == pytest.approx(single.total)
 
 
+@example(bounds=[1.6336310549858695, 514.2154041671037], values=[2.0], share=1.0)
 @given(BOUNDS, VALUES, SHARES)
 def test_a_quantile_lies_within_the_bounds_of_the_value_that_it_stands_for(
     bounds: list[float], values: list[float], share: float
