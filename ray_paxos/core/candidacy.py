@@ -32,6 +32,7 @@ from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, Voter
 from ray_paxos.core.learner_messages import (
     CatchUp,
     LearnerStatus,
+    who_has,
 )
 from ray_paxos.core.messages import (
     Address,
@@ -186,7 +187,7 @@ class Candidacy:
         if pre_votes is None or configuration.config_id == GENESIS_CONFIG_ID:
             return
         own_id = self.ballot.member_id
-        has_it = CatchUp(configuration.config_id, (own_id,), configuration.joined)
+        has_it = who_has(configuration, (own_id,))
         answered = pre_votes.granted | pre_votes.refused.keys()
         for voter in configuration.voters:
             if voter.replica_id not in answered and voter.member_id != own_id:

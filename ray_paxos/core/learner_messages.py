@@ -127,6 +127,11 @@ class CatchUp(msgspec.Struct, frozen=True, array_like=True, tag="catch_up"):
     joined: tuple[MemberSpec, ...] = ()
 
 
+def who_has(configuration: Configuration, member_ids: tuple[int, ...]) -> CatchUp:
+    """Tells a learner that these have all through a configuration, and how each is reached."""
+    return CatchUp(configuration.config_id, member_ids, configuration.joined)
+
+
 class LearnRequest(msgspec.Struct, frozen=True, array_like=True, tag="learn_request"):
     """A learner asks a learner or a checkpointer for chosen instances.
 

@@ -24,7 +24,7 @@ from ray_paxos.core.effects import Effects, Send
 from ray_paxos.core.events import GroupNotOpened, MessageRefused
 from ray_paxos.core.genesis import SYSTEM_GROUP, MemberSpec
 from ray_paxos.core.learner import Learner
-from ray_paxos.core.learner_messages import CatchUp, LearnRequest
+from ray_paxos.core.learner_messages import CatchUp, LearnRequest, who_has
 from ray_paxos.core.messages import (
     Address,
     CreateGroup,
@@ -428,9 +428,7 @@ class PartsKeeper(_MemberRoles):
             return
         configuration = self._parts.left[group]
         # Followers, too: one of them may have taken over since.
-        members = configuration.member_ids
-        told = CatchUp(configuration.config_id, members, configuration.joined)
-        self._send(to, group, told, effects)
+        self._send(to, group, who_has(configuration, configuration.member_ids), effects)
 
     def _on_followed(self, failed: dict[int, str], now_ns: int, effects: Effects) -> None:
         for group in [g for g in self._written if g in self._roles or g in failed]:

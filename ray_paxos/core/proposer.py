@@ -68,6 +68,7 @@ from ray_paxos.core.learner_messages import (
     Applied,
     CatchUp,
     LearnerStatus,
+    who_has,
 )
 from ray_paxos.core.membership_messages import ChangeMembership
 from ray_paxos.core.messages import (
@@ -640,12 +641,11 @@ class Proposer:
 
     def _teach(self, acceptor: Address, nack: Nack, effects: Effects) -> None:
         """An acceptor's member has not learned the configuration: nobody else may tell it."""
-        config_id = self._configuration.config_id
-        if acceptor.role is RoleName.ACCEPTOR and nack.config_id < config_id:
+        configuration = self._configuration
+        if acceptor.role is RoleName.ACCEPTOR and nack.config_id < configuration.config_id:
             learner = Address(acceptor.member_id, RoleName.LEARNER)
             # It may never have heard of this member: nor have its other roles.
-            joined = self._configuration.joined
-            self._send(learner, CatchUp(config_id, (self._member_id,), joined), effects)
+            self._send(learner, who_has(configuration, (self._member_id,)), effects)
 
     def _on_heartbeat(
         self, heartbeat: Heartbeat, config_id: int, now_ns: int, effects: Effects

@@ -42,10 +42,10 @@ from ray_paxos.core.genesis import GENESIS_CONFIG_ID, Configuration, Voter
 from ray_paxos.core.intake import Intake, Request
 from ray_paxos.core.learner_messages import (
     Applied,
-    CatchUp,
     Chosen,
     ChosenValue,
     LearnerStatus,
+    who_has,
 )
 from ray_paxos.core.membership import change_refused
 from ray_paxos.core.membership_change import MembershipChange, Unfit, refuse_change
@@ -301,7 +301,7 @@ class Reign:
         """
         seat = self.seat
         configuration, own_id = seat.configuration, seat.member_id
-        has_it = CatchUp(configuration.config_id, (own_id,), configuration.joined)
+        has_it = who_has(configuration, (own_id,))
         for member_id in configuration.member_ids:
             if member_id != own_id and member_id not in self.succession.companions.arrived:
                 seat.send(Address(member_id, RoleName.LEARNER), has_it, effects)

@@ -146,11 +146,10 @@ class VotingPart:
         """The own acceptor has forgotten the replica, or says why not."""
         if sender != self._acceptor or message.replica_id != self._outlived:
             return
+        self._outlived = 0
         if message.refused:
             # It is another by now than it has told, or cannot: it is asked again, in a while.
-            self._outlived = 0
             return
-        self._outlived = 0
         self.due_ns = None
         if self._is_known_gone and self._configuration_id == configuration.config_id:
             self._followed_id = configuration.config_id
