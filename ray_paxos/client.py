@@ -44,6 +44,7 @@ from ray_paxos.actors.wait_sender import WaitSender
 from ray_paxos.core.client_errors import outcome_unknown
 from ray_paxos.core.client_messages import Consistency
 from ray_paxos.core.client_waits import ClientWaits
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.query_batches import QueryBatches
 from ray_paxos.core.query_calls import ReadTerms
 from ray_paxos.core.requests import ClientRequests
@@ -95,8 +96,10 @@ class Client:
         # Of the latest read: making them anew for each of very many costs as much as the rest.
         self._latest_terms: tuple[object, ReadTerms] = (None, _NO_TERMS)
         client_id = secrets.randbits(63) | 1
+        self._patience = Patience(tuple(self._names))
         self._reader = Reader(
             roster=roster,
+            patience=self._patience,
             group=group,
             has_lease=self._has_lease,
             turn=turn or QuorumReadTurn(),
@@ -104,7 +107,7 @@ class Client:
         )
         settings = client_settings(decoded)
         requests = ClientRequests(
-            tuple(self._names), label=label, first=client_id >> 1, settings=settings
+            self._patience, label=label, first=client_id >> 1, settings=settings
         )
         self._tracing = trace_client(roster.genesis.cluster, group)
         requests.session.is_traced = self._tracing is not None
@@ -561,7 +564,9 @@ class Client:
         waits = WaitSender(
             genesis=self._roster.genesis.hash(),
             group=self._group,
-            waits=ClientWaits(self._names, lambda: sender.guessed_master, random.Random()),
+            waits=ClientWaits(
+                self._names, self._patience, lambda: sender.guessed_master, random.Random()
+            ),
             client_id=secrets.randbits(63) | 1,
             actors=self._actors,
             clock=time.monotonic_ns,
@@ -583,6 +588,7 @@ class Client:
     def _start_queries(self) -> QuerySender:
         batches = QueryBatches(
             self._names,
+            self._patience,
             has_lease=self._has_lease,
             settings=query_settings(),
             random=random.Random(),

@@ -7,7 +7,8 @@ Rules:
    does it looks at no disk, exports nothing, and waits for an event: then it costs nothing. When
    the last one stops, what was exported is ended at once.
 3. Of the time from one export to the next only what passes while something is observed counts. So
-   who switches often has as many exports in the time that is observed as who never does.
+   who switches often has as many exports in the time that is observed as who never does. Nor has
+   he more looks at the disk: what was measured a moment ago is told again.
 4. It is no nicer than others: describing groups takes a role's turn, for some 4 us a group, and who
    waits for the turn must not wait for a thread that the scheduler puts last.
 """
@@ -55,6 +56,9 @@ class Observing:
         self._shells = tuple(shells)
         self._changed = threading.Event()
         """A role was switched, or closed."""
+        self._disk: dict[Shell, tuple[int, int] | None] = {}
+        """Bytes of a role's files and free ones beside them; None where nothing could be read."""
+        self._disk_s = 0.0
         self._has_mistake = False
 
     def begin(self) -> None:
@@ -72,7 +76,7 @@ class Observing:
             return
         settings = spec.observing
         export = MetricsExport(spec.decoded_genesis().cluster, self._member, settings)
-        rounds, left_s = 0, settings.export_interval_s
+        has_exported, left_s = False, settings.export_interval_s
         while True:
             # Before anything is looked at: what changes from here on ends the wait.
             self._changed.clear()
@@ -80,9 +84,9 @@ class Observing:
                 break
             observed = [each for each in self._shells if _observes(each, settings)]
             if not observed:
-                if rounds:
+                if has_exported:
                     export.export([])
-                rounds = 0
+                has_exported = False
                 self._changed.wait()
                 continue
             began_s = time.monotonic()
@@ -92,12 +96,11 @@ class Observing:
                 continue
             left_s = settings.export_interval_s
             with self._mistakes_told():
-                if rounds % max(1, round(DISK_INTERVAL_S / settings.export_interval_s)) == 0:
-                    self._look_at_disk(spec, observed)
+                self._tell_disk(spec, observed)
             with self._mistakes_told():
                 if settings.exports_metrics:
                     export.export(self._samples(settings, observed))
-            rounds += 1
+            has_exported = True
         # At once, where gauges that nobody sets any more would stand for another while.
         export.export([])
 
@@ -119,19 +122,31 @@ class Observing:
                 _logger.exception("%s: a mistake in observing, which is a bug", self._member)
             self._has_mistake = True
 
+    def _tell_disk(self, spec: ClusterSpec, observed: Sequence[Shell]) -> None:
+        """Have the roles tell of it; an observer that was off has forgotten what it was told."""
+        now_s = time.monotonic()
+        if now_s >= self._disk_s + DISK_INTERVAL_S or not self._disk.keys() >= set(observed):
+            self._disk_s = now_s
+            self._look_at_disk(spec, observed)
+        for shell in observed:
+            measured = self._disk[shell]
+            if measured is not None:
+                used, free = measured
+                shell.set_gauge(catalogue.DISK_BYTES, used, shell.role.name.lower())
+                shell.set_gauge(catalogue.DISK_FREE_BYTES, free)
+
     def _look_at_disk(self, spec: ClusterSpec, observed: Sequence[Shell]) -> None:
         folder = member_folder(spec, self._member)
         for shell in observed:
-            role = shell.role.name.lower()
+            self._disk[shell] = None
             try:
                 free = os.statvfs(folder)
-                used = bytes_below(folder / role)
+                used = bytes_below(folder / shell.role.name.lower())
             except OSError as error:
                 # There is no folder yet, or no more; the role itself says what is wrong with it.
                 _logger.debug("%s: %s", folder, error)
                 continue
-            shell.set_gauge(catalogue.DISK_BYTES, used, role)
-            shell.set_gauge(catalogue.DISK_FREE_BYTES, free.f_bavail * free.f_frsize)
+            self._disk[shell] = used, free.f_bavail * free.f_frsize
 
 
 def _observes(shell: Shell, settings: ObservingSettings) -> bool:

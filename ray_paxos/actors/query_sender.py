@@ -27,7 +27,7 @@ from typing import Any, TypeAlias
 from ray.exceptions import RayError
 
 from ray_paxos.actors.query_outcomes import QueriesFuture, QueryFuture, deliver_answers
-from ray_paxos.actors.read_calls import ReadCall, ReadCalls
+from ray_paxos.actors.read_calls import LOOK_UP_S, ReadCall, ReadCalls
 from ray_paxos.actors.sender import WAIT_MAX_S
 from ray_paxos.core.client_messages import QueryFailed
 from ray_paxos.core.messages import Envelope, Message
@@ -230,7 +230,7 @@ class QuerySender:
         """Where a member that is not known may do better, have somebody look for it."""
         problem = problem_of("", message) if isinstance(message, QueryFailed) else message
         if isinstance(problem, ReadProblem) and self._calls.lacks_members(problem):
-            self._lookup.submit(self._calls.look_for_members)
+            self._lookup.submit(self._calls.look_for_members, LOOK_UP_S)
 
     def _send(self, ask: Ask) -> None:
         if self._calls.knows(ask.role, ask.member_id):
@@ -239,7 +239,7 @@ class QuerySender:
             self._lookup.submit(self._start, ask)
 
     def _start(self, ask: Ask) -> None:
-        (started,) = self._calls.start(ask.role, ask.message, ask.member_id)
+        (started,) = self._calls.start(ask.role, ask.message, ask.member_id, within_s=LOOK_UP_S)
         if not isinstance(started, ReadCall):
             self._events.put((ask, started))
             return

@@ -96,13 +96,15 @@ class QuorumReader:
     def _read(self, member: int, query: Query, deadline: float) -> QueryResult | None:
         answers = QuorumAnswers(member)
         asked = QuorumRead(query.request_id)
-        started = self._calls.start(RoleName.ACCEPTOR, asked, *self._acceptors(member))
-        started += self._calls.start(RoleName.LEARNER, query, member)
+        acceptors = self._acceptors(member)
+        started = self._calls.start(RoleName.ACCEPTOR, asked, *acceptors, within_s=TRY_S)
+        started += self._calls.start(RoleName.LEARNER, query, member, within_s=TRY_S)
         self._wait(started, answers, deadline)
         if answers.verdict() is Verdict.BEHIND:
             at_least = max(query.at_least, answers.ask_again())
             again = msgspec.structs.replace(query, at_least=at_least)
-            self._wait(self._calls.start(RoleName.LEARNER, again, member), answers, deadline)
+            started = self._calls.start(RoleName.LEARNER, again, member, within_s=TRY_S)
+            self._wait(started, answers, deadline)
         return answers.answer if answers.verdict() is Verdict.COUNTS else None
 
     def _acceptors(self, member: int) -> list[int]:

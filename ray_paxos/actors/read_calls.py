@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 
 from ray_paxos.actors.answers import state_of
 from ray_paxos.actors.found_actor import FoundActor
+from ray_paxos.actors.found_actors import NotFoundYetError
 from ray_paxos.actors.names import actor_name
 from ray_paxos.actors.roster import Roster
 from ray_paxos.core.client_messages import QueryProblem
@@ -29,6 +31,10 @@ METHODS = {
     RoleName.LEARNER: "query",
 }
 """What each role has clients call."""
+
+LOOK_UP_S = 0.5
+"""How long a read waits for Ray before it asks somebody who is known. While the GCS was away, reads
+of 3 s took 22 s, since a member had joined that their client had never called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +78,35 @@ class ReadCalls:
         self._group = group
         self._address = Address(client_id, RoleName.CLIENT)
         self._is_fused = is_fused
+        # Also in `roster.actors`, by their names, which take longer to make than this.
         self._actors: dict[tuple[int, RoleName], FoundActor] = {}
 
-    def start(self, role: RoleName, message: Message, *members: int) -> list[Started]:
-        """Send a message to a role of each of these members."""
+    def start(
+        self, role: RoleName, message: Message, *members: int, within_s: float
+    ) -> list[Started]:
+        """Send a message to a role of each of these members.
+
+        Args:
+            role: Whose actors are called.
+            message: What they are told.
+            members: Whose.
+            within_s: How long Ray may take to find those that nobody has called yet, all together.
+        """
         envelope = Envelope(self._genesis, self._group, self._address, 0, 0, 0, message)
         batch = encode_envelopes((envelope,))
-        return [self._start(member, role, batch) for member in members]
+        deadline = time.monotonic() + min(within_s, LOOK_UP_S)
+        return [self._start(member, role, batch, deadline) for member in members]
 
-    def _start(self, member: int, role: RoleName, batch: bytes) -> Started:
+    def _start(self, member: int, role: RoleName, batch: bytes, deadline: float) -> Started:
         try:
-            return ReadCall(member, self._actor(member, role).call(METHODS[role], batch))
+            actor = self._actor(member, role, deadline)
+            return ReadCall(member, actor.call(METHODS[role], batch))
         except ValueError as error:
             # Ray's word for a name that no actor has.
             return ReadProblem(str(error))
+        except NotFoundYetError:
+            name = self.names[member]
+            return ReadProblem(f"member {name} was never called, and Ray has not found it in time")
         except RayError as error:
             return self.lost(member, error)
 
@@ -125,7 +146,7 @@ class ReadCalls:
 
     def knows(self, role: RoleName, member: int) -> bool:
         """Whether a call needs no look-up, for which it would wait for the GCS."""
-        return (member, role) in self._actors
+        return (member, role) in self._actors or self._roster.actors.knows(self._name(member, role))
 
     def read(self, member: int, answer: bytes) -> Envelope | ReadProblem:
         """What a member's answer to a call says.
@@ -146,7 +167,9 @@ class ReadCalls:
         """What it means that a call failed; a role that is gone is looked up again."""
         if isinstance(error, RayActorError) and not isinstance(error, ActorUnavailableError):
             for role in METHODS:
-                self._actors.pop((member, role), None)
+                actor = self._actors.pop((member, role), None)
+                if actor is not None:
+                    self._roster.actors.forget(self._name(member, role), actor)
         return ReadProblem(f"member {self.names[member]}: {type(error).__name__}")
 
     def lacks_members(self, problem: ReadProblem) -> bool:
@@ -154,14 +177,20 @@ class ReadCalls:
         is_unknown = bool(problem.master) and problem.master not in self.names
         return is_unknown or problem.problem is QueryProblem.NO_GROUP
 
-    def look_for_members(self) -> None:
-        """See whether there are further ones; waits for Ray."""
-        self._roster.look()
+    def look_for_members(self, within_s: float) -> None:
+        """See whether there are further ones; waits so long for Ray, which may go on after that."""
+        looking = self._roster.actors.run(self._roster.look)
+        # Whatever came of it: who was found is in the roster.
+        wait([looking], min(within_s, LOOK_UP_S))
 
-    def _actor(self, member: int, role: RoleName) -> FoundActor:
+    def _actor(self, member: int, role: RoleName, deadline: float) -> FoundActor:
         actor = self._actors.get((member, role))
         if actor is None:
-            cluster = self._roster.genesis.cluster
-            name = actor_name(cluster, self.names[member], role, is_fused=self._is_fused)
-            actor = self._actors[member, role] = FoundActor(name)
+            within_s = deadline - time.monotonic()
+            actor = self._roster.actors.find(self._name(member, role), within_s)
+            self._actors[member, role] = actor
         return actor
+
+    def _name(self, member: int, role: RoleName) -> str:
+        cluster = self._roster.genesis.cluster
+        return actor_name(cluster, self.names[member], role, is_fused=self._is_fused)

@@ -98,6 +98,7 @@ class Reader:
         self,
         *,
         roster: Roster,
+        patience: Patience,
         group: int,
         has_lease: bool,
         turn: QuorumReadTurn,
@@ -107,6 +108,7 @@ class Reader:
 
         Args:
             roster: Knows them.
+            patience: Of the client.
             group: Whose machines.
             has_lease: Whether its masters hold leases.
             turn: Shared with other readers of the group.
@@ -114,7 +116,7 @@ class Reader:
         """
         self._names = roster.names
         self._has_lease = has_lease
-        self._patience = Patience(self._ids)
+        self._patience = patience
         self._random = random.Random()
         # Of a read that found nobody, for the next one to go on with.
         self._search = MasterSearch()
@@ -185,7 +187,7 @@ class Reader:
                 if len(stopped) == len(self._ids):
                     raise QueryError(f"every member has stopped applying; {outcome.text}")
             if self._calls.lacks_members(outcome):
-                self._calls.look_for_members()
+                self._calls.look_for_members(deadline - time.monotonic())
             # Others of this process may have met somebody, too: then nobody has to be looked for.
             self._patience.meet(self._ids)
             next_member = following(member, outcome, self._patience, self._random, search)
@@ -229,8 +231,9 @@ class Reader:
     def _try_by_index(self, member: int, read: _Read, limit: _Limit) -> bytes | ReadProblem:
         """Ask the proposer for the index, and its learner for an answer that may do already."""
         query = self._query(read, Consistency.STALE, read.at_least, limit)
-        asked = self._calls.start(RoleName.PROPOSER, ReadIndex(next(self._request_ids)), member)
-        asked += self._calls.start(RoleName.LEARNER, query, member)
+        index, left_s = ReadIndex(next(self._request_ids)), limit.left_s
+        asked = self._calls.start(RoleName.PROPOSER, index, member, within_s=left_s)
+        asked += self._calls.start(RoleName.LEARNER, query, member, within_s=limit.left_s)
         confirmed, early = self._finish(asked, limit)
         if not isinstance(confirmed, ReadIndexConfirmed):
             return problem_of(self._names[member], confirmed)
@@ -263,7 +266,8 @@ class Reader:
         )
 
     def _call_learner(self, member: int, query: Query, limit: _Limit) -> Message | ReadProblem:
-        (answer,) = self._finish(self._calls.start(RoleName.LEARNER, query, member), limit)
+        asked = self._calls.start(RoleName.LEARNER, query, member, within_s=limit.left_s)
+        (answer,) = self._finish(asked, limit)
         return answer
 
     def _finish(self, started: list[Started], limit: _Limit) -> list[Message | ReadProblem]:

@@ -35,9 +35,10 @@ class FoundRoles:
         return tuple(self._roster.names)
 
     def find(self, member_id: int, role: RoleName) -> FoundActor:
-        """Look the actor up."""
+        """Look the actor up, anew; waits for Ray."""
         cluster, member = self._roster.genesis.cluster, self._roster.names[member_id]
-        return FoundActor(actor_name(cluster, member, role, is_fused=self._is_fused))
+        name = actor_name(cluster, member, role, is_fused=self._is_fused)
+        return self._roster.actors.look_up(name)
 
     def look(self) -> tuple[int, ...]:
         """Look for further members, too; waits for Ray."""

@@ -18,6 +18,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from ray_paxos.actors.found_actors import FoundActors
 from ray_paxos.actors.launching import live_actor_names
 from ray_paxos.actors.names import NAMESPACE, parse_actor_name
 from ray_paxos.actors.spec import ClusterSpec, decode_spec
@@ -35,6 +36,7 @@ class Roster:
     Attributes:
         genesis: The cluster's.
         names: By id. It grows, and nothing in it changes.
+        actors: Those of the members that this process has looked up.
     """
 
     def __init__(self, genesis: Genesis) -> None:
@@ -43,6 +45,7 @@ class Roster:
         self._encoded = genesis.encoded()
         self._known = {each.member_id: each.name for each in genesis.members}
         self.names: Mapping[int, str] = self._known
+        self.actors = FoundActors()
         self._looking = threading.Lock()
         self._look_again = 0.0
 

@@ -105,19 +105,24 @@ class ClientWaits:
     """
 
     def __init__(
-        self, names: Mapping[int, str], guess: Callable[[], int], random: random.Random
+        self,
+        names: Mapping[int, str],
+        patience: Patience,
+        guess: Callable[[], int],
+        random: random.Random,
     ) -> None:
         """Wait for nothing.
 
         Args:
             names: Of the members, by id; may grow.
+            patience: Of the client.
             guess: Tells which member this client takes for the master.
             random: Chooses whom to ask.
         """
         self._names = names
         self._guess = guess
         self._random = random
-        self._patience = Patience(sorted(names))
+        self._patience = patience
         self._numbers = itertools.count(1)
         self._waits: dict[int, _Wait] = {}
         self._to_ask: dict[int, None] = {}

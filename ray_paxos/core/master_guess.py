@@ -14,40 +14,36 @@ class MasterGuess:
     Invariants: `member_id` is one of the members.
 
     Attributes:
+        member_id: Whom to send to.
         patience: What is known of who answers; told of answers by whoever takes them in.
         search: What came of asking since the master answered.
     """
 
-    def __init__(self, members: Sequence[int], first: int = 0) -> None:
+    def __init__(self, patience: Patience, first: int = 0) -> None:
         """Begin with the member at place `first`, taken modulo their number.
 
         Args:
-            members: Their ids; at least one.
+            patience: Of the client; knows the members, at least one.
             first: So that many clients do not all begin with the same one.
         """
-        assert members, "a cluster has members"
-        self.patience = Patience(members)
+        assert patience.members, "a cluster has members"
+        self.patience = patience
         self.search = MasterSearch()
-        self._position = first % len(members)
+        self.member_id = self._members[first % len(self._members)]
 
     @property
     def _members(self) -> tuple[int, ...]:
         return self.patience.members
 
-    @property
-    def member_id(self) -> int:
-        """Whom to send to."""
-        return self._members[self._position]
-
     def meet(self, members: Sequence[int]) -> None:
         """There are these, too: the first of them is asked next."""
-        self._position = len(self._members)
         self.patience.meet(members)
+        self.member_id = members[0]
 
     def answered(self, member_id: int) -> None:
         """That member has answered as the master."""
         self.search.over()
-        self._take(member_id)
+        self.member_id = member_id
 
     def redirected(self, asked: int, master: int | None) -> None:
         """A member named the master, or knew of none.
@@ -60,7 +56,7 @@ class MasterGuess:
             return
         named = master if master is not None and master != asked and master in self._members else 0
         if self.search.follows(named, len(self._members)):
-            self._take(named)
+            self.member_id = named
         else:
             self._next()
 
@@ -71,8 +67,5 @@ class MasterGuess:
             self.search.follows(0, len(self._members))
             self._next()
 
-    def _take(self, member_id: int) -> None:
-        self._position = self._members.index(member_id)
-
     def _next(self) -> None:
-        self._take(self.patience.next_after(self.member_id))
+        self.member_id = self.patience.next_after(self.member_id)

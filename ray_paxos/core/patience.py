@@ -8,6 +8,9 @@ in part, as where all reach one and no other, a client finds the master that way
 whatever it has to try first.
 
 A member that is only slow is not given up: each silence doubles its time, up to what it had before.
+
+All that one client asks in a group, commands, reads and waits, shares this: whoever was silent to a
+read would otherwise be waited for once more by the next command, each for its full time.
 """
 
 from __future__ import annotations
@@ -25,10 +28,10 @@ class Patience:
 
     Invariants: `_silences` counts a member's calls without an answer since its last one; `_heard`
     are those that have answered since anybody was silent. Several threads may use it: a race costs
-    one more try.
+    one more try, or a member has to be met once more.
 
     Attributes:
-        members: All that are known.
+        members: All that are known; any of its users may have met them.
     """
 
     def __init__(self, members: Sequence[int]) -> None:
@@ -66,8 +69,10 @@ class Patience:
 
     def next_after(self, member_id: int) -> int:
         """Whom to ask after a member: the next one, but for the silent, each passed over once."""
-        place = self.members.index(member_id) + 1
-        others = (*self.members[place:], *self.members[: place - 1])
+        # One that a race has made unknown again is as if it stood first.
+        members = self.members if member_id in self.members else (member_id, *self.members)
+        place = members.index(member_id)
+        others = (*members[place + 1 :], *members[:place])
         # Twice round at most: in the second one all that are silent were passed over.
         for other in (*others, *others):
             if other not in self._silences or other in self._passed_over:

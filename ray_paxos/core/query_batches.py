@@ -84,6 +84,7 @@ class QueryBatches:
     def __init__(
         self,
         names: Mapping[int, str],
+        patience: Patience,
         *,
         has_lease: bool,
         settings: QuerySettings,
@@ -93,6 +94,7 @@ class QueryBatches:
 
         Args:
             names: Of the members, by id; may grow.
+            patience: Of the client.
             has_lease: Whether masters hold leases.
             settings: Bounds and times.
             random: Chooses whom to ask.
@@ -100,7 +102,7 @@ class QueryBatches:
         self.held_reads = 0
         self.held_bytes = 0
         self._names = names
-        self._patience = Patience(sorted(names))
+        self._patience = patience
         self._has_lease = has_lease
         self._settings = settings
         self._random = random

@@ -34,6 +34,7 @@ from ray_paxos.core.client_messages import (
 from ray_paxos.core.late_outcomes import LateOutcomes
 from ray_paxos.core.master_guess import MasterGuess
 from ray_paxos.core.messages import Envelope
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.pending import FOREVER_NS, Outcomes, Receiver
 from ray_paxos.core.results import NoteCode
 from ray_paxos.core.session import ClientSession
@@ -62,12 +63,12 @@ class ClientRequests:
     """
 
     def __init__(
-        self, members: Sequence[int], *, label: str, first: int, settings: ClientSettings
+        self, patience: Patience, *, label: str, first: int, settings: ClientSettings
     ) -> None:
         """Begin without a session; it is opened with the first command.
 
         Args:
-            members: Ids of the members, any of which may be the master.
+            patience: Of the client; knows the members, any of which may be the master.
             label: What a person calls the client.
             first: Which member to try first, modulo their number.
             settings: Bounds and times.
@@ -75,9 +76,9 @@ class ClientRequests:
         self.session = ClientSession(
             request_bytes_max=settings.request_bytes_max, window_max=settings.window_max
         )
-        self.guess = MasterGuess(members, first)
+        self.guess = MasterGuess(patience, first)
         self.last_instance = 0
-        self._members = frozenset(members)
+        self._members = frozenset(patience.members)
         self._label = label
         self._settings = settings
         self._late = LateOutcomes()

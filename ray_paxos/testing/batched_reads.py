@@ -20,6 +20,7 @@ from ray_paxos.core.client_messages import (
     ReadIndexConfirmed,
 )
 from ray_paxos.core.messages import Address, Message
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.query_batches import QueryBatches
 from ray_paxos.core.query_calls import Ask, QuerySettings, ReadTerms
@@ -118,6 +119,7 @@ class BatchedReads:
         """
         self.batches = QueryBatches(
             {member: f"m{member}" for member in members},
+            Patience(members),
             has_lease=has_lease,
             settings=settings,
             random=random,

@@ -27,6 +27,7 @@ from ray_paxos.core.client_messages import (
     ReadIndexConfirmed,
 )
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.pending import FOREVER_NS, Outcomes
 from ray_paxos.core.requests import ClientRequests
 from ray_paxos.core.results import EntryResult, NoteCode
@@ -141,7 +142,9 @@ class CallingClient:
             deadline_interval_ns=20 * MILLISECOND_NS,
         )
         first = random.randrange(len(members))
-        self._requests = ClientRequests(members, label="calling", first=first, settings=settings)
+        self._requests = ClientRequests(
+            Patience(members), label="calling", first=first, settings=settings
+        )
         self._calls = SessionCalls(
             self._requests,
             client_id=client_id,

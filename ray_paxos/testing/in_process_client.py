@@ -19,6 +19,7 @@ from ray_paxos.core.client_calls import Call, ClientSettings
 from ray_paxos.core.client_errors import outcome_unknown
 from ray_paxos.core.client_waits import ClientWaits
 from ray_paxos.core.messages import Envelope
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.pending import Outcomes, Receiver
 from ray_paxos.core.query_batches import QueryBatches
 from ray_paxos.core.query_calls import Ask, QuerySettings, ReadTerms
@@ -79,9 +80,12 @@ class InProcessClient:
         names = {member_id: name_member(member_id) for member_id in ids}
         self._settings = ClientSettings()
         first = draw.randrange(len(ids))
-        self._requests = ClientRequests(ids, label=label, first=first, settings=self._settings)
-        self._batches = QueryBatches(names, has_lease=True, settings=QuerySettings(), random=draw)
-        self._waits = ClientWaits(names, lambda: self._requests.guess.member_id, draw)
+        patience = Patience(ids)
+        self._requests = ClientRequests(patience, label=label, first=first, settings=self._settings)
+        self._batches = QueryBatches(
+            names, patience, has_lease=True, settings=QuerySettings(), random=draw
+        )
+        self._waits = ClientWaits(names, patience, lambda: self._requests.guess.member_id, draw)
         self._commands = Line[Call](world, self._on_command_answer)
         self._reads = Line[Ask](world, self._on_read_answer)
         self._waiting = Line[Call](world, self._on_wait_answer)

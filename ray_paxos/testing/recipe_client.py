@@ -32,6 +32,7 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.client_waits import ClientWaits
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.pending import FOREVER_NS, Outcomes
 from ray_paxos.core.query_batches import QueryBatches
 from ray_paxos.core.query_calls import Ask, QuerySettings, ReadTerms
@@ -196,7 +197,8 @@ class RecipeClient:
             no_room_pause_ns=50 * MILLISECOND_NS,
         )
         first = random.randrange(len(members))
-        self._requests = ClientRequests(members, label="recipes", first=first, settings=settings)
+        patience = Patience(members)
+        self._requests = ClientRequests(patience, label="recipes", first=first, settings=settings)
         self.calls = SessionCalls(
             self._requests,
             client_id=client_id,
@@ -211,7 +213,7 @@ class RecipeClient:
         names = {member: f"m{member}" for member in members}
         guess = self._requests.guess
         self.waits = WaitingCalls(
-            ClientWaits(names, lambda: guess.member_id, random),
+            ClientWaits(names, patience, lambda: guess.member_id, random),
             client_id=client_id,
             group=group,
             genesis=genesis,
@@ -220,6 +222,7 @@ class RecipeClient:
         )
         self._batches = QueryBatches(
             names,
+            patience,
             has_lease=has_lease,
             settings=QuerySettings(try_ns=options.timeout_ns, pause_max_ns=20 * MILLISECOND_NS),
             random=random,

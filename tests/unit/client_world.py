@@ -25,6 +25,7 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.intake import Intake, Request
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.requests import ClientRequests
 from ray_paxos.core.results import EntryResult
@@ -94,7 +95,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.log = GroupLog(limits=self.limits)
-        self.client = ClientRequests(MEMBERS, label="t", first=0, settings=self.settings)
+        self.client = ClientRequests(Patience(MEMBERS), label="t", first=0, settings=self.settings)
         self.master: int | None = 10
         # Small, so that overload happens.
         settings = ProposerSettings(intake_requests_max=4, batch_bytes_max=200)

@@ -26,6 +26,7 @@ from ray_paxos.config import parse_configuration
 from ray_paxos.core.client_messages import Consistency, QueryAnswers, QueryMany
 from ray_paxos.core.genesis import Genesis, MemberSpec
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.query_batches import QueryBatches
 from ray_paxos.core.query_calls import QuerySettings, ReadTerms
 from ray_paxos.core.wire import encode_envelopes
@@ -73,7 +74,9 @@ class Learners(ReadCalls):
     def knows(self, role: RoleName, member: int) -> bool:
         return bool(self.queries)
 
-    def start(self, role: RoleName, message: Message, *members: int) -> list[Started]:
+    def start(
+        self, role: RoleName, message: Message, *members: int, within_s: float
+    ) -> list[Started]:
         reference = Reference()
         with self._lock:
             assert isinstance(message, QueryMany)
@@ -164,7 +167,9 @@ def test_reads_on_several_terms_at_once(client: Client, learners: Learners) -> N
 def test_own_writes_are_those_of_before_the_read_was_let_in(learners: Learners) -> None:
     """What is acknowledged between looking and sending would be missed by a read that saw it."""
     random_ = random.Random(1)
-    batches = QueryBatches({1: "m1"}, has_lease=True, settings=QuerySettings(), random=random_)
+    batches = QueryBatches(
+        {1: "m1"}, Patience([1]), has_lease=True, settings=QuerySettings(), random=random_
+    )
     held: list[bool] = []
     looked = threading.Event()
 

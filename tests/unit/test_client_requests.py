@@ -17,7 +17,7 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.master_guess import MasterGuess
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
-from ray_paxos.core.patience import SEARCH_NS
+from ray_paxos.core.patience import SEARCH_NS, Patience
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.requests import ClientRequests
 from ray_paxos.core.results import EntryResult, Note, NoteCode
@@ -67,7 +67,9 @@ class Client:
         self.known: tuple[int, ...] = MEMBERS
         self.looked = 0
         self.settings = ClientSettings(**settings)
-        self.requests = ClientRequests(MEMBERS, label="test", first=0, settings=self.settings)
+        self.requests = ClientRequests(
+            Patience(MEMBERS), label="test", first=0, settings=self.settings
+        )
 
     def submit(self, command: bytes = b"x", deadline_ns: int = sys.maxsize) -> Waiter:
         waiter = Waiter(deadline_ns)
@@ -616,7 +618,7 @@ def test_the_last_call_ends_the_session() -> None:
 
 
 def test_the_guess_follows_answers_redirects_and_failures() -> None:
-    guess = MasterGuess((10, 20, 30), first=4)
+    guess = MasterGuess(Patience((10, 20, 30)), first=4)
     assert guess.member_id == 20
     guess.redirected(20, 30)
     assert guess.member_id == 30
@@ -736,7 +738,7 @@ def test_a_redirect_to_a_known_member_makes_nobody_look() -> None:
 
 def test_members_that_were_left_behind_do_not_keep_a_client_from_the_master() -> None:
     """10 was removed while it was away, and names 30, which has left since; neither knows of 20."""
-    guess = MasterGuess((10, 20, 30))
+    guess = MasterGuess(Patience((10, 20, 30)))
     asked = [guess.member_id]
     while guess.member_id != 20:
         guess.redirected(guess.member_id, 30 if guess.member_id == 10 else None)
@@ -749,7 +751,7 @@ def test_members_that_were_left_behind_do_not_keep_a_client_from_the_master() ->
 
 
 def test_a_dead_master_that_is_named_for_ever_is_left_too() -> None:
-    guess = MasterGuess((10, 20, 30))
+    guess = MasterGuess(Patience((10, 20, 30)))
     asked = [guess.member_id]
     while guess.member_id != 20:
         if guess.member_id == 30:

@@ -15,6 +15,7 @@ from ray_paxos.core.client_messages import OpenSession, RefusalCode, Submit, Sub
 from ray_paxos.core.driver import Action
 from ray_paxos.core.intake import Intake, Request
 from ray_paxos.core.messages import Envelope, RoleName
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.requests import ClientRequests
 from ray_paxos.core.settings import ProposerSettings
@@ -53,7 +54,9 @@ class Pair:
         self.intake = Intake(ProposerSettings())
         self.shell = PlayedProposer()
         self.shell.driver.on_request = self._offer
-        self.requests = ClientRequests([1], label="test", first=0, settings=ClientSettings())
+        self.requests = ClientRequests(
+            Patience([1]), label="test", first=0, settings=ClientSettings()
+        )
         self.requests.session.opened(SessionId(3, 1))
         self.sent: list[Call] = []
         self.taken = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ray_paxos.core.master_guess import MasterGuess
 from ray_paxos.core.master_search import FOLLOWED_MAX, MasterSearch
+from ray_paxos.core.patience import Patience
 
 MEMBERS = 5
 
@@ -46,7 +47,7 @@ def test_after_an_answer_it_begins_anew() -> None:
 def test_a_new_master_is_found_by_the_first_that_knows_it() -> None:
     """Of 24 members 1, 2 and 24 have the group; none leads for a while, then 24 does."""
     for before in range(100):
-        guess = MasterGuess(range(1, 25))
+        guess = MasterGuess(Patience(range(1, 25)))
         for _ in range(before):
             guess.redirected(guess.member_id, None)
         while guess.member_id not in (1, 2, 24):

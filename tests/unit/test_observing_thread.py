@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from ray_paxos.actors import observing
-from ray_paxos.actors.observing import NO_EVENTS, Observing
+from ray_paxos.actors.observing import NO_EVENTS, Observing, bytes_below
 from ray_paxos.core.messages import RoleName
 from ray_paxos.observability.report import RoleReport
 from ray_paxos.observability.samples import Sample
@@ -208,9 +208,18 @@ def test_switched_off_it_ends_what_it_exported_once_and_does_nothing_more(
     assert PlayedExport.made == [export], "what it has counted goes on"
 
 
-def test_the_disk_is_looked_at_anew_once_it_is_on_again(bench: Bench) -> None:
+def test_the_disk_is_told_of_anew_once_it_is_on_again_and_not_looked_at_for_that(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An observer that was switched off has forgotten what was measured."""
     (bench.folder / "acceptor").mkdir()
+    looked_at: list[Path] = []
+
+    def look(folder: Path) -> int:
+        looked_at.append(folder)
+        return bytes_below(folder)
+
+    monkeypatch.setattr(observing, "bytes_below", look)
     shell = PlayedShell(RoleName.ACCEPTOR)
     bench.begin(shell)
     assert comes_about(lambda: exports() >= 3)
@@ -220,6 +229,23 @@ def test_the_disk_is_looked_at_anew_once_it_is_on_again(bench: Bench) -> None:
     shell.gauges.clear()
     shell.observe(True)
     assert comes_about(lambda: len(shell.gauges) == 2, patience_s=5.0)
+    assert len(looked_at) == 1
+
+
+def test_the_disk_is_looked_at_again_in_time_and_for_a_role_that_is_switched_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = PlayedShell(RoleName.ACCEPTOR), PlayedShell(RoleName.LEARNER)
+    for shell in (first, second):
+        (bench.folder / shell.role.name.lower()).mkdir()
+    second.switched = False
+    bench.begin(first, second)
+    assert comes_about(lambda: len(first.gauges) == 2)
+    second.observe(True)
+    assert comes_about(lambda: len(second.gauges) == 2)
+    (bench.folder / "acceptor" / "journal").write_bytes(b"x" * 1_000)
+    monkeypatch.setattr(observing, "DISK_INTERVAL_S", 0.005)
+    assert comes_about(lambda: first.gauges["paxos_disk_bytes", "acceptor"] == 1_000)
 
 
 def test_only_roles_that_observe_are_told_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from ray_paxos.core.client_messages import (
     Refused,
 )
 from ray_paxos.core.messages import Message, RoleName
-from ray_paxos.core.patience import SEARCH_NS
+from ray_paxos.core.patience import SEARCH_NS, Patience
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.query_batches import QueryBatches
 from ray_paxos.core.query_calls import Ask, QuerySettings, ReadTerms
@@ -77,6 +77,7 @@ class Reads:
         self.own_instance = 0
         self.batches = QueryBatches(
             NAMES,
+            Patience(sorted(NAMES)),
             has_lease=has_lease,
             settings=QuerySettings(**settings),
             random=random.Random(1),

@@ -26,7 +26,7 @@ from ray_paxos.core.client_messages import (
 )
 from ray_paxos.core.genesis import Genesis, MemberSpec, Voter
 from ray_paxos.core.messages import Address, Envelope, Message, RoleName
-from ray_paxos.core.patience import SEARCH_NS
+from ray_paxos.core.patience import SEARCH_NS, Patience
 from ray_paxos.core.read_problems import ReadProblem
 from ray_paxos.errors import LeaseError, QueryError
 
@@ -53,7 +53,9 @@ class PlayedCalls(ReadCalls):
         self.asked: list[tuple[int, RoleName, Message]] = []
         self._play = play
 
-    def start(self, role: RoleName, message: Message, *members: int) -> list[Started]:
+    def start(
+        self, role: RoleName, message: Message, *members: int, within_s: float
+    ) -> list[Started]:
         return [self._played(member, role, message) for member in members]
 
     def _played(self, member: int, role: RoleName, message: Message) -> Started:
@@ -80,7 +82,8 @@ class PlayedReader(Reader):
         roster: Roster = PLAYED,
     ) -> None:
         turn = turn or QuorumReadTurn()
-        super().__init__(roster=roster, group=1, has_lease=has_lease, turn=turn)
+        patience = Patience(sorted(roster.names))
+        super().__init__(roster=roster, patience=patience, group=1, has_lease=has_lease, turn=turn)
         self.calls = self._calls = PlayedCalls(play, roster)
         self._by_quorum = quorum_reader.QuorumReader(self.calls, self._ids, turn)
         self._master = 1

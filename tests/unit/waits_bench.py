@@ -10,6 +10,7 @@ from ray_paxos.core.client_calls import Call
 from ray_paxos.core.client_messages import Query, QueryFailed, QueryProblem, QueryResult
 from ray_paxos.core.client_waits import ClientWaits
 from ray_paxos.core.messages import Message, RoleName
+from ray_paxos.core.patience import Patience
 from ray_paxos.core.pending import Outcomes
 from ray_paxos.core.results import EntryResult
 from ray_paxos.errors import PaxosError
@@ -71,7 +72,8 @@ class Client:
         self.now_ns = 1_000_000 * MS
         self.names = dict(names or MEMBERS)
         self.master = 1
-        self.waits = ClientWaits(self.names, lambda: self.master, random.Random(seed))
+        patience = Patience(sorted(self.names))
+        self.waits = ClientWaits(self.names, patience, lambda: self.master, random.Random(seed))
 
     def wait(self, request: bytes = b"a", *, for_ms: int = 600_000, at_least: int = 0) -> Waiter:
         waiter = Waiter(self.now_ns + for_ms * MS, lambda: self.now_ns)
