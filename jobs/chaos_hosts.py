@@ -224,7 +224,9 @@ def own_hosts(
             folder = network.folder / "gcs"
             folder.mkdir()
             variables |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(folder)}
-        hosts = Hosts(network, variables)
+        # With none, six hosts on two cores began six processes for every look at their disks, and
+        # all masters had too little of a processor to keep their leases.
+        hosts = Hosts(network, variables, processors=1)
         nodes = HostNodes(hosts, host_of, disks)
         stack.callback(nodes.close)
         hosts.start_nodes((HEAD,))

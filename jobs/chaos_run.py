@@ -210,6 +210,8 @@ class ChaosRun:
             )
             if injector.replacements is not None:
                 injector.replacements.avoid(cluster.operations.wanted().members)
+            # What it needs on the nodes is started before anybody's commands are counted.
+            injector.account.look()
             end_ns = self._work(injector)
         self._say("clients have ended; checking")
         there = injector.account.voters.members

@@ -66,17 +66,23 @@ class Hosts:
         members: Names of those that members may live on: all but the head's.
     """
 
-    def __init__(self, network: HostNetwork, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, network: HostNetwork, environment: Mapping[str, str], *, processors: int = 0
+    ) -> None:
         """Stand for hosts on which nothing runs yet.
 
         Args:
             network: Their namespaces, the head's first.
             environment: Variables for everything that runs there.
+            processors: Of each Ray node. Actors of members and the tasks that look for them take
+                none. For each one Ray starts a process at once and keeps it for whatever comes;
+                without any, each task has to wait for a process of its own.
         """
         self.network = network
         self.links = HostLinks(network)
         self.members = network.hosts[1:]
         self._environment = dict(environment)
+        self._processors = processors
 
     @property
     def gcs_address(self) -> str:
@@ -157,9 +163,7 @@ class Hosts:
         self.folder(host).mkdir(exist_ok=True)
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats"]
         command += [f"--node-ip-address={self.network.address(host)}"]
-        # Actors of members and the tasks that look for them take no processor; for each one that a
-        # node has Ray would start a process that nobody uses.
-        command += ["--num-cpus=0", f"--object-store-memory={OBJECT_STORE_BYTES}"]
+        command += [f"--num-cpus={self._processors}", f"--object-store-memory={OBJECT_STORE_BYTES}"]
         command += [f"--temp-dir={self.folder(host) / 'ray'}", "--include-log-monitor=false"]
         if host == HEAD:
             command += ["--head", f"--port={GCS_PORT}", "--include-dashboard=false"]

@@ -124,6 +124,7 @@ class Reconciler:
         self._system = system
         self._settings = settings
         self._silent_since: dict[str, float] = {}
+        self._lives_on: Mapping[str, str] = {}
         self._folders: Mapping[str, str] = {}
         self._folders_again = 0.0
         self._failed: set[Step] = set()
@@ -193,7 +194,7 @@ class Reconciler:
         lost = {n for n in there if n not in told and now - self._silent_since[n] >= lost_s}
         by_id = {node.node_id: node for node in nodes}
         going = going_nodes(nodes)
-        on = {name: str(each["node_id"]) for name, each in told.items()}
+        on = self._lives_on = {name: str(each["node_id"]) for name, each in told.items()}
         return Seen(
             {name: _place(by_id.get(node_id), node_id) for name, node_id in on.items()},
             lost=frozenset(lost),
@@ -297,7 +298,9 @@ class Reconciler:
             # Whoever was slow finds here that it stays after all.
             self._system.change(MemberEnding(name, wanted.version))
         deadline = time.monotonic() + CHANGE_TIMEOUT_S
-        found = find_folders(self._known_spec(wanted), (name,), nodes)
+        # One that answers has its folder where it lives; a look starts a process on every node.
+        own = [node for node in nodes if node.node_id == self._lives_on.get(name)]
+        found = find_folders(self._known_spec(wanted), (name,), own or nodes)
         self._administration.stop(deadline, members=(name,))
         # It will never be used again: what is left in it are tombstones of groups.
         folders.delete(self._spec.decoded_genesis().cluster, self._spec.data_dir, found)
