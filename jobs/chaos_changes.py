@@ -18,6 +18,7 @@ from typing import Protocol
 from chaos_account import Account, OpenFault
 from chaos_plan import FaultKind
 from chaos_voters import Change
+from ray_paxos.core.wanted import MemberState
 from ray_paxos.errors import PaxosError
 
 CHANGE_S = 60.0
@@ -67,6 +68,10 @@ class PinnedMember(Protocol):
     @property
     def resource(self) -> str:
         """The custom resource of that node."""
+
+    @property
+    def state(self) -> MemberState:
+        """How far it is."""
 
 
 class WantedCluster(Protocol):

@@ -11,6 +11,7 @@ from chaos_gaps import SECOND_NS
 from chaos_plan import FaultKind, PlannedFault, choose_group, choose_member
 from chaos_voters import Change
 from chaos_waiting import Waiting
+from ray_paxos.core.wanted import MemberState
 
 MIDDLE_S = 3.0
 """Within so long after an order its controller is killed: what is ordered takes about as long."""
@@ -112,6 +113,9 @@ class Replacements:
         """In a thread; again where it broke off."""
         operations = self._cluster.operations
         pinned = operations.wanted().members[member]
+        if pinned.state is MemberState.GONE:
+            # The controller went on with an order that had too little time.
+            return
         operations.replace_member(
             member,
             successor,

@@ -161,7 +161,8 @@ class Operations:
             name: The member.
             timeout_s: For all of it.
         """
-        self._change(LeaveMember(name))
+        if not _is_ending(self._system.wanted(), name):
+            self._change(LeaveMember(name))
         self._until(_state_of(name, MemberState.GONE), f"member {name} to leave", timeout_s)
 
     def replace_member(
@@ -436,8 +437,19 @@ def _state_of(name: str, state: MemberState) -> Callable[[Round], bool]:
     return holds
 
 
+def _is_ending(wanted: Wanted, name: str) -> bool:
+    """Whether an earlier order has got so far that the member can stay no more: it is gone on with.
+
+    To leave would be refused by then, for it is not there any more.
+    """
+    member = wanted.members.get(name)
+    return member is not None and member.state is MemberState.ENDING
+
+
 def _check_may_leave(wanted: Wanted, name: str, successor: str) -> None:
     """Refuse, before a successor is made, what would be refused afterwards."""
+    if _is_ending(wanted, name):
+        return
     try:
         if successor not in wanted.members:
             wanted = changed_wanted(wanted, JoinMember(new_member(successor, "")))

@@ -23,6 +23,7 @@ from chaos_cuts import Directions
 from chaos_plan import ROLES, FaultKind
 from ray_paxos.config import ClusterConfiguration
 from ray_paxos.core import events
+from ray_paxos.core.wanted import MemberState
 from ray_paxos.errors import (
     MembershipError,
     NotAppliedError,
@@ -265,6 +266,8 @@ class FakeChanges:
         self.members = members
         self.ever = list(members)
         self.orders_failing = 0
+        self.orders_late = False
+        self.gone: list[str] = []
         self.voters = {group: set(members) for group in groups}
         self.made: list[tuple[int, str, str]] = []
         self.flaws = flaws
@@ -287,8 +290,11 @@ class FakeOrders:
     changes: FakeChanges
 
     def wanted(self) -> Any:
-        pinned = SimpleNamespace(labels=(("host", "h1"),), resource="")
-        return SimpleNamespace(members=dict.fromkeys(self.changes.ever, pinned))
+        def pinned(name: str) -> Any:
+            state = MemberState.GONE if name in self.changes.gone else MemberState.PRESENT
+            return SimpleNamespace(labels=(("host", "h1"),), resource="", state=state)
+
+        return SimpleNamespace(members={name: pinned(name) for name in self.changes.ever})
 
     def place_group(
         self, group: int, members: Sequence[str], *, timeout_s: float
@@ -307,6 +313,9 @@ class FakeOrders:
         resource: str,
         timeout_s: float,
     ) -> None:
+        assert name not in self.changes.gone, "that would be refused, however often"
+        if self.changes.orders_late:
+            self.changes.gone.append(name)
         self._order((0, "replace", f"{name} by {successor}, {labels}"))
         for voters in self.changes.voters.values():
             if name in voters:

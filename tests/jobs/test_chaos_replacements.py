@@ -51,6 +51,18 @@ def test_an_order_that_broke_off_is_given_again() -> None:
     assert bench.injector.account.voters.members[-1] == "r1"
 
 
+def test_an_order_that_had_too_little_time_and_was_gone_on_with_is_done() -> None:
+    """It was given again and again, and refused, for the member was gone."""
+    bench = ordered()
+    bench.changes.orders_failing, bench.changes.orders_late = 1, True
+    bench.run(iter([replace()]), 5)
+    assert [what for _, what, _ in bench.changes.made] == ["replace"]
+    (done,) = bench.injector.disturbances
+    assert (done.refusal, done.end_ns is None) == ("", False)
+    assert bench.injector.account.voters.members[-1] == "r1"
+    assert bench.injector.heal(10.0) == []
+
+
 def test_an_order_that_is_never_done_is_told_and_both_members_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
